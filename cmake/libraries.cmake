@@ -1,0 +1,18 @@
+# Libraries of the system. scripts/install_packages.sh installs all of them.
+find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+if(COLOSSUS_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+
+function(colossus_system_library name header)
+  find_library(${name}_LIBRARY NAMES ${name} REQUIRED)
+  find_path(${name}_INCLUDE_DIR NAMES ${header} REQUIRED)
+  add_library(${name} INTERFACE)
+  target_link_libraries(${name} INTERFACE ${${name}_LIBRARY})
+  target_include_directories(${name} SYSTEM INTERFACE ${${name}_INCLUDE_DIR})
+endfunction()
+colossus_system_library(zstd zstd.h)
+colossus_system_library(xxhash xxhash.h)
