@@ -1,0 +1,19 @@
+// Runs programs on the cores of this machine. No allocation and no lock in a run.
+#pragma once
+
+#include <memory>
+
+#include "device/device.h"
+
+namespace colossus {
+
+struct CpuOptions {
+  int num_threads = 0;     // 0: every core this process may use
+  bool pin = false;        // each thread to a core of its own
+  bool reference = false;  // run the plain fp64 meaning of each operation: slow, for tests
+};
+
+// Fails on a processor without AVX2.
+Result<std::unique_ptr<Device>> make_cpu_device(const CpuOptions& options = {});
+
+}  // namespace colossus

@@ -1,0 +1,69 @@
+// What runs programs. A device knows no model; a model knows no device.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "program/memory_plan.h"
+#include "program/program.h"
+
+namespace colossus {
+
+// Memory on a device, zeroed when made.
+class DeviceMemory {
+ public:
+  virtual ~DeviceMemory() = default;
+  virtual int64_t num_bytes() const = 0;
+};
+
+struct OperationTime {
+  double seconds = 0;    // summed over runs
+  int64_t num_runs = 0;
+};
+
+// A program made ready for one device: memory planned, weights' packed forms known. Not thread-safe.
+class Executable {
+ public:
+  virtual ~Executable() = default;
+  virtual const Program& program() const = 0;
+  virtual const MemoryPlan& memory_plan() const = 0;
+  // Gives tensor `id` (any role outside the arena) its memory. Every such tensor is bound before run(); several
+  // executables may share a memory. The memory is kept alive.
+  virtual void bind(TensorId id, std::shared_ptr<DeviceMemory> memory) = 0;
+  // One pass through the program. Operations are done when it returns or at synchronize(), as the device likes.
+  virtual void run() = 0;
+  // The memory of an output, valid until the next run.
+  virtual void read_output(TensorId id, std::span<std::byte> into) = 0;
+  // Times by operation, index as in program().operations; empty unless compiled with profile.
+  virtual std::span<const OperationTime> operation_times() const = 0;
+  // Bytes this executable holds beside what is bound: arena, workspace, packed weights (shared ones counted once).
+  virtual int64_t resident_bytes() const = 0;
+};
+
+struct CompileOptions {
+  bool profile = false;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string description() const = 0;   // "2 cores of Intel Xeon ..., avx512"
+  virtual Result<std::unique_ptr<Executable>> compile(Program program, const CompileOptions& options = {}) = 0;
+  virtual Result<std::shared_ptr<DeviceMemory>> allocate(int64_t num_bytes) = 0;
+  virtual void write(DeviceMemory& memory, int64_t offset_bytes, std::span<const std::byte> bytes) = 0;
+  virtual void read(const DeviceMemory& memory, int64_t offset_bytes, std::span<std::byte> into) = 0;
+  virtual void zero(DeviceMemory& memory) = 0;
+  // into += from, both n fp32: the tree of gradient leaves.
+  virtual void add(DeviceMemory& into, const DeviceMemory& from, int64_t num_floats) = 0;
+  virtual void synchronize() = 0;
+  // What activations should be for speed here: bf16 where the hardware multiplies it, else f32.
+  virtual DType preferred_compute_dtype() const = 0;
+  // Measured once, cached: FLOP/s of register-only arithmetic in that dtype.
+  virtual double peak_flops(DType dtype) = 0;
+};
+
+}  // namespace colossus

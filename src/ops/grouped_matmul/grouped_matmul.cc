@@ -1,0 +1,81 @@
+#include "ops/grouped_matmul/grouped_matmul.h"
+
+#include "program/builder.h"
+
+namespace colossus {
+namespace {
+
+Status check_dtypes(const Inference& io, int activation, int parameter) {
+  RETURN_IF_ERROR(io.need_float(activation));
+  return io.need_dtype(parameter, io.input(activation).dtype == DType::kF64 ? DType::kF64 : DType::kF32);
+}
+
+Status check_offsets(const Inference& io, int offsets, int64_t num_experts) {
+  RETURN_IF_ERROR(io.need_shape(offsets, Shape{num_experts + 1}, "one more than there are experts"));
+  return io.need_dtype(offsets, DType::kI32);
+}
+
+}  // namespace
+
+Status infer(const GroupedMatmul& op, Inference& io) {
+  using G = GroupedMatmul;
+  RETURN_IF_ERROR(io.need_rank(G::kA, 2));
+  RETURN_IF_ERROR(io.need_rank(G::kB, 3));
+  RETURN_IF_ERROR(check_dtypes(io, G::kA, G::kB));
+  const Shape& b = io.shape(G::kB);
+  RETURN_IF_ERROR(io.need_size(G::kB, op.transpose_b ? 2 : 1, io.shape(G::kA)[1], "the columns of a"));
+  RETURN_IF_ERROR(check_offsets(io, G::kOffsets, b[0]));
+  const Shape shape{io.shape(G::kA)[0], op.transpose_b ? b[1] : b[2]};
+  if (io.has_input(G::kAddend)) {
+    RETURN_IF_ERROR(io.need_shape(G::kAddend, shape, "the shape of y"));
+    RETURN_IF_ERROR(io.need_dtype(G::kAddend, io.input(G::kA).dtype));
+  }
+  io.set_output(G::kY, shape, io.input(G::kA).dtype);
+  return ok_status();
+}
+
+Cost cost(const GroupedMatmul& op, const OpShapes& shapes) {
+  const Shape& a = shapes.shape(GroupedMatmul::kA);
+  const Shape& b = shapes.shape(GroupedMatmul::kB);
+  Cost cost = shapes.memory_traffic(GroupedMatmul::kInputs);
+  cost.flops = 2.0 * static_cast<double>(a.num_elements()) * static_cast<double>(op.transpose_b ? b[1] : b[2]);
+  return cost;
+}
+
+void adjoint(const GroupedMatmul& op, Adjoint& a) {
+  using G = GroupedMatmul;
+  const TensorId x = a.input(G::kA);
+  const TensorId offsets = a.input(G::kOffsets);
+  const TensorId dy = a.output_grad(G::kY);
+  if (a.wants(G::kA))
+    a.contribute(G::kA, a.builder().emit(G{.transpose_b = !op.transpose_b}, {dy, a.input(G::kB), offsets}));
+  if (a.wants(G::kB)) {
+    // Of (E, N, K) weights the gradient is dy^T @ a.
+    const TensorId left = op.transpose_b ? dy : x;
+    const TensorId right = op.transpose_b ? x : dy;
+    a.builder().emit(GroupedMatmulGradWeight{}, {left, right, offsets, a.accumulator(G::kB)});
+  }
+  if (a.input(G::kAddend) && a.wants(G::kAddend)) a.contribute(G::kAddend, dy);
+}
+
+Status infer(const GroupedMatmulGradWeight&, Inference& io) {
+  using G = GroupedMatmulGradWeight;
+  RETURN_IF_ERROR(io.need_rank(G::kA, 2));
+  RETURN_IF_ERROR(io.need_rank(G::kDy, 2));
+  RETURN_IF_ERROR(io.need_rank(G::kDb, 3));
+  RETURN_IF_ERROR(check_dtypes(io, G::kA, G::kDb));
+  RETURN_IF_ERROR(io.need_dtype(G::kDy, io.input(G::kA).dtype));
+  RETURN_IF_ERROR(io.need_size(G::kDy, 0, io.shape(G::kA)[0], "the rows of a"));
+  RETURN_IF_ERROR(io.need_size(G::kDb, 1, io.shape(G::kA)[1], "the columns of a"));
+  RETURN_IF_ERROR(io.need_size(G::kDb, 2, io.shape(G::kDy)[1], "the columns of dy"));
+  return check_offsets(io, G::kOffsets, io.shape(G::kDb)[0]);
+}
+
+Cost cost(const GroupedMatmulGradWeight&, const OpShapes& shapes) {
+  using G = GroupedMatmulGradWeight;
+  Cost cost = shapes.memory_traffic(G::kInputs);
+  cost.flops = 2.0 * static_cast<double>(shapes.shape(G::kA).num_elements()) * static_cast<double>(shapes.shape(G::kDy)[1]);
+  return cost;
+}
+
+}  // namespace colossus

@@ -1,0 +1,63 @@
+// The output head and its loss in one: logits = softcap(scale * h @ w^T), loss = mean over tokens of logsumexp - logit[target].
+// Logits exist only for a block of tokens at a time. Targets below 0 are left out of the mean.
+#pragma once
+
+#include <array>
+
+#include "program/op_interface.h"
+
+namespace colossus {
+
+struct HeadCrossEntropy {
+  static constexpr std::string_view kName = "head_cross_entropy";
+  enum In { kH, kW, kTargets };
+  static constexpr std::array kInputs = {
+      Operand{"h"},                                       // (B, T, C)
+      Operand{"w"},                                       // (V, C), a parameter
+      Operand{"targets"},                                 // (B, T) i32 in [0, V), or negative
+  };
+  enum Out { kLoss, kTokenLoss };
+  static constexpr std::array kOutputs = {
+      Operand{"loss"},                                    // () f32, nats per token
+      Operand{"token_loss"},                              // (B, T) f32, 0 where left out
+  };
+  double scale = 1;
+  double softcap = 0;                       // 0 is none
+  template <class V>
+  void attributes(V& v) const {
+    v("scale", scale); v("softcap", softcap);
+  }
+};
+
+// Computes the forward as well: the fuse pass drops the forward op of a training program, so logits are computed once.
+struct HeadCrossEntropyGrad {
+  static constexpr std::string_view kName = "head_cross_entropy_grad";
+  enum In { kDloss, kH, kW, kTargets, kDw };
+  static constexpr std::array kInputs = {
+      Operand{"dloss"},                                   // () f32
+      Operand{"h"},                                       // (B, T, C)
+      Operand{"w"},                                       // (V, C)
+      Operand{"targets"},                                 // (B, T) i32
+      Operand{"dw", OperandKind::kMutated},               // (V, C), added into
+  };
+  enum Out { kDh, kLoss, kTokenLoss };
+  static constexpr std::array kOutputs = {
+      Operand{"dh"},                                      // (B, T, C)
+      Operand{"loss"},                                    // () f32
+      Operand{"token_loss"},                              // (B, T) f32
+  };
+  double scale = 1;
+  double softcap = 0;
+  template <class V>
+  void attributes(V& v) const {
+    v("scale", scale); v("softcap", softcap);
+  }
+};
+
+Status infer(const HeadCrossEntropy& op, Inference& io);
+Cost cost(const HeadCrossEntropy& op, const OpShapes& shapes);
+void adjoint(const HeadCrossEntropy& op, Adjoint& a);
+Status infer(const HeadCrossEntropyGrad& op, Inference& io);
+Cost cost(const HeadCrossEntropyGrad& op, const OpShapes& shapes);
+
+}  // namespace colossus

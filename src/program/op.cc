@@ -1,0 +1,36 @@
+#include "program/op.h"
+
+namespace colossus {
+
+std::string_view op_name(const Op& op) {
+  return std::visit([](const auto& o) { return o.kName; }, op);
+}
+
+std::span<const Operand> input_operands(const Op& op) {
+  return std::visit([](const auto& o) { return std::span<const Operand>(o.kInputs); }, op);
+}
+
+std::span<const Operand> output_operands(const Op& op) {
+  return std::visit([](const auto& o) { return std::span<const Operand>(o.kOutputs); }, op);
+}
+
+const Operand& input_operand(const Op& op, size_t i) {
+  const auto operands = input_operands(op);
+  CHECK(!operands.empty());
+  if (i >= operands.size()) {
+    CHECK(operands.back().kind == OperandKind::kVariadic, "more inputs than the op has operands");
+    return operands.back();
+  }
+  return operands[i];
+}
+
+Lane lane_of(const Op& op) {
+  return std::visit(
+      [](const auto& o) {
+        if constexpr (requires { o.kLane; }) return o.kLane;
+        else return Lane::kCompute;
+      },
+      op);
+}
+
+}  // namespace colossus
