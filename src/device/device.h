@@ -57,6 +57,7 @@ class Device {
   virtual void write(DeviceMemory& memory, int64_t offset_bytes, std::span<const std::byte> bytes) = 0;
   virtual void read(const DeviceMemory& memory, int64_t offset_bytes, std::span<std::byte> into) = 0;
   virtual void zero(DeviceMemory& memory) = 0;
+  virtual void copy(DeviceMemory& into, const DeviceMemory& from) = 0;  // of the same size
   // into += from, both n fp32: the tree of gradient leaves.
   virtual void add(DeviceMemory& into, const DeviceMemory& from, int64_t num_floats) = 0;
   virtual void synchronize() = 0;

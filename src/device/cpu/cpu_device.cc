@@ -53,6 +53,16 @@ class CpuDevice final : public Device {
     ++cpu.version;
   }
 
+  void copy(DeviceMemory& into, const DeviceMemory& from) override {
+    auto& to = static_cast<CpuMemory&>(into);
+    const auto& source = static_cast<const CpuMemory&>(from);
+    CHECK(to.num_bytes() == source.num_bytes());
+    pool_.parallel_for(to.num_bytes(), 1 << 16, [&](int64_t begin, int64_t end) {
+      std::memcpy(to.buffer.data() + begin, source.buffer.data() + begin, static_cast<size_t>(end - begin));
+    });
+    ++to.version;
+  }
+
   void add(DeviceMemory& into, const DeviceMemory& from, int64_t num_floats) override {
     auto& sum = static_cast<CpuMemory&>(into);
     const auto& term = static_cast<const CpuMemory&>(from);

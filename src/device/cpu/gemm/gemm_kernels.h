@@ -12,6 +12,13 @@
 
 #include "device/cpu/simd.h"
 
+namespace colossus {
+
+// What a matrix multiplication can apply to its result.
+enum class GemmActivation : uint8_t { kNone, kGeluTanh, kRelu2, kSilu };
+
+}  // namespace colossus
+
 namespace colossus::gemm_internal {
 
 inline constexpr int kPanelColumns = 32;
@@ -19,8 +26,6 @@ inline constexpr int kMaxTileRows = 14;
 inline constexpr int kBlockWords = 384;  // longest run of k words between two visits of a tile of C
 inline constexpr int kTileColumn = 16;
 inline constexpr int64_t kTileBytes = int64_t{kBlockWords} * kTileColumn * 4;  // holds either layout of a tile of A
-
-enum class Activation : uint8_t { kNone, kGeluTanh, kRelu2, kSilu };
 
 // One register tile: out = start + A B + add, summed along k in order.
 struct TileJob {
@@ -70,7 +75,7 @@ struct FinishJob {
   int rows;
   int columns;          // at most kPanelColumns
   float alpha;
-  Activation activation;
+  GemmActivation activation;
   bool accumulate;      // only for float C
   bool c_bf16;
   const float* bias;    // null or [columns]
@@ -95,8 +100,6 @@ struct GemmKernels {
   void (*pack_b_pairs)(const PackBJob&);
   void (*finish)(const FinishJob&);
 };
-
-struct Avx512Bf16 {};
 
 template <class Isa>
 const GemmKernels& gemm_kernels();

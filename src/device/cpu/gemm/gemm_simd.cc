@@ -74,19 +74,19 @@ struct PairStep : FloatStep {
   }
 };
 
-F32 activate(Activation activation, F32 x) {
+F32 activate(GemmActivation activation, F32 x) {
   switch (activation) {
-    case Activation::kNone: break;
-    case Activation::kGeluTanh: {
+    case GemmActivation::kNone: break;
+    case GemmActivation::kGeluTanh: {
       // Hendrycks and Gimpel, "Gaussian Error Linear Units", the tanh form.
       const F32 inner = F32::broadcast(0.797884561F) * fma(F32::broadcast(0.044715F) * x, x * x, x);
       return F32::broadcast(0.5F) * x * (F32::broadcast(1.0F) + tanh(inner));
     }
-    case Activation::kRelu2: {
+    case GemmActivation::kRelu2: {
       const F32 positive = max(F32::zero(), x);
       return positive * positive;
     }
-    case Activation::kSilu: return x * sigmoid(x);
+    case GemmActivation::kSilu: return x * sigmoid(x);
   }
   return x;
 }
@@ -102,7 +102,7 @@ void finish_rows(const FinishJob& job) {
       const bool whole = left >= kLanes;
       F32 x = F32::load(tile + column) * F32::broadcast(job.alpha);
       if (job.bias) x = x + (whole ? F32::load(job.bias + column) : F32::load_first(job.bias + column, left));
-      if (job.activation != Activation::kNone) x = activate(job.activation, x);
+      if (job.activation != GemmActivation::kNone) x = activate(job.activation, x);
       if (addend) x = x + (whole ? F32::load(addend + column) : F32::load_first(addend + column, left));
       if (job.accumulate) x = x + (whole ? F32::load(c + column) : F32::load_first(c + column, left));
       if (whole) x.store(c + column);

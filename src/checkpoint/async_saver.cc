@@ -1,0 +1,43 @@
+#include "checkpoint/async_saver.h"
+
+#include <cstring>
+
+namespace colossus {
+
+Status Snapshot::take(std::span<const CheckpointTensor> tensors) {
+  buffers_.resize(tensors.size());
+  copies_.assign(tensors.begin(), tensors.end());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const int64_t bytes = tensors[i].num_bytes();
+    if (buffers_[i].num_bytes() != bytes) {
+      ASSIGN_OR_RETURN(buffers_[i], Buffer::allocate(bytes));
+    }
+    if (bytes > 0) tensors[i].read(0, {buffers_[i].data(), static_cast<size_t>(bytes)});
+    copies_[i].read = [data = buffers_[i].data()](int64_t offset, std::span<std::byte> into) {
+      std::memcpy(into.data(), data + offset, into.size());
+    };
+  }
+  return ok_status();
+}
+
+Status AsyncSaver::start(CheckpointState state, std::span<const CheckpointTensor> tensors) {
+  RETURN_IF_ERROR(wait());
+  RETURN_IF_ERROR(snapshot_.take(tensors));
+  thread_ = std::thread([this, state = std::move(state)] {
+    result_ = save_checkpoint(files_, directory_, state, snapshot_.tensors());
+    // Old checkpoints go only when the new one is there.
+    if (result_.ok()) result_ = prune_checkpoints(files_, directory_, policy_.keep_last, policy_.keep_best);
+  });
+  return ok_status();
+}
+
+Status AsyncSaver::wait() {
+  wait_quietly();
+  return std::exchange(result_, ok_status());
+}
+
+void AsyncSaver::wait_quietly() {
+  if (thread_.joinable()) thread_.join();
+}
+
+}  // namespace colossus

@@ -1,0 +1,52 @@
+// Saves in the background. The caller hands over a snapshot; the next save waits for the one before.
+#pragma once
+
+#include <thread>
+
+#include "checkpoint/checkpoint.h"
+#include "tensor/buffer.h"
+
+namespace colossus {
+
+// Tensors copied out of a run, so that it can go on while they are written. The buffers are reused from save to save.
+class Snapshot {
+ public:
+  // Copies every tensor (through its read) into memory of ours; afterwards tensors() read from there.
+  Status take(std::span<const CheckpointTensor> tensors);
+  std::span<const CheckpointTensor> tensors() const { return copies_; }
+
+ private:
+  std::vector<Buffer> buffers_;
+  std::vector<CheckpointTensor> copies_;
+};
+
+struct SavePolicy {
+  int64_t keep_last = 2;
+  bool keep_best = true;
+};
+
+class AsyncSaver {
+ public:
+  AsyncSaver(FileSystem& files, std::string directory, SavePolicy policy)
+      : files_(files), directory_(std::move(directory)), policy_(policy) {}
+  ~AsyncSaver() { wait_quietly(); }
+  AsyncSaver(const AsyncSaver&) = delete;
+  AsyncSaver& operator=(const AsyncSaver&) = delete;
+
+  // Waits for the save before (returning its error, if it failed), copies, and starts writing.
+  Status start(CheckpointState state, std::span<const CheckpointTensor> tensors);
+  // Until the last save is on the disk; its error.
+  Status wait();
+
+ private:
+  void wait_quietly();
+
+  FileSystem& files_;
+  const std::string directory_;
+  const SavePolicy policy_;
+  Snapshot snapshot_;
+  std::thread thread_;
+  Status result_;  // of the save that thread_ made; read after joining
+};
+
+}  // namespace colossus

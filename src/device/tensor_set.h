@@ -1,0 +1,50 @@
+// Named memory on a device: the parameters, gradients and optimizer state that programs share.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+
+namespace colossus {
+
+class TensorSet {
+ public:
+  struct Entry {
+    TensorType type;
+    Role role = Role::kParameter;
+    std::shared_ptr<DeviceMemory> memory;
+  };
+
+  // Memory for every tensor of the program that lives outside its arena and is not here yet. A tensor that is here with
+  // another type is our mistake (CHECK): two programs of one run disagree.
+  Status add_all(Device& device, const Program& program);
+  // The same for those of one role.
+  Status add_role(Device& device, const Program& program, Role role);
+  // Binds every outside tensor of the executable's program that is here, by name.
+  void bind_to(Executable& executable) const;
+
+  const Entry* find(const std::string& name) const;
+  const Entry& at(const std::string& name) const;
+  const std::map<std::string, Entry>& entries() const { return entries_; }
+  int64_t num_bytes() const;
+
+ private:
+  Status add(Device& device, const Tensor& tensor);
+
+  std::map<std::string, Entry> entries_;  // ordered: whatever walks it does so in one order
+};
+
+// Scalars and small arrays as bytes, for Device::write and Executable::read_output.
+template <class T>
+std::span<const std::byte> bytes_of(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+template <class T>
+std::span<std::byte> writable_bytes_of(T& value) {
+  return std::as_writable_bytes(std::span(&value, 1));
+}
+
+}  // namespace colossus
