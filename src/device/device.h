@@ -36,12 +36,12 @@ class Executable {
   virtual void bind(TensorId id, std::shared_ptr<DeviceMemory> memory) = 0;
   // One pass through the program. Operations are done when it returns or at synchronize(), as the device likes.
   virtual void run() = 0;
-  // The memory of an output, valid until the next run.
+  // The contents of an output: until the next run of any executable of this device, for they share one arena.
   virtual void read_output(TensorId id, std::span<std::byte> into) = 0;
   // Times by operation, index as in program().operations; empty unless compiled with profile.
   virtual std::span<const OperationTime> operation_times() const = 0;
-  // Bytes this executable holds beside what is bound: arena, workspace, packed weights (shared ones counted once).
-  virtual int64_t resident_bytes() const = 0;
+  // Bytes of weights in the device's own layout; executables that read the same weights share them.
+  virtual int64_t packed_bytes() const = 0;
 };
 
 struct CompileOptions {

@@ -15,15 +15,15 @@ namespace {
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(const CpuOptions& options)
-      : reference_(options.reference), pool_(options.num_threads > 0 ? options.num_threads : num_usable_cores(), options.pin) {}
+      : reference_(options.reference), resources_(options.num_threads > 0 ? options.num_threads : num_usable_cores(), options.pin) {}
 
   std::string description() const override {
-    return fmt::format("{} {} of {}, {}", pool_.num_threads(), pool_.num_threads() == 1 ? "thread" : "threads", cpu_model_name(),
+    return fmt::format("{} {} of {}, {}", resources_.pool.num_threads(), resources_.pool.num_threads() == 1 ? "thread" : "threads", cpu_model_name(),
                        reference_ ? "reference kernels" : isa_level_name(isa_level()));
   }
 
   Result<std::unique_ptr<Executable>> compile(Program program, const CompileOptions& options) override {
-    ASSIGN_OR_RETURN(auto executable, CpuExecutable::make(std::move(program), pool_, packed_weights_, reference_, options));
+    ASSIGN_OR_RETURN(auto executable, CpuExecutable::make(std::move(program), resources_, reference_, options));
     return std::unique_ptr<Executable>(std::move(executable));
   }
 
@@ -47,7 +47,7 @@ class CpuDevice final : public Device {
 
   void zero(DeviceMemory& memory) override {
     auto& cpu = static_cast<CpuMemory&>(memory);
-    pool_.parallel_for(cpu.num_bytes(), 1 << 16, [&](int64_t begin, int64_t end) {
+    resources_.pool.parallel_for(cpu.num_bytes(), 1 << 16, [&](int64_t begin, int64_t end) {
       std::memset(cpu.buffer.data() + begin, 0, static_cast<size_t>(end - begin));
     });
     ++cpu.version;
@@ -57,7 +57,7 @@ class CpuDevice final : public Device {
     auto& to = static_cast<CpuMemory&>(into);
     const auto& source = static_cast<const CpuMemory&>(from);
     CHECK(to.num_bytes() == source.num_bytes());
-    pool_.parallel_for(to.num_bytes(), 1 << 16, [&](int64_t begin, int64_t end) {
+    resources_.pool.parallel_for(to.num_bytes(), 1 << 16, [&](int64_t begin, int64_t end) {
       std::memcpy(to.buffer.data() + begin, source.buffer.data() + begin, static_cast<size_t>(end - begin));
     });
     ++to.version;
@@ -69,7 +69,7 @@ class CpuDevice final : public Device {
     CHECK(num_floats * 4 <= sum.num_bytes() && num_floats * 4 <= term.num_bytes());
     auto* to = reinterpret_cast<float*>(sum.buffer.data());
     const auto* add = reinterpret_cast<const float*>(term.buffer.data());
-    pool_.parallel_for(num_floats, 1 << 14, [&](int64_t begin, int64_t end) {
+    resources_.pool.parallel_for(num_floats, 1 << 14, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) to[i] += add[i];
     });
     ++sum.version;
@@ -83,14 +83,13 @@ class CpuDevice final : public Device {
 
   double peak_flops(DType dtype) override {
     const auto [entry, fresh] = peak_flops_.try_emplace(dtype, 0);
-    if (fresh) entry->second = measure_peak_flops(pool_.num_threads(), dtype);
+    if (fresh) entry->second = measure_peak_flops(resources_.pool.num_threads(), dtype);
     return entry->second;
   }
 
  private:
   const bool reference_;
-  ThreadPool pool_;
-  PackedWeights packed_weights_;
+  CpuResources resources_;
   std::map<DType, double> peak_flops_;
 };
 

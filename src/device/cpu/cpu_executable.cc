@@ -2,18 +2,22 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "base/clock.h"
 
 namespace colossus {
 
-Result<std::unique_ptr<CpuExecutable>> CpuExecutable::make(Program program, ThreadPool& pool, PackedWeights& packed_weights,
-                                                           bool reference, const CompileOptions& options) {
+Result<std::unique_ptr<CpuExecutable>> CpuExecutable::make(Program program, CpuResources& resources, bool reference,
+                                                           const CompileOptions& options) {
   RETURN_IF_ERROR(verify(program));
-  std::unique_ptr<CpuExecutable> executable(new CpuExecutable(std::move(program), pool, packed_weights, reference));
+  std::unique_ptr<CpuExecutable> executable(new CpuExecutable(std::move(program), resources, reference));
   executable->prepare_kernels();
   executable->plan_ = plan_memory(executable->program_, [&](int at) { return executable->calls_[static_cast<size_t>(at)].workspace_bytes; });
-  ASSIGN_OR_RETURN(executable->arena_, Buffer::allocate(executable->plan_.arena_bytes));
+  if (SharedArena& arena = resources.arena; arena.memory.num_bytes() < executable->plan_.arena_bytes) {
+    ASSIGN_OR_RETURN(arena.memory, Buffer::allocate(executable->plan_.arena_bytes));
+    ++arena.generation;
+  }
   executable->bound_.resize(executable->program_.tensors.size());
   if (options.profile) executable->times_.resize(executable->program_.operations.size());
   return executable;
@@ -48,7 +52,7 @@ View CpuExecutable::view_of(TensorId id) const {
   if (!id) return {};
   const Tensor& tensor = program_.tensor(id);
   const auto at = static_cast<size_t>(id.index);
-  if (in_arena(tensor.role)) return arena_.view(tensor.type.dtype, tensor.type.shape, plan_.tensor_offset[at]);
+  if (in_arena(tensor.role)) return resources_.arena.memory.view(tensor.type.dtype, tensor.type.shape, plan_.tensor_offset[at]);
   CHECK(bound_[at] != nullptr, tensor.name.c_str());
   return bound_[at]->buffer.view(tensor.type.dtype, tensor.type.shape);
 }
@@ -65,13 +69,13 @@ void CpuExecutable::resolve() {
       if (id && input_operand(operation.op, i).mutated()) mutated_.push_back(bound_[static_cast<size_t>(id.index)].get());
     }
     for (size_t i = 0; i < operation.outputs.size(); ++i) views_[call.first_output + i] = view_of(operation.outputs[i]);
-    call.workspace = call.workspace_bytes > 0 ? arena_.data() + plan_.workspace_offset[at] : nullptr;
+    call.workspace = call.workspace_bytes > 0 ? resources_.arena.memory.data() + plan_.workspace_offset[at] : nullptr;
     for (size_t slot = 0; slot < packings_[at].size(); ++slot) {
       const WeightPacking& packing = packings_[at][slot];
       const TensorId id = operation.inputs[static_cast<size_t>(packing.input)];
       packed_data_[call.first_packed + slot] = nullptr;
       if (!id || program_.tensor(id).role != Role::kParameter) continue;
-      auto packed = packed_weights_.get(bound_[static_cast<size_t>(id.index)], view_of(id), packing);
+      auto packed = resources_.packed_weights.get(bound_[static_cast<size_t>(id.index)], view_of(id), packing);
       CHECK(packed.ok(), packed.status().message().c_str());
       packed_data_[call.first_packed + slot] = (*packed)->data();
       packed_.push_back(*packed);
@@ -82,10 +86,11 @@ void CpuExecutable::resolve() {
   std::sort(mutated_.begin(), mutated_.end());
   mutated_.erase(std::unique(mutated_.begin(), mutated_.end()), mutated_.end());
   resolved_ = true;
+  arena_generation_ = resources_.arena.generation;
 }
 
 void CpuExecutable::run() {
-  if (!resolved_) resolve();
+  if (!resolved_ || arena_generation_ != resources_.arena.generation) resolve();
   for (const auto& packed : packed_) packed->renew(pool_);
   for (size_t at = 0; at < program_.operations.size(); ++at) {
     if (times_.empty()) {
@@ -120,9 +125,16 @@ void CpuExecutable::read_output(TensorId id, std::span<std::byte> into) {
   std::memcpy(into.data(), view.data, into.size());
 }
 
-int64_t CpuExecutable::resident_bytes() const {
-  int64_t bytes = arena_.num_bytes();
-  for (const auto& packed : packed_) bytes += packed->num_bytes();
+int64_t CpuExecutable::packed_bytes() const {
+  std::set<std::tuple<int32_t, int64_t, int64_t, bool, DType>> counted;
+  int64_t bytes = 0;
+  for (size_t at = 0; at < packings_.size(); ++at)
+    for (const WeightPacking& packing : packings_[at]) {
+      const TensorId id = program_.operations[at].inputs[static_cast<size_t>(packing.input)];
+      if (id && program_.tensor(id).role == Role::kParameter &&
+          counted.insert({id.index, packing.k, packing.n, packing.transposed, packing.dtype}).second)
+        bytes += packed_weight_bytes(packing);
+    }
   return bytes;
 }
 

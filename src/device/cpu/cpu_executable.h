@@ -9,10 +9,25 @@
 
 namespace colossus {
 
+// One arena for all executables of a device: they run one at a time. It grows when a larger one is compiled.
+struct SharedArena {
+  Buffer memory;
+  uint64_t generation = 0;  // moves on when the memory does
+};
+
+// What executables of a device have in common; outlives them.
+struct CpuResources {
+  explicit CpuResources(int num_threads, bool pin) : pool(num_threads, pin) {}
+
+  ThreadPool pool;
+  PackedWeights packed_weights;
+  SharedArena arena;
+};
+
 class CpuExecutable final : public Executable {
  public:
-  static Result<std::unique_ptr<CpuExecutable>> make(Program program, ThreadPool& pool, PackedWeights& packed_weights,
-                                                     bool reference, const CompileOptions& options);
+  static Result<std::unique_ptr<CpuExecutable>> make(Program program, CpuResources& resources, bool reference,
+                                                     const CompileOptions& options);
 
   const Program& program() const override { return program_; }
   const MemoryPlan& memory_plan() const override { return plan_; }
@@ -20,11 +35,11 @@ class CpuExecutable final : public Executable {
   void run() override;
   void read_output(TensorId id, std::span<std::byte> into) override;
   std::span<const OperationTime> operation_times() const override { return times_; }
-  int64_t resident_bytes() const override;
+  int64_t packed_bytes() const override;
 
  private:
-  CpuExecutable(Program program, ThreadPool& pool, PackedWeights& packed_weights, bool reference)
-      : program_(std::move(program)), pool_(pool), packed_weights_(packed_weights), reference_(reference) {}
+  CpuExecutable(Program program, CpuResources& resources, bool reference)
+      : program_(std::move(program)), resources_(resources), pool_(resources.pool), reference_(reference) {}
 
   void prepare_kernels();
   void resolve();  // views and packed weights, after bindings changed
@@ -39,11 +54,10 @@ class CpuExecutable final : public Executable {
   };
 
   Program program_;
+  CpuResources& resources_;
   ThreadPool& pool_;
-  PackedWeights& packed_weights_;
   const bool reference_;
   MemoryPlan plan_;
-  Buffer arena_;
   std::vector<std::vector<WeightPacking>> packings_;    // by operation
   std::vector<Call> calls_;                              // by operation
   std::vector<std::shared_ptr<CpuMemory>> bound_;        // by tensor; null in the arena
@@ -53,6 +67,7 @@ class CpuExecutable final : public Executable {
   std::vector<const std::byte*> packed_data_;
   std::vector<OperationTime> times_;
   bool resolved_ = false;
+  uint64_t arena_generation_ = 0;  // of the arena that views_ point into
 };
 
 }  // namespace colossus

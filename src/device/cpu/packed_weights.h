@@ -39,6 +39,8 @@ class PackedWeight {
   uint64_t packed_version_ = 0;
 };
 
+int64_t packed_weight_bytes(const WeightPacking& packing);
+
 class PackedWeights {
  public:
   Result<std::shared_ptr<PackedWeight>> get(const std::shared_ptr<CpuMemory>& source, const View& weight, const WeightPacking& packing);

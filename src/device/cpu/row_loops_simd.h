@@ -13,6 +13,7 @@ struct WholeVector {
   F32 load(const T* p) const { return F32::load(p); }
   template <class T>
   void store(F32 v, T* p) const { v.store(p); }
+  F32 first_or_zero(F32 v) const { return v; }
 };
 
 // The last `count` elements, fewer than kLanes; the lanes behind them load zeros.
@@ -22,6 +23,12 @@ struct Tail {
   F32 load(const T* p) const { return F32::load_first(p, count); }
   template <class T>
   void store(F32 v, T* p) const { v.store_first(p, count); }
+  // v with zeros in the lanes behind the row's end.
+  F32 first_or_zero(F32 v) const {
+    float whole[kLanes];
+    v.store(whole);
+    return F32::load_first(whole, count);
+  }
 };
 
 template <class Step>

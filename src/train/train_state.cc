@@ -1,0 +1,57 @@
+#include "train/train_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/rng.h"
+
+namespace colossus {
+
+void initialize_parameters(Device& device, const TensorSet& tensors, std::span<const ParameterSpec> parameters, uint64_t seed) {
+  std::vector<float> values;
+  for (size_t p = 0; p < parameters.size(); ++p) {
+    const ParameterSpec& spec = parameters[p];
+    values.resize(static_cast<size_t>(spec.shape.num_elements()));
+    const RngKey key{.seed = seed, .purpose = RngPurpose::kInit, .step = p};
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = spec.init_std == 0 ? static_cast<float>(spec.init_value) : static_cast<float>(spec.init_std) * random_normal(key, i);
+    device.write(*tensors.at(spec.name).memory, 0, std::as_bytes(std::span(values)));
+  }
+}
+
+std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const TensorSet& tensors) {
+  std::vector<CheckpointTensor> result;
+  for (const auto& [name, entry] : tensors.entries()) {
+    if (entry.role != Role::kParameter && entry.role != Role::kOptimizerState) continue;
+    result.push_back({.file = entry.role == Role::kParameter ? "model" : "optimizer", .name = name, .dtype = entry.type.dtype, .shape = entry.type.shape,
+                      .read = [&device, memory = entry.memory](int64_t offset, std::span<std::byte> into) { device.read(*memory, offset, into); }});
+  }
+  return result;
+}
+
+Status load_tensors(Device& device, const TensorSet& tensors, const Checkpoint& checkpoint, bool optimizer) {
+  std::vector<std::byte> staging;
+  int64_t num_expected = 0;
+  for (const auto& [name, entry] : tensors.entries()) {
+    if (entry.role != Role::kParameter && !(optimizer && entry.role == Role::kOptimizerState)) continue;
+    ++num_expected;
+    const std::string file = entry.role == Role::kParameter ? "model" : "optimizer";
+    const Checkpoint::Entry* stored = checkpoint.find(file, name);
+    if (!stored)
+      return invalid(fmt::format("[{}/{}.safetensors] has no tensor {}; it belongs to another configuration", checkpoint.path(), file, name));
+    if (!(stored->shape == entry.type.shape) || stored->dtype != entry.type.dtype)
+      return invalid(fmt::format("[{}/{}.safetensors] {} is {} {}; this configuration needs {} {}", checkpoint.path(), file, name,
+                                 dtype_name(stored->dtype), stored->shape.to_string(), dtype_name(entry.type.dtype), entry.type.shape.to_string()));
+    staging.resize(static_cast<size_t>(entry.type.num_bytes()));
+    RETURN_IF_ERROR(checkpoint.read(*stored, staging));
+    device.write(*entry.memory, 0, staging);
+  }
+  const int64_t num_stored = std::count_if(checkpoint.tensors().begin(), checkpoint.tensors().end(),
+                                           [&](const auto& entry) { return optimizer || entry.file == "model"; });
+  if (num_stored != num_expected)
+    return invalid(fmt::format("[{}] holds {} tensors; this configuration has {}: it belongs to another one", checkpoint.path(), num_stored, num_expected));
+  return ok_status();
+}
+
+}  // namespace colossus
