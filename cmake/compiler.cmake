@@ -7,7 +7,7 @@ endif()
 add_library(colossus_flags INTERFACE)
 target_include_directories(colossus_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(colossus_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wno-unused-parameter
+  -Wall -Wextra -Wpedantic -Wno-unused-parameter -Wno-missing-field-initializers
   $<$<CONFIG:Release>:-O2>
   # Contracting a*b+c into one rounding is left to kernels that say so: results must not depend on inlining.
   -ffp-contract=off)

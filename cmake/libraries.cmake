@@ -16,3 +16,19 @@ function(colossus_system_library name header)
 endfunction()
 colossus_system_library(zstd zstd.h)
 colossus_system_library(xxhash xxhash.h)
+colossus_system_library(lzma lzma.h)
+if(COLOSSUS_TESTS)
+  colossus_system_library(pcre2-8 pcre2.h)  # the oracle of the text splitters; the program does not use it
+endif()
+
+# Header-only libraries lie on the compiler's own path; without one of them the first error would be a page of template.
+foreach(header toml++/toml.h CLI/CLI.hpp)
+  find_path(COLOSSUS_HEADER_${header} NAMES ${header})
+  mark_as_advanced(COLOSSUS_HEADER_${header})
+  if(NOT COLOSSUS_HEADER_${header})
+    message(FATAL_ERROR "${header} is missing; run scripts/install_packages.sh")
+  endif()
+endforeach()
+
+# What `colossus --version` says is the version of the project, written once.
+set_source_files_properties(src/cli/main.cc PROPERTIES COMPILE_DEFINITIONS COLOSSUS_VERSION="${PROJECT_VERSION}")

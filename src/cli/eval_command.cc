@@ -1,0 +1,120 @@
+#include "cli/eval_command.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "cli/exit_code.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "data/loader.h"
+#include "device/cpu/cpu_device.h"
+#include "infer/loaded_model.h"
+#include "io/xz_size.h"
+#include "train/evaluator.h"
+
+namespace colossus {
+namespace {
+
+constexpr double kLn2 = 0.6931471805599453;
+
+struct LossArguments {
+  std::string model;
+  std::string data;
+  std::string split = kValidationSplit;
+  int64_t tokens = 0;
+  int threads = 0;
+  bool json = false;
+  bool no_xz = false;
+};
+
+// The bytes of the tokens that evaluation predicts: what bits per byte are counted over, and what xz is given.
+Result<std::string> evaluated_text(const Loader& loader, const Tokenizer& tokenizer, int64_t num_tokens) {
+  const auto row = static_cast<size_t>(loader.options().row_tokens);
+  std::vector<int32_t> tokens(row), targets(row);
+  std::string text;
+  for (int64_t first = 0; first * loader.options().row_tokens < num_tokens; ++first) {
+    RETURN_IF_ERROR(loader.fill(first / loader.options().rows_per_step, first % loader.options().rows_per_step, 1, tokens, targets, {}));
+    for (int32_t token : targets)
+      if (!tokenizer.is_special(token)) text += tokenizer.token_bytes(token);
+  }
+  return text;
+}
+
+Result<Evaluation> evaluate_with_progress(Evaluator& evaluator, const Loader& loader, int64_t max_tokens) {
+  const InterruptScope interrupt("stopping");
+  std::atomic<double> share = 0;
+  Result<Evaluation> result = interrupted("");
+  std::atomic<bool> finished = false;
+  std::thread worker([&] {
+    result = evaluator.run(loader, max_tokens, &interrupt.requested(), &share);
+    finished = true;
+  });
+  Progress progress({.label = "evaluate", .unit = "%", .total = 100});
+  while (!finished) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    progress.update(100 * share);
+  }
+  worker.join();
+  return result;
+}
+
+void print_result(const LossArguments& arguments, const LoadedModel& model, const Evaluation& evaluation, const std::string& text, int64_t xz_bytes) {
+  const double nats_per_byte = evaluation.loss * static_cast<double>(evaluation.num_tokens) / static_cast<double>(std::max<size_t>(text.size(), 1));
+  const double xz_bits = 8.0 * static_cast<double>(xz_bytes) / static_cast<double>(std::max<size_t>(text.size(), 1));
+  if (arguments.json) {
+    nlohmann::json line = {{"checkpoint", model.path}, {"step", model.step}, {"split", arguments.split}, {"tokens", evaluation.num_tokens},
+                           {"bytes", text.size()}, {"nats_per_token", evaluation.loss}, {"nats_per_byte", nats_per_byte},
+                           {"bits_per_byte", nats_per_byte / kLn2}};
+    if (!arguments.no_xz) line["xz9_bits_per_byte"] = xz_bits;
+    std::printf("%s\n", line.dump().c_str());
+    return;
+  }
+  std::printf("%s, %s split: %lld tokens, %zu bytes\n", model.path.c_str(), arguments.split.c_str(), static_cast<long long>(evaluation.num_tokens), text.size());
+  std::printf("  %8.4f nats per token\n  %8.4f nats per byte\n  %8.4f bits per byte\n", evaluation.loss, nats_per_byte, nats_per_byte / kLn2);
+  if (!arguments.no_xz) std::printf("  %8.4f bits per byte: xz -9 on the same text\n", xz_bits);
+}
+
+Status eval_loss(const LossArguments& arguments) {
+  if (arguments.split != kTrainSplit && arguments.split != kValidationSplit)
+    return invalid(fmt::format("[--split] {}; give {} or {}", arguments.split, kTrainSplit, kValidationSplit));
+  ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = arguments.threads}));
+  ASSIGN_OR_RETURN(const LoadedModel model, load_model(local_files(), *device, arguments.model));
+  for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
+  const int64_t tokens = model.config.context, batch = std::max<int64_t>(1, 4096 / tokens);
+  ASSIGN_OR_RETURN(const Loader loader, Loader::open(local_files(), {{arguments.data, 1.0}},
+                                                     {.row_tokens = tokens, .rows_per_step = batch, .split = arguments.split, .shuffle = false}));
+  if (loader.identity().vocab_size != model.tokenizer.vocab_size())
+    return invalid(fmt::format("[{}] the shards have a vocabulary of {}, the model's tokenizer {}; build them with the model's tokenizer.json",
+                               arguments.data, loader.identity().vocab_size, model.tokenizer.vocab_size()));
+  ASSIGN_OR_RETURN(const auto evaluator, Evaluator::create(*device, model.parameters, model.config, {.batch = batch, .tokens = tokens, .compute = device->preferred_compute_dtype()}));
+  ASSIGN_OR_RETURN(const Evaluation evaluation, evaluate_with_progress(*evaluator, loader, arguments.tokens));
+  ASSIGN_OR_RETURN(const std::string text, evaluated_text(loader, model.tokenizer, evaluation.num_tokens));
+  int64_t xz_bytes = 0;
+  if (!arguments.no_xz) {
+    ASSIGN_OR_RETURN(xz_bytes, xz9_bytes(text));
+  }
+  print_result(arguments, model, evaluation, text, xz_bytes);
+  return ok_status();
+}
+
+}  // namespace
+
+void add_eval_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("eval", "Measure a trained model");
+  command->require_subcommand(1);
+  auto arguments = std::make_shared<LossArguments>();
+  CLI::App* loss = command->add_subcommand("loss", "Loss on held-out text, beside xz -9 on the same bytes");
+  loss->add_option("model", arguments->model, "directory of a run, or of a checkpoint")->required();
+  loss->add_option("--data", arguments->data, "directory of token shards")->required();
+  loss->add_option("--split", arguments->split, "train or validation")->capture_default_str();
+  loss->add_option("--tokens", arguments->tokens, "the first so many tokens; 0: all")->capture_default_str()->check(CLI::NonNegativeNumber);
+  loss->add_option("--threads", arguments->threads, "0: every core")->capture_default_str()->check(CLI::Range(0, 4096));
+  loss->add_flag("--json", arguments->json, "one JSON object");
+  loss->add_flag("--no-xz", arguments->no_xz, "without xz, which is slow on much text");
+  loss->callback([arguments, &exit_code] { exit_code = report(eval_loss(*arguments)); });
+}
+
+}  // namespace colossus

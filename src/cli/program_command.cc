@@ -1,0 +1,115 @@
+#include "cli/program_command.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <map>
+
+#include "cli/exit_code.h"
+#include "cli/terminal.h"
+#include "io/config.h"
+#include "model/model.h"
+#include "program/memory_plan.h"
+#include "train/run_config.h"
+
+namespace colossus {
+namespace {
+
+struct ShowArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string kind = "train";
+  std::string recompute = "none";
+  std::string compute = "bf16";
+  int64_t batch = 1;
+  int64_t seq = 0;
+  bool all = false;
+};
+
+Result<Program> write_program(const ShowArguments& arguments, const ModelConfig& model, const ProgramOptions& options) {
+  if (arguments.kind == "forward") return write_loss_program(model, options);
+  if (arguments.kind == "decode") return write_decode_program(model, options, model.context);
+  for (const auto& choice : field_choices(Recompute{}))
+    if (arguments.recompute == choice.name) return write_training_program(model, options, choice.value);
+  return invalid(fmt::format("[--recompute] {}; give none, selective or full", arguments.recompute));
+}
+
+// A layer is much like the next: show one of each.
+bool is_later_layer(const Operation& operation) {
+  return operation.scope.starts_with("layers.") && !operation.scope.starts_with("layers.0");
+}
+
+void print_operations(const Program& program, bool all, int64_t num_layers) {
+  Program shown = program;
+  if (!all) std::erase_if(shown.operations, is_later_layer);
+  std::fputs(to_string(shown, {.costs = true, .tensors = false}).c_str(), stdout);
+  if (!all && num_layers > 1)
+    std::printf("  (layers 1 to %lld are like layer 0: %zu of %zu operations shown; --all shows every one)\n", static_cast<long long>(num_layers - 1),
+                shown.operations.size(), program.operations.size());
+}
+
+void print_costs(const Program& program) {
+  struct Row {
+    int64_t count = 0;
+    Cost cost;
+  };
+  std::map<std::string, Row> rows;
+  Cost total;
+  for (const Operation& operation : program.operations) {
+    const Cost cost = cost_of(program, operation);
+    Row& row = rows[std::string(op_name(operation.op))];
+    ++row.count;
+    row.cost += cost;
+    total += cost;
+  }
+  std::printf("\n%-24s %8s %14s %7s %12s %12s\n", "operation", "count", "TFLOP", "share", "GB read", "GB written");
+  for (const auto& [name, row] : rows)
+    std::printf("%-24s %8lld %14.4f %6.1f%% %12.3f %12.3f\n", name.c_str(), static_cast<long long>(row.count), row.cost.flops * 1e-12,
+                100 * row.cost.flops / std::max(total.flops, 1.0), row.cost.bytes_read * 1e-9, row.cost.bytes_written * 1e-9);
+  std::printf("%-24s %8zu %14.4f %6.1f%% %12.3f %12.3f\n", "all", program.operations.size(), total.flops * 1e-12, 100.0, total.bytes_read * 1e-9,
+              total.bytes_written * 1e-9);
+}
+
+Status show(const ShowArguments& arguments) {
+  ASSIGN_OR_RETURN(ModelConfig model, load_config<ModelConfig>(local_files(), arguments.config, arguments.overrides));
+  if (model.vocab_size == 0) model.vocab_size = 65536;
+  ProgramOptions options{.batch = arguments.batch, .tokens = arguments.seq > 0 ? arguments.seq : model.context};
+  const auto compute = dtype_from_name(arguments.compute);
+  if (!compute || !is_float(*compute)) return invalid(fmt::format("[--compute] {}; give bf16 or f32", arguments.compute));
+  options.compute = *compute;
+  ASSIGN_OR_RETURN(const Program program, write_program(arguments, model, options));
+  RETURN_IF_ERROR(verify(program));
+  ASSIGN_OR_RETURN(const auto counts, count_parameters(model));
+  ASSIGN_OR_RETURN(const double flops, training_flops_per_token(model, options.tokens));
+  print_operations(program, arguments.all, model.num_layers);
+  print_costs(program);
+  const auto grouped = [](int64_t value) {
+    std::string text = std::to_string(value);
+    for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), ",");
+    return text;
+  };
+  std::printf("\nparameters           %s\nactive per token     %s\ntraining FLOPs/token %.4g (6 * matmul parameters + 12 * L * C * T)\n",
+              grouped(counts.total).c_str(), grouped(counts.active).c_str(), flops);
+  std::printf("\n%s", to_string(plan_memory(program), program).c_str());
+  return ok_status();
+}
+
+}  // namespace
+
+void add_program_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("program", "Look at the programs that run");
+  command->require_subcommand(1);
+  auto arguments = std::make_shared<ShowArguments>();
+  CLI::App* shown = command->add_subcommand("show", "Operations, shapes, memory, FLOPs and parameters of a model, without running it");
+  shown->add_option("config", arguments->config, "a model, for example configs/models/grok-1.toml")->required();
+  shown->add_option("--set", arguments->overrides, "a=value over the model's configuration; repeatable")->take_all();
+  shown->add_option("--kind", arguments->kind, "forward, train or decode")->capture_default_str()->check(CLI::IsMember({"forward", "train", "decode"}));
+  shown->add_option("--batch", arguments->batch, "sequences")->capture_default_str()->check(CLI::Range(1, 1 << 20));
+  shown->add_option("--seq", arguments->seq, "tokens of a sequence; 0: the model's context")->capture_default_str()->check(CLI::Range(0, 1 << 24));
+  shown->add_option("--recompute", arguments->recompute, "none, selective or full")->capture_default_str();
+  shown->add_option("--compute", arguments->compute, "type of activations: bf16 or f32")->capture_default_str();
+  shown->add_flag("--all", arguments->all, "every layer's operations");
+  shown->callback([arguments, &exit_code] { exit_code = report(show(*arguments)); });
+}
+
+}  // namespace colossus

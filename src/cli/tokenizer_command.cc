@@ -1,0 +1,311 @@
+#include "cli/tokenizer_command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "base/clock.h"
+#include "cli/exit_code.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "data/document_reader.h"
+#include "text/bpe_trainer.h"
+#include "text/chat.h"
+#include "text/utf8.h"
+
+namespace colossus {
+
+namespace {
+
+// Encoding this much takes about two seconds on one core; shards are the place for more.
+constexpr int64_t kMaxInputBytes = int64_t{64} << 20;
+
+Status print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return ok_status();
+  return unavailable("cannot write to the standard output: the disk is full or its reader is gone");
+}
+
+// The file, or for "-" the standard input.
+Result<std::string> read_input(const std::string& path) {
+  if (path != "-") return read_file(local_files(), path, kMaxInputBytes);
+  std::string text;
+  std::string buffer(1 << 16, '\0');
+  while (const size_t size = std::fread(buffer.data(), 1, buffer.size(), stdin)) {
+    text.append(buffer, 0, size);
+    if (static_cast<int64_t>(text.size()) > kMaxInputBytes) {
+      return exhausted(fmt::format("the standard input is above {} MiB; `colossus data build` takes any amount of text",
+                                   kMaxInputBytes >> 20));
+    }
+  }
+  if (std::ferror(stdin)) return unavailable("cannot read the standard input");
+  return text;
+}
+
+// Bytes for a person: quoted, what is not printable as an escape.
+std::string readable(std::string_view bytes) {
+  std::string out = "'";
+  while (!bytes.empty()) {
+    const Utf8Char c = decode_utf8(bytes);
+    const std::string_view part = bytes.substr(0, c.num_bytes);
+    const bool control = c.code_point < 0x20 || (c.code_point >= 0x7F && c.code_point < 0xA0);
+    if (c.code_point == '\n') {
+      out += "\\n";
+    } else if (c.code_point == kInvalidCodePoint || control) {
+      for (const char byte : part) out += fmt::format("\\x{:02x}", static_cast<uint8_t>(byte));
+    } else {
+      out += part;
+    }
+    bytes.remove_prefix(c.num_bytes);
+  }
+  return out + "'";
+}
+
+struct TrainArguments {
+  std::vector<std::string> inputs;
+  std::string out;
+  std::string kind = "bpe";
+  int vocab_size = 32768;
+  std::string pattern = "cl100k";
+  std::vector<std::string> special_tokens;
+  bool plain = false;
+  int num_threads = 0;
+  int64_t memory_mib = 768;
+  std::string json_field = "text";
+};
+
+// Shows what training tells of itself: bytes of the files while reading, then merges.
+class TrainingDisplay {
+ public:
+  void show(const TrainProgress& progress, const SourceCounts& counts) {
+    const bool reading = progress.phase == TrainProgress::Phase::kReading;
+    if (!display_ || reading != reading_) {
+      ProgressOptions options;
+      options.label = reading ? "read" : "merge";
+      options.unit = reading ? "bytes" : "merges";
+      options.total = static_cast<double>(reading ? counts.total_bytes : progress.total);
+      display_.reset();  // the old line ends before the new one begins
+      display_ = std::make_unique<Progress>(std::move(options));
+      reading_ = reading;
+    }
+    display_->update(static_cast<double>(reading ? counts.consumed_bytes : progress.done));
+  }
+
+ private:
+  std::unique_ptr<Progress> display_;
+  bool reading_ = true;
+};
+
+Status say_trained(const TrainArguments& arguments, const TrainedTokenizer& trained, double seconds) {
+  const int vocab_size = trained.tokenizer.vocab_size();
+  if (arguments.kind == "bpe" && vocab_size < arguments.vocab_size) {
+    fmt::print(stderr, "colossus: the text holds pairs for {} tokens only, of the {} asked for; more text gives more\n",
+               vocab_size, arguments.vocab_size);
+  }
+  if (trained.forgotten_up_to > 0) {
+    fmt::print(stderr, "colossus: pieces seen {} times or less were dropped to stay within --memory {}\n",
+               trained.forgotten_up_to, arguments.memory_mib);
+  }
+  return print(fmt::format("{}: {} tokens from {} of text, {} different {}, in {:.1f} s\n", arguments.out, vocab_size,
+                           format_quantity(static_cast<double>(trained.num_bytes), "B"), trained.num_distinct_pieces,
+                           arguments.kind == "bpe" ? "pieces" : "characters", seconds));
+}
+
+Status train(const TrainArguments& arguments) {
+  const double start_seconds = monotonic_seconds();
+  const InterruptScope interrupt("stopping; nothing was written yet");
+  ASSIGN_OR_RETURN(DocumentReader reader,
+                   DocumentReader::open(local_files(), arguments.inputs, {.json_field = arguments.json_field}));
+  const auto documents = [&](DocumentSink sink) -> Status {
+    Document document;
+    while (true) {
+      ASSIGN_OR_RETURN(const bool more, reader.next(document));
+      if (!more) return ok_status();
+      if (interrupt.requested()) return interrupted("tokenizer training was stopped; nothing was written");
+      const Status status = sink(document.text);
+      if (!status.ok()) return status.at(document.place);
+    }
+  };
+  TrainingDisplay display;
+  const auto progress = [&](const TrainProgress& at) { display.show(at, reader.counts()); };
+
+  // A tokenizer that a model is to chat with needs the markers from the start: ids cannot be added to a trained model.
+  std::vector<std::string> special_tokens;
+  if (!arguments.plain && arguments.kind == "bpe") special_tokens = chat_special_tokens();
+  special_tokens.insert(special_tokens.end(), arguments.special_tokens.begin(), arguments.special_tokens.end());
+  const BpeTrainOptions options{.vocab_size = arguments.vocab_size,
+                                .pattern = *split_pattern_named(arguments.pattern),
+                                .special_tokens = special_tokens,
+                                .num_threads = arguments.num_threads,
+                                .max_memory_bytes = arguments.memory_mib << 20};
+  ASSIGN_OR_RETURN(const TrainedTokenizer trained, arguments.kind == "char"
+                                                       ? train_characters(special_tokens, documents, progress)
+                                                       : train_bpe(options, documents, progress));
+  if (interrupt.requested()) return interrupted("tokenizer training was stopped; nothing was written");
+  RETURN_IF_ERROR(save_tokenizer(local_files(), arguments.out, trained.tokenizer));
+  return say_trained(arguments, trained, monotonic_seconds() - start_seconds);
+}
+
+struct EncodeArguments {
+  std::string tokenizer;
+  std::string input = "-";
+  bool allow_special = false;
+  bool pieces = false;
+  bool count = false;
+};
+
+Status encode(const EncodeArguments& arguments) {
+  ASSIGN_OR_RETURN(const Tokenizer tokenizer, load_tokenizer(local_files(), arguments.tokenizer));
+  ASSIGN_OR_RETURN(const std::string text, read_input(arguments.input));
+  std::vector<int32_t> ids;
+  const Status status = tokenizer.encode(text, ids, {.allow_special = arguments.allow_special});
+  if (!status.ok()) return status.at(arguments.input);
+  if (arguments.count) {
+    const double bytes_per_token = ids.empty() ? 0 : static_cast<double>(text.size()) / static_cast<double>(ids.size());
+    return print(
+        fmt::format("{} tokens, {} bytes, {:.3f} bytes per token\n", ids.size(), text.size(), bytes_per_token));
+  }
+  std::string out;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (arguments.pieces) {
+      out += fmt::format("{}\t{}\n", ids[i], readable(tokenizer.token_bytes(ids[i])));
+    } else {
+      out += fmt::format("{}{}", ids[i], i + 1 == ids.size() ? "\n" : " ");
+    }
+  }
+  return print(out);
+}
+
+struct DecodeArguments {
+  std::string tokenizer;
+  std::string input = "-";
+};
+
+// Whole numbers between white space, commas or brackets.
+Result<std::vector<int32_t>> parse_ids(std::string_view text, const Tokenizer& tokenizer) {
+  constexpr std::string_view kBetween = " \t\r\n,[]";
+  std::vector<int32_t> ids;
+  for (size_t at = text.find_first_not_of(kBetween); at != std::string_view::npos;
+       at = text.find_first_not_of(kBetween, at)) {
+    const std::string_view word = text.substr(at, text.find_first_of(kBetween, at) - at);
+    int32_t id = -1;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+    if (error != std::errc() || end != word.data() + word.size() || id < 0 || id >= tokenizer.vocab_size()) {
+      return invalid(fmt::format("id number {} is '{}'; this tokenizer's ids are 0 to {}", ids.size(),
+                                 word.substr(0, 40), tokenizer.vocab_size() - 1));
+    }
+    ids.push_back(id);
+    at += word.size();
+  }
+  return ids;
+}
+
+Status decode(const DecodeArguments& arguments) {
+  ASSIGN_OR_RETURN(const Tokenizer tokenizer, load_tokenizer(local_files(), arguments.tokenizer));
+  ASSIGN_OR_RETURN(const std::string text, read_input(arguments.input));
+  const auto ids = parse_ids(text, tokenizer);
+  if (!ids.ok()) return ids.status().at(arguments.input);
+  return print(tokenizer.decode(*ids));
+}
+
+Status inspect(const std::string& path) {
+  ASSIGN_OR_RETURN(const Tokenizer tokenizer, load_tokenizer(local_files(), path));
+  const TokenizerSpec& spec = tokenizer.spec();
+  const bool by_bytes = spec.alphabet == Alphabet::kBytes;
+  std::vector<int32_t> longest;
+  size_t num_tokens = 0;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    if (spec.tokens[id].empty()) continue;
+    ++num_tokens;
+    if (!tokenizer.is_special(id)) longest.push_back(id);
+  }
+  const size_t num_shown = std::min<size_t>(longest.size(), 5);
+  std::partial_sort(longest.begin(), longest.begin() + num_shown, longest.end(), [&](int32_t a, int32_t b) {
+    const size_t size_a = spec.tokens[a].size();
+    const size_t size_b = spec.tokens[b].size();
+    return size_a != size_b ? size_a > size_b : a < b;
+  });
+  std::string out =
+      fmt::format("kind        {}\n", by_bytes ? "byte-level byte-pair encoding" : "one token per character");
+  out += fmt::format("split       {}\n", split_pattern_name(spec.pattern));
+  out += fmt::format("vocabulary  {} ids, {} tokens, {} merges, {} added\n", tokenizer.vocab_size(), num_tokens,
+                     spec.merges.size(), spec.added.size());
+  out += fmt::format("any bytes   {}\n", tokenizer.encodes_any_bytes() ? "yes" : "no: text with others is refused");
+  out += fmt::format("chat        {}\n",
+                     ChatFormat::create(tokenizer).ok() ? "yes" : "no: it lacks tokens of the chat format");
+  for (const AddedToken& token : spec.added) {
+    out += fmt::format("{}  {:>6}  {}\n", token.special ? "special   " : "added     ", token.id, readable(token.text));
+  }
+  for (size_t i = 0; i < num_shown; ++i) {
+    const std::string& token = spec.tokens[longest[i]];
+    out += fmt::format("longest     {:>6}  {} bytes  {}\n", longest[i], token.size(), readable(token.substr(0, 64)));
+  }
+  return print(out);
+}
+
+void add_train(CLI::App& parent, int& exit_code) {
+  const auto arguments = std::make_shared<TrainArguments>();
+  CLI::App* command = parent.add_subcommand("train", "Train a tokenizer on text");
+  command->add_option("inputs", arguments->inputs, "Files, directories, patterns; plain, .jsonl, each also .gz or .zst")
+      ->required();
+  command->add_option("--out", arguments->out, "The tokenizer.json to write")->required();
+  command->add_option("--vocab", arguments->vocab_size, "Size of the vocabulary: special tokens, 256 bytes, merges")
+      ->capture_default_str();
+  command->add_option("--kind", arguments->kind, "bpe, or char: one token for each character of the text")
+      ->check(CLI::IsMember({"bpe", "char"}))
+      ->capture_default_str();
+  command->add_option("--split", arguments->pattern, "How text is cut before merging")
+      ->check(CLI::IsMember({"cl100k", "o200k", "qwen2", "gpt2", "none"}))
+      ->capture_default_str();
+  command->add_option("--special", arguments->special_tokens,
+                      "A special token (may be given again); after those for chat");
+  command->add_flag("--no-chat", arguments->plain, "Leave out the special tokens of the chat format (char has none)");
+  command->add_option("--threads", arguments->num_threads, "Threads; 0: all cores. The result does not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->add_option("--memory", arguments->memory_mib, "MiB for counting; beyond it the rarest pieces are dropped")
+      ->check(CLI::Range(16, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--json-field", arguments->json_field, "The field of JSON lines that holds the text")
+      ->capture_default_str();
+  command->callback([arguments, &exit_code] { exit_code = report(train(*arguments)); });
+}
+
+void add_encode(CLI::App& parent, int& exit_code) {
+  const auto arguments = std::make_shared<EncodeArguments>();
+  CLI::App* command = parent.add_subcommand("encode", "Text to token ids");
+  command->add_option("tokenizer", arguments->tokenizer, "A tokenizer.json")->required();
+  command->add_option("input", arguments->input, "A file of text; -: standard input")->capture_default_str();
+  command->add_flag("--allow-special", arguments->allow_special, "Special tokens in the text become their ids");
+  command->add_flag("--pieces", arguments->pieces, "One line per token: its id and its bytes");
+  command->add_flag("--count", arguments->count, "Only how many tokens, and bytes per token");
+  command->callback([arguments, &exit_code] { exit_code = report(encode(*arguments)); });
+}
+
+void add_decode(CLI::App& parent, int& exit_code) {
+  const auto arguments = std::make_shared<DecodeArguments>();
+  CLI::App* command = parent.add_subcommand("decode", "Token ids to text");
+  command->add_option("tokenizer", arguments->tokenizer, "A tokenizer.json")->required();
+  command->add_option("input", arguments->input, "A file of ids between spaces or commas; -: standard input")
+      ->capture_default_str();
+  command->callback([arguments, &exit_code] { exit_code = report(decode(*arguments)); });
+}
+
+}  // namespace
+
+void add_tokenizer_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("tokenizer", "Train, use and look at tokenizers");
+  command->require_subcommand(1);
+  add_train(*command, exit_code);
+  add_encode(*command, exit_code);
+  add_decode(*command, exit_code);
+  const auto path = std::make_shared<std::string>();
+  CLI::App* look = command->add_subcommand("inspect", "What a tokenizer.json holds");
+  look->add_option("tokenizer", *path, "A tokenizer.json")->required();
+  look->callback([path, &exit_code] { exit_code = report(inspect(*path)); });
+}
+
+}  // namespace colossus

@@ -1,0 +1,65 @@
+#include "infer/loaded_model.h"
+
+#include <fmt/format.h>
+
+#include "io/config.h"
+
+namespace colossus {
+namespace {
+
+constexpr int64_t kLargeModel = 20'000'000;
+
+Result<Checkpoint> find_checkpoint(FileSystem& files, const std::string& path, std::vector<Status>& passed_over) {
+  if (files.stat(path + "/manifest.json").ok()) return Checkpoint::open(files, path);
+  if (!files.stat(path).ok()) return not_found(fmt::format("[{}] is not there; give a run's directory, as made by `colossus train`", path));
+  return open_newest_checkpoint(files, path + "/checkpoints", passed_over);
+}
+
+Result<std::string> text_of(const Checkpoint& checkpoint, const std::string& name) {
+  const auto found = checkpoint.state().texts.find(name);
+  if (found == checkpoint.state().texts.end()) return corrupt(fmt::format("[{}] has no {}", checkpoint.path(), name));
+  return found->second;
+}
+
+Status read_parameters(Device& device, const Checkpoint& checkpoint, LoadedModel& model) {
+  // The smallest program declares every parameter.
+  ASSIGN_OR_RETURN(const Program program, write_loss_program(model.config, {}));
+  RETURN_IF_ERROR(model.parameters.add_role(device, program, Role::kParameter));
+  std::vector<std::byte> staging;
+  for (const auto& [name, entry] : model.parameters.entries()) {
+    const Checkpoint::Entry* stored = checkpoint.find("model", name);
+    if (!stored || !(stored->shape == entry.type.shape) || stored->dtype != entry.type.dtype)
+      return corrupt(fmt::format("[{}/model.safetensors] {} is {}; the configuration needs {} {}", checkpoint.path(), name,
+                                 stored ? fmt::format("{} {}", dtype_name(stored->dtype), stored->shape.to_string()) : "not there",
+                                 dtype_name(entry.type.dtype), entry.type.shape.to_string()));
+    staging.resize(static_cast<size_t>(entry.type.num_bytes()));
+    RETURN_IF_ERROR(checkpoint.read(*stored, staging));
+    device.write(*entry.memory, 0, staging);
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+Result<LoadedModel> load_model(FileSystem& files, Device& device, const std::string& path) {
+  std::vector<Status> passed_over;
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, find_checkpoint(files, path, passed_over));
+  ASSIGN_OR_RETURN(const std::string config_text, text_of(checkpoint, "model.toml"));
+  ASSIGN_OR_RETURN(const ModelConfig config, parse_config<ModelConfig>(config_text, checkpoint.path() + "/model.toml"));
+  ASSIGN_OR_RETURN(const std::string tokenizer_text, text_of(checkpoint, "tokenizer.json"));
+  auto tokenizer = Tokenizer::from_json(tokenizer_text);
+  if (!tokenizer.ok()) return tokenizer.status().at(checkpoint.path() + "/tokenizer.json");
+  if (tokenizer->vocab_size() > config.vocab_size)
+    return invalid(fmt::format("[{}] the tokenizer has {} tokens, the model {}", checkpoint.path(), tokenizer->vocab_size(), config.vocab_size));
+  LoadedModel model{.path = checkpoint.path(), .step = checkpoint.state().step, .config = config, .parameters = {},
+                    .tokenizer = std::move(*tokenizer), .passed_over = std::move(passed_over)};
+  RETURN_IF_ERROR(read_parameters(device, checkpoint, model));
+  return model;
+}
+
+DType decoding_dtype(const ModelConfig& config) {
+  const auto counts = count_parameters(config);
+  return counts.ok() && counts->active_matmul >= kLargeModel ? DType::kBF16 : DType::kF32;
+}
+
+}  // namespace colossus

@@ -1,0 +1,29 @@
+// A trained model from a checkpoint, ready to decode.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "checkpoint/checkpoint.h"
+#include "device/tensor_set.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+namespace colossus {
+
+struct LoadedModel {
+  std::string path;  // of the checkpoint
+  int64_t step = 0;
+  ModelConfig config;
+  TensorSet parameters;
+  Tokenizer tokenizer;
+  std::vector<Status> passed_over;  // newer checkpoints that cannot be read
+};
+
+// `path` is a run's directory (its newest good checkpoint is taken) or a checkpoint.
+Result<LoadedModel> load_model(FileSystem& files, Device& device, const std::string& path);
+
+// bf16 for models of 20M parameters or more, whose decoding is bound by the bytes of weights; fp32 for smaller ones.
+DType decoding_dtype(const ModelConfig& config);
+
+}  // namespace colossus
