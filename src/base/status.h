@@ -76,13 +76,14 @@ class [[nodiscard]] Result {
     CHECK(ok(), status_message());
     return std::get<0>(state_);
   }
-  T&& value() && {
+  // By value: a reference into a temporary would dangle in `for (auto& x : *f())`.
+  T value() && {
     CHECK(ok(), status_message());
     return std::get<0>(std::move(state_));
   }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
-  T&& operator*() && { return std::move(*this).value(); }
+  T operator*() && { return std::move(*this).value(); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
 

@@ -139,13 +139,14 @@ Result<Checkpoint> Checkpoint::open_unguarded(FileSystem& files, const std::stri
   checkpoint.path_ = path;
   checkpoint.state_.step = manifest.value("step", int64_t{0});
   if (manifest.contains("validation_loss")) checkpoint.state_.validation_loss = manifest.value("validation_loss", 0.0);
-  for (const auto& [name, sum] : manifest.value("texts", Json::object()).items()) {
+  const Json texts = manifest.value("texts", Json::object()), listed = manifest.value("files", Json::object());
+  for (const auto& [name, sum] : texts.items()) {
     RETURN_IF_ERROR(check_file_name(path, name));
     ASSIGN_OR_RETURN(std::string text, read_file(files, path + "/" + name));
     if (parse_checksum(sum) != checksum(text)) return corrupt(fmt::format("[{}/{}] was cut or altered: its checksum does not match", path, name));
     checkpoint.state_.texts[name] = std::move(text);
   }
-  for (const auto& [file, entry] : manifest.value("files", Json::object()).items()) {
+  for (const auto& [file, entry] : listed.items()) {
     RETURN_IF_ERROR(check_file_name(path, file));
     const std::string file_path = path + "/" + file + ".safetensors";
     ASSIGN_OR_RETURN(const FileEntry on_disk, files.stat(file_path));

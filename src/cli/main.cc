@@ -8,7 +8,14 @@
 #include <vector>
 
 #include "base/platform.h"
+#include "cli/chat_command.h"
+#include "cli/data_command.h"
+#include "cli/eval_command.h"
 #include "cli/exit_code.h"
+#include "cli/generate_command.h"
+#include "cli/program_command.h"
+#include "cli/tokenizer_command.h"
+#include "cli/train_command.h"
 #include "io/config_tree.h"
 
 namespace colossus {
@@ -34,6 +41,13 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = 0;
   // Subcommands, in the order of --help.
+  add_tokenizer_command(app, exit_code);
+  add_data_command(app, exit_code);
+  add_train_command(app, exit_code);
+  add_generate_command(app, exit_code);
+  add_chat_command(app, exit_code);
+  add_eval_command(app, exit_code);
+  add_program_command(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {

@@ -45,6 +45,8 @@ Result<std::string> read_input(const std::string& path) {
   return text;
 }
 
+std::string place_of(const std::string& input) { return input == "-" ? "standard input" : input; }
+
 // Bytes for a person: quoted, what is not printable as an escape.
 std::string readable(std::string_view bytes) {
   std::string out = "'";
@@ -109,8 +111,8 @@ Status say_trained(const TrainArguments& arguments, const TrainedTokenizer& trai
     fmt::print(stderr, "colossus: pieces seen {} times or less were dropped to stay within --memory {}\n",
                trained.forgotten_up_to, arguments.memory_mib);
   }
-  return print(fmt::format("{}: {} tokens from {} of text, {} different {}, in {:.1f} s\n", arguments.out, vocab_size,
-                           format_quantity(static_cast<double>(trained.num_bytes), "B"), trained.num_distinct_pieces,
+  return print(fmt::format("{}: {} tokens from {:.2f} MB of text, {} different {}, in {:.1f} s\n", arguments.out,
+                           vocab_size, static_cast<double>(trained.num_bytes) / 1e6, trained.num_distinct_pieces,
                            arguments.kind == "bpe" ? "pieces" : "characters", seconds));
 }
 
@@ -162,7 +164,7 @@ Status encode(const EncodeArguments& arguments) {
   ASSIGN_OR_RETURN(const std::string text, read_input(arguments.input));
   std::vector<int32_t> ids;
   const Status status = tokenizer.encode(text, ids, {.allow_special = arguments.allow_special});
-  if (!status.ok()) return status.at(arguments.input);
+  if (!status.ok()) return status.at(place_of(arguments.input));
   if (arguments.count) {
     const double bytes_per_token = ids.empty() ? 0 : static_cast<double>(text.size()) / static_cast<double>(ids.size());
     return print(
@@ -207,7 +209,7 @@ Status decode(const DecodeArguments& arguments) {
   ASSIGN_OR_RETURN(const Tokenizer tokenizer, load_tokenizer(local_files(), arguments.tokenizer));
   ASSIGN_OR_RETURN(const std::string text, read_input(arguments.input));
   const auto ids = parse_ids(text, tokenizer);
-  if (!ids.ok()) return ids.status().at(arguments.input);
+  if (!ids.ok()) return ids.status().at(place_of(arguments.input));
   return print(tokenizer.decode(*ids));
 }
 

@@ -38,9 +38,12 @@ class Differentiation {
       RETURN_IF_ERROR(builder_.status());
     }
     for (TensorId id : wanted_inputs) {
-      const TensorId grad = grad_of(id);
-      if (!grad || !in_arena(program().tensor(grad).role))
+      TensorId grad = grad_of(id);
+      if (!grad)
         return invalid(fmt::format("[differentiate {}] nothing that is seeded depends on {}", program().name, program().tensor(id).name));
+      // A gradient that came through unchanged is the seed itself, or another input's too: an output is its own tensor.
+      if (program().tensor(grad).role != Role::kActivation) grad = builder_.emit(Scale{.factor = 1}, {grad});
+      RETURN_IF_ERROR(builder_.status());
       builder_.mark_output(grad, "grad." + program().tensor(id).name);
     }
     return builder_.finish();

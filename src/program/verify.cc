@@ -40,8 +40,7 @@ class Verifier {
       if (!known(id)) return fault(place + ": an input names no tensor of this program");
     for (TensorId id : operation.outputs)
       if (!known(id)) return fault(place + ": an output names no tensor of this program");
-    check_inputs(operation, place);
-    check_types(operation, place);
+    if (check_inputs(operation, place)) check_types(operation, place);
     for (TensorId id : operation.outputs) {
       if (!id) continue;
       if (!in_arena(program_.tensor(id).role))
@@ -51,12 +50,16 @@ class Verifier {
     }
   }
 
-  void check_inputs(const Operation& operation, const std::string& place) {
+  // False when a required operand is absent: types then cannot be inferred.
+  bool check_inputs(const Operation& operation, const std::string& place) {
+    bool complete = true;
     for (size_t i = 0; i < operation.inputs.size(); ++i) {
       const TensorId id = operation.inputs[i];
       const Operand& operand = input_operand(operation.op, i);
       if (!id) {
-        if (!operand.optional()) fault(fmt::format("{}: required operand {} is absent", place, operand.name));
+        if (operand.optional()) continue;
+        fault(fmt::format("{}: required operand {} is absent", place, operand.name));
+        complete = false;
         continue;
       }
       const Tensor& tensor = program_.tensor(id);
@@ -65,6 +68,7 @@ class Verifier {
       if (operand.mutated() && !may_be_mutated(tensor.role))
         fault(fmt::format("{}: changes {} in place, but it is an {}", place, tensor.name, role_name(tensor.role)));
     }
+    return complete;
   }
 
   // Inferred output types must be those the tensors have.

@@ -61,6 +61,7 @@ Status Trainer::open_data() {
   std::vector<DataSource> sources;
   for (const DataSourceConfig& source : run_.data.sources) sources.push_back({source.path, source.weight});
   ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files_, sources.front().directory));
+  validation_totals_ = index.totals(kValidationSplit);
   RETURN_IF_ERROR(resolve(run_, index.identity.vocab_size));
   const TrainConfig& t = run_.train;
   ASSIGN_OR_RETURN(train_data_, Loader::open(files_, sources, {.row_tokens = t.tokens, .rows_per_step = t.batch, .seed = static_cast<uint64_t>(t.seed),
@@ -266,7 +267,7 @@ Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
 }
 
 Status Trainer::save() {
-  CheckpointState state{.step = step_, .validation_loss = std::nullopt, .texts = {{"config.toml", print_config(run_)}}};
+  CheckpointState state{.step = step_, .validation_loss = std::nullopt, .texts = {{"config.toml", print_config(run_)}, {"model.toml", print_config(run_.model)}}};
   if (last_evaluated_step_ == step_) state.validation_loss = evaluation_.loss;
   if (!tokenizer_json_.empty()) state.texts["tokenizer.json"] = tokenizer_json_;
   const auto tensors = checkpoint_tensors(device_, tensors_);

@@ -74,6 +74,7 @@ class Trainer {
   const TensorSet& tensors() const { return tensors_; }
   const Loader& train_data() const { return *train_data_; }
   const Loader& validation_data() const { return *validation_data_; }
+  ShardCounts validation_totals() const { return validation_totals_; }
   const Executable& microbatch() const { return *microbatch_; }
   const Executable& update() const { return *update_; }
   DType compute_dtype() const { return options_.compute; }
@@ -109,6 +110,7 @@ class Trainer {
   double flops_per_token_ = 0;
   std::vector<ParameterSpec> parameters_;
   std::optional<Loader> train_data_, validation_data_;
+  ShardCounts validation_totals_;  // of the first source
 
   TensorSet tensors_;  // parameters, gradients, optimizer states
   TensorSet inputs_;

@@ -1,5 +1,5 @@
-// Sums over rows with an order of their own: rows are cut into blocks by their number alone, each block is summed by one
-// thread, and the blocks' sums are added in order. So the bits do not depend on how many threads there are.
+// Sums over rows with an order of their own: rows are cut into blocks by their number alone, each block is summed by
+// one thread, and the blocks' sums are added in order. So the bits do not depend on how many threads there are.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,8 @@ struct RowBlocks {
   static constexpr int64_t kMostBlocks = 64, kLeastRows = 16;
 
   explicit RowBlocks(int64_t num_rows)
-      : rows(num_rows), rows_per_block(std::max(kLeastRows, (num_rows + kMostBlocks - 1) / kMostBlocks)),
+      : rows(num_rows),
+        rows_per_block(std::max(kLeastRows, (num_rows + kMostBlocks - 1) / kMostBlocks)),
         num_blocks((num_rows + rows_per_block - 1) / rows_per_block) {}
 
   int64_t begin(int64_t block) const { return block * rows_per_block; }

@@ -10,9 +10,13 @@ namespace {  // a copy for each instruction set
 
 struct WholeVector {
   template <class T>
-  F32 load(const T* p) const { return F32::load(p); }
+  F32 load(const T* p) const {
+    return F32::load(p);
+  }
   template <class T>
-  void store(F32 v, T* p) const { v.store(p); }
+  void store(F32 v, T* p) const {
+    v.store(p);
+  }
   F32 first_or_zero(F32 v) const { return v; }
 };
 
@@ -20,9 +24,13 @@ struct WholeVector {
 struct Tail {
   int count;
   template <class T>
-  F32 load(const T* p) const { return F32::load_first(p, count); }
+  F32 load(const T* p) const {
+    return F32::load_first(p, count);
+  }
   template <class T>
-  void store(F32 v, T* p) const { v.store_first(p, count); }
+  void store(F32 v, T* p) const {
+    v.store_first(p, count);
+  }
   // v with zeros in the lanes behind the row's end.
   F32 first_or_zero(F32 v) const {
     float whole[kLanes];
@@ -58,8 +66,10 @@ inline float sum_over_row(int64_t count, Step step) {
 // What a store to an array of T keeps of a value.
 template <class T>
 inline F32 rounded_to(F32 v) {
-  if constexpr (sizeof(T) == sizeof(float)) return v;
-  else return F32::widen(F32::narrow(v.v));
+  if constexpr (sizeof(T) == sizeof(float))
+    return v;
+  else
+    return F32::widen(F32::narrow(v.v));
 }
 
 }  // namespace

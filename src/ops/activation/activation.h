@@ -16,7 +16,9 @@ struct Activation {
   static constexpr std::array kOutputs = {Operand{"y"}};  // like x
   ActivationKind kind = ActivationKind::kGeluTanh;
   template <class V>
-  void attributes(V& v) const { v("kind", kind); }
+  void attributes(V& v) const {
+    v("kind", kind);
+  }
 };
 
 struct ActivationGrad {
@@ -27,7 +29,9 @@ struct ActivationGrad {
   static constexpr std::array kOutputs = {Operand{"dx"}};
   ActivationKind kind = ActivationKind::kGeluTanh;
   template <class V>
-  void attributes(V& v) const { v("kind", kind); }
+  void attributes(V& v) const {
+    v("kind", kind);
+  }
 };
 
 // Shazeer 2020, "GLU Variants Improve Transformer".
@@ -39,7 +43,9 @@ struct GatedActivation {
   static constexpr std::array kOutputs = {Operand{"y"}};
   ActivationKind kind = ActivationKind::kGeluTanh;
   template <class V>
-  void attributes(V& v) const { v("kind", kind); }
+  void attributes(V& v) const {
+    v("kind", kind);
+  }
 };
 
 struct GatedActivationGrad {
@@ -50,7 +56,9 @@ struct GatedActivationGrad {
   static constexpr std::array kOutputs = {Operand{"dgate"}, Operand{"dup"}};
   ActivationKind kind = ActivationKind::kGeluTanh;
   template <class V>
-  void attributes(V& v) const { v("kind", kind); }
+  void attributes(V& v) const {
+    v("kind", kind);
+  }
 };
 
 Status infer(const Activation& op, Inference& io);

@@ -7,9 +7,9 @@ namespace colossus {
 
 enum class ActivationKind {
   kNone,
-  kGeluTanh,     // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))   Hendrycks and Gimpel 2016
-  kSilu,         // x sigmoid(x)
-  kRelu2,        // max(x, 0)^2                                       So et al. 2021 (Primer)
+  kGeluTanh,  // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))   Hendrycks and Gimpel 2016
+  kSilu,      // x sigmoid(x)
+  kRelu2,     // max(x, 0)^2                                       So et al. 2021 (Primer)
 };
 
 constexpr std::string_view activation_name(ActivationKind kind) {

@@ -13,13 +13,13 @@ struct AdamW {
   static constexpr std::string_view kName = "adamw";
   enum In { kParam, kGrad, kM, kV, kLr, kStep, kScale };
   static constexpr std::array kInputs = {
-      Operand{"param", OperandKind::kMutated},            //
-      Operand{"grad"},                                    // like param, f32
-      Operand{"m", OperandKind::kMutated},                // like param
-      Operand{"v", OperandKind::kMutated},                // like param
-      Operand{"lr"},                                      // () f32
-      Operand{"step"},                                    // () i64: t, from 1
-      Operand{"scale"},                                   // () f32; NaN: nothing is touched
+      Operand{"param", OperandKind::kMutated},  //
+      Operand{"grad"},                          // like param, f32
+      Operand{"m", OperandKind::kMutated},      // like param
+      Operand{"v", OperandKind::kMutated},      // like param
+      Operand{"lr"},                            // () f32
+      Operand{"step"},                          // () i64: t, from 1
+      Operand{"scale"},                         // () f32; NaN: nothing is touched
   };
   static constexpr std::array<Operand, 0> kOutputs = {};
   double beta1 = 0.9;
@@ -28,7 +28,10 @@ struct AdamW {
   double weight_decay = 0;
   template <class V>
   void attributes(V& v) const {
-    v("beta1", beta1); v("beta2", beta2); v("eps", eps); v("weight_decay", weight_decay);
+    v("beta1", beta1);
+    v("beta2", beta2);
+    v("eps", eps);
+    v("weight_decay", weight_decay);
   }
 };
 

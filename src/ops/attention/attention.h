@@ -1,6 +1,6 @@
-// Causal attention, grouped heads: o = softmax(mask(temperature(softcap(scale * q . k)))) v. The score matrix is never stored
-// (online softmax, Milakov and Gimelshein 2018; tiles as in Dao et al. 2022). Softmax in fp32.
-// A token at column t sees columns s with max(document_start[t], t - window + 1) <= s <= t. Positions are columns.
+// Causal attention, grouped heads: o = softmax(mask(temperature(softcap(scale * q . k)))) v. The score matrix is never
+// stored (online softmax, Milakov and Gimelshein 2018; tiles as in Dao et al. 2022). Softmax in fp32. A token at column
+// t sees columns s with max(document_start[t], t - window + 1) <= s <= t. Positions are columns.
 #pragma once
 
 #include <array>
@@ -13,26 +13,33 @@ struct Attention {
   static constexpr std::string_view kName = "attention";
   enum In { kQ, kK, kV, kDocumentStart };
   static constexpr std::array kInputs = {
-      Operand{"q"},                                       // (B, T, H * D)
-      Operand{"k"},                                       // (B, T, K * D)
-      Operand{"v"},                                       // (B, T, K * D)
-      Operand{"document_start", OperandKind::kOptional},  // (B, T) i32: first column of the document that column t belongs to
+      Operand{"q"},  // (B, T, H * D)
+      Operand{"k"},  // (B, T, K * D)
+      Operand{"v"},  // (B, T, K * D)
+      Operand{"document_start",
+              OperandKind::kOptional},  // (B, T) i32: first column of the document that column t belongs to
   };
   enum Out { kO, kLse };
   static constexpr std::array kOutputs = {
-      Operand{"o"},                                       // (B, T, H * D)
-      Operand{"lse"},                                     // (B, H, T) f32: log sum exp of the final scores
+      Operand{"o"},    // (B, T, H * D)
+      Operand{"lse"},  // (B, H, T) f32: log sum exp of the final scores
   };
-  int64_t num_heads = 0;                    // H
-  int64_t num_kv_heads = 0;                 // K, divides H: query head h reads key/value head h / (H / K)
-  int64_t head_dim = 0;                     // D
-  double scale = 1;                         // of q . k
-  double softcap = 0;                       // c: s = c tanh(s / c); 0 is none
-  int64_t window = 0;                       // a token sees itself and the window - 1 before it; 0 is all
-  int64_t temperature_len = 0;              // n: s *= log(p) / log(n) for positions p > n, after the cap; 0 is none
+  int64_t num_heads = 0;        // H
+  int64_t num_kv_heads = 0;     // K, divides H: query head h reads key/value head h / (H / K)
+  int64_t head_dim = 0;         // D
+  double scale = 1;             // of q . k
+  double softcap = 0;           // c: s = c tanh(s / c); 0 is none
+  int64_t window = 0;           // a token sees itself and the window - 1 before it; 0 is all
+  int64_t temperature_len = 0;  // n: s *= log(p) / log(n) for positions p > n, after the cap; 0 is none
   template <class V>
   void attributes(V& v) const {
-    v("num_heads", num_heads); v("num_kv_heads", num_kv_heads); v("head_dim", head_dim); v("scale", scale); v("softcap", softcap); v("window", window); v("temperature_len", temperature_len);
+    v("num_heads", num_heads);
+    v("num_kv_heads", num_kv_heads);
+    v("head_dim", head_dim);
+    v("scale", scale);
+    v("softcap", softcap);
+    v("window", window);
+    v("temperature_len", temperature_len);
   }
 };
 
@@ -50,20 +57,26 @@ struct AttentionGrad {
   };
   enum Out { kDq, kDk, kDv };
   static constexpr std::array kOutputs = {
-      Operand{"dq"},                                      // (B, T, H * D)
-      Operand{"dk"},                                      // (B, T, K * D)
-      Operand{"dv"},                                      // (B, T, K * D)
+      Operand{"dq"},  // (B, T, H * D)
+      Operand{"dk"},  // (B, T, K * D)
+      Operand{"dv"},  // (B, T, K * D)
   };
-  int64_t num_heads = 0;                    // H
-  int64_t num_kv_heads = 0;                 // K, divides H: query head h reads key/value head h / (H / K)
-  int64_t head_dim = 0;                     // D
-  double scale = 1;                         // of q . k
-  double softcap = 0;                       // c: s = c tanh(s / c); 0 is none
-  int64_t window = 0;                       // a token sees itself and the window - 1 before it; 0 is all
-  int64_t temperature_len = 0;              // n: s *= log(p) / log(n) for positions p > n, after the cap; 0 is none
+  int64_t num_heads = 0;        // H
+  int64_t num_kv_heads = 0;     // K, divides H: query head h reads key/value head h / (H / K)
+  int64_t head_dim = 0;         // D
+  double scale = 1;             // of q . k
+  double softcap = 0;           // c: s = c tanh(s / c); 0 is none
+  int64_t window = 0;           // a token sees itself and the window - 1 before it; 0 is all
+  int64_t temperature_len = 0;  // n: s *= log(p) / log(n) for positions p > n, after the cap; 0 is none
   template <class V>
   void attributes(V& v) const {
-    v("num_heads", num_heads); v("num_kv_heads", num_kv_heads); v("head_dim", head_dim); v("scale", scale); v("softcap", softcap); v("window", window); v("temperature_len", temperature_len);
+    v("num_heads", num_heads);
+    v("num_kv_heads", num_kv_heads);
+    v("head_dim", head_dim);
+    v("scale", scale);
+    v("softcap", softcap);
+    v("window", window);
+    v("temperature_len", temperature_len);
   }
 };
 
@@ -72,27 +85,33 @@ struct AttentionCached {
   static constexpr std::string_view kName = "attention_cached";
   enum In { kQ, kK, kV, kKCache, kVCache, kLengths };
   static constexpr std::array kInputs = {
-      Operand{"q"},                                       // (B, T, H * D)
-      Operand{"k"},                                       // (B, T, K * D), rotated
-      Operand{"v"},                                       // (B, T, K * D)
-      Operand{"k_cache", OperandKind::kMutated},          // (B, S, K * D): rows lengths[b] .. lengths[b]+T-1 are written first
-      Operand{"v_cache", OperandKind::kMutated},          // (B, S, K * D)
-      Operand{"lengths"},                                 // (B) i32: tokens in the cache before this call; lengths[b] + T <= S
+      Operand{"q"},                               // (B, T, H * D)
+      Operand{"k"},                               // (B, T, K * D), rotated
+      Operand{"v"},                               // (B, T, K * D)
+      Operand{"k_cache", OperandKind::kMutated},  // (B, S, K * D): rows lengths[b] .. lengths[b]+T-1 are written first
+      Operand{"v_cache", OperandKind::kMutated},  // (B, S, K * D)
+      Operand{"lengths"},                         // (B) i32: tokens in the cache before this call; lengths[b] + T <= S
   };
   enum Out { kO };
   static constexpr std::array kOutputs = {
-      Operand{"o"},                                       // (B, T, H * D)
+      Operand{"o"},  // (B, T, H * D)
   };
-  int64_t num_heads = 0;                    // H
-  int64_t num_kv_heads = 0;                 // K, divides H: query head h reads key/value head h / (H / K)
-  int64_t head_dim = 0;                     // D
-  double scale = 1;                         // of q . k
-  double softcap = 0;                       // c: s = c tanh(s / c); 0 is none
-  int64_t window = 0;                       // a token sees itself and the window - 1 before it; 0 is all
-  int64_t temperature_len = 0;              // n: s *= log(p) / log(n) for positions p > n, after the cap; 0 is none
+  int64_t num_heads = 0;        // H
+  int64_t num_kv_heads = 0;     // K, divides H: query head h reads key/value head h / (H / K)
+  int64_t head_dim = 0;         // D
+  double scale = 1;             // of q . k
+  double softcap = 0;           // c: s = c tanh(s / c); 0 is none
+  int64_t window = 0;           // a token sees itself and the window - 1 before it; 0 is all
+  int64_t temperature_len = 0;  // n: s *= log(p) / log(n) for positions p > n, after the cap; 0 is none
   template <class V>
   void attributes(V& v) const {
-    v("num_heads", num_heads); v("num_kv_heads", num_kv_heads); v("head_dim", head_dim); v("scale", scale); v("softcap", softcap); v("window", window); v("temperature_len", temperature_len);
+    v("num_heads", num_heads);
+    v("num_kv_heads", num_kv_heads);
+    v("head_dim", head_dim);
+    v("scale", scale);
+    v("softcap", softcap);
+    v("window", window);
+    v("temperature_len", temperature_len);
   }
 };
 

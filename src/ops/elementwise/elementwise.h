@@ -11,12 +11,12 @@ struct Add {
   static constexpr std::string_view kName = "add";
   enum In { kA, kB };
   static constexpr std::array kInputs = {
-      Operand{"a"},                                       //
-      Operand{"b"},                                       // like a
+      Operand{"a"},  //
+      Operand{"b"},  // like a
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // like a
+      Operand{"y"},  // like a
   };
   template <class V>
   void attributes(V&) const {}
@@ -26,11 +26,11 @@ struct Scale {
   static constexpr std::string_view kName = "scale";
   enum In { kX };
   static constexpr std::array kInputs = {
-      Operand{"x"},                                       //
+      Operand{"x"},  //
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // factor * x
+      Operand{"y"},  // factor * x
   };
   double factor = 1;
   template <class V>
@@ -43,11 +43,11 @@ struct SoftCap {
   static constexpr std::string_view kName = "soft_cap";
   enum In { kX };
   static constexpr std::array kInputs = {
-      Operand{"x"},                                       //
+      Operand{"x"},  //
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // cap * tanh(x / cap)
+      Operand{"y"},  // cap * tanh(x / cap)
   };
   double cap = 1;
   template <class V>
@@ -60,12 +60,12 @@ struct SoftCapGrad {
   static constexpr std::string_view kName = "soft_cap_grad";
   enum In { kDy, kX };
   static constexpr std::array kInputs = {
-      Operand{"dy"},                                      //
-      Operand{"x"},                                       //
+      Operand{"dy"},  //
+      Operand{"x"},   //
   };
   enum Out { kDx };
   static constexpr std::array kOutputs = {
-      Operand{"dx"},                                      // dy * (1 - tanh(x / cap)^2)
+      Operand{"dx"},  // dy * (1 - tanh(x / cap)^2)
   };
   double cap = 1;
   template <class V>
@@ -78,11 +78,11 @@ struct Cast {
   static constexpr std::string_view kName = "cast";
   enum In { kX };
   static constexpr std::array kInputs = {
-      Operand{"x"},                                       //
+      Operand{"x"},  //
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // x in `dtype`
+      Operand{"y"},  // x in `dtype`
   };
   DType dtype = DType::kF32;
   template <class V>

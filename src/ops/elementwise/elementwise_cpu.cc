@@ -76,8 +76,10 @@ void run_cpu(const Cast&, const CpuCall& call) {
       visit_elements(y.dtype, [&]<class To>() {
         const T* from = elements<T>(x) + begin;
         To* to = elements<To>(y) + begin;
-        if constexpr (sizeof(To) == sizeof(float)) kernels<T>().to_f32(from, to, end - begin);
-        else kernels<T>().to_bf16(from, to, end - begin);
+        if constexpr (sizeof(To) == sizeof(float))
+          kernels<T>().to_f32(from, to, end - begin);
+        else
+          kernels<T>().to_bf16(from, to, end - begin);
       });
     });
   });

@@ -1,6 +1,6 @@
 #include "ops/elementwise/elementwise_simd.h"
 
-#include "device/cpu/simd.h"
+#include "device/cpu/row_loops_simd.h"
 
 namespace colossus {
 namespace {
@@ -8,18 +8,13 @@ namespace {
 // y[i] = f(x[i])
 template <class From, class To, class F>
 void map(const From* x, To* y, int64_t count, F f) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) f(F32::load(x + i)).store(y + i);
-  if (const int left = static_cast<int>(count - i)) f(F32::load_first(x + i, left)).store_first(y + i, left);
+  for_each_vector(count, [=](auto lanes, int64_t i) { lanes.store(f(lanes.load(x + i)), y + i); });
 }
 
 // y[i] = f(a[i], b[i])
 template <class T, class F>
 void zip(const T* a, const T* b, T* y, int64_t count, F f) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) f(F32::load(a + i), F32::load(b + i)).store(y + i);
-  if (const int left = static_cast<int>(count - i))
-    f(F32::load_first(a + i, left), F32::load_first(b + i, left)).store_first(y + i, left);
+  for_each_vector(count, [=](auto lanes, int64_t i) { lanes.store(f(lanes.load(a + i), lanes.load(b + i)), y + i); });
 }
 
 template <class T>

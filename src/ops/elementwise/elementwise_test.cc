@@ -36,12 +36,11 @@ TEST(Elementwise, ScaleCases) {
 TEST(Elementwise, SoftCapCases) {
   for (const Shape& shape : kShapes)
     for (const double cap : {1.0, 30.0})
-      run_op_case({.name = fmt::format("soft_cap {} {}", cap, shape.to_string()),
-                   .write =
-                       [&](Builder& b, DType dtype) {
-                         b.mark_output(b.emit(SoftCap{.cap = cap}, {b.input("x", shape, dtype)}), "y");
-                       },
-                   .fill_scale = 3});
+      run_op_case(
+          {.name = fmt::format("soft_cap {} {}", cap, shape.to_string()),
+           .write = [&](Builder& b,
+                        DType dtype) { b.mark_output(b.emit(SoftCap{.cap = cap}, {b.input("x", shape, dtype)}), "y"); },
+           .fill_scale = 3});
 }
 
 TEST(Elementwise, CastCases) {

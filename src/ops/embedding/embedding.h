@@ -1,4 +1,5 @@
-// Token embedding: a row of the table per token, times `scale`, plus a learned position row when there is a position table.
+// Token embedding: a row of the table per token, times `scale`, plus a learned position row when there is a position
+// table.
 #pragma once
 
 #include <array>
@@ -7,7 +8,8 @@
 
 namespace colossus {
 
-// A token out of range is a fault of the data: kernels read row 0 instead of outside the table; loaders check.
+// A token out of range is a fault of the data: kernels read row 0 instead of outside the table; loaders check. So do
+// positions out of range.
 struct Embedding {
   static constexpr std::string_view kName = "embedding";
   enum In { kTable, kTokens, kPositionTable, kPositions };
@@ -19,13 +21,14 @@ struct Embedding {
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // (B, T, C) in `dtype`: scale * table[tokens] + position_table[positions]
+      Operand{"y"},  // (B, T, C) in `dtype`: scale * table[tokens] + position_table[positions]
   };
-  double scale = 1;                         // of the token row only
+  double scale = 1;  // of the token row only
   DType dtype = DType::kF32;
   template <class V>
   void attributes(V& v) const {
-    v("scale", scale); v("dtype", dtype);
+    v("scale", scale);
+    v("dtype", dtype);
   }
 };
 
@@ -34,11 +37,11 @@ struct EmbeddingGrad {
   static constexpr std::string_view kName = "embedding_grad";
   enum In { kDy, kTokens, kDtable, kDpositionTable, kPositions };
   static constexpr std::array kInputs = {
-      Operand{"dy"},                                      // (B, T, C)
-      Operand{"tokens"},                                  // (B, T) i32
-      Operand{"dtable", OperandKind::kMutated},           // (V, C), added into
-      Operand{"dposition_table", OperandKind::kOptionalMutated},// (T_max, C), added into
-      Operand{"positions", OperandKind::kOptional},       // (B, T) i32
+      Operand{"dy"},                                              // (B, T, C)
+      Operand{"tokens"},                                          // (B, T) i32
+      Operand{"dtable", OperandKind::kMutated},                   // (V, C), added into
+      Operand{"dposition_table", OperandKind::kOptionalMutated},  // (T_max, C), added into
+      Operand{"positions", OperandKind::kOptional},               // (B, T) i32
   };
   static constexpr std::array<Operand, 0> kOutputs = {};
   double scale = 1;

@@ -12,29 +12,30 @@ struct GradNorm {
   static constexpr std::string_view kName = "grad_norm";
   enum In { kGrads };
   static constexpr std::array kInputs = {
-      Operand{"grads", OperandKind::kVariadic},           // f32, any shapes
+      Operand{"grads", OperandKind::kVariadic},  // f32, any shapes
   };
   enum Out { kNorm };
   static constexpr std::array kOutputs = {
-      Operand{"norm"},                                    // () f32: sqrt of the sum of squares of all elements
+      Operand{"norm"},  // () f32: sqrt of the sum of squares of all elements
   };
   template <class V>
   void attributes(V&) const {}
 };
 
-// A NaN scale tells optimizers to leave everything as it is: the step is skipped (Pascanu et al. 2013 for the clipping).
+// A NaN scale tells optimizers to leave everything as it is: the step is skipped (Pascanu et al. 2013 for the
+// clipping).
 struct ClipScale {
   static constexpr std::string_view kName = "clip_scale";
   enum In { kNorm, kLoss };
   static constexpr std::array kInputs = {
-      Operand{"norm"},                                    // () f32
-      Operand{"loss", OperandKind::kOptional},            // () f32
+      Operand{"norm"},                          // () f32
+      Operand{"loss", OperandKind::kOptional},  // () f32
   };
   enum Out { kScale };
   static constexpr std::array kOutputs = {
-      Operand{"scale"},                                   // () f32: min(1, max_norm / (norm + 1e-6)); NaN when norm or loss is not finite
+      Operand{"scale"},  // () f32: min(1, max_norm / (norm + 1e-6)); NaN when norm or loss is not finite
   };
-  double max_norm = 1;                      // 0: no clipping
+  double max_norm = 1;  // 0: no clipping
   template <class V>
   void attributes(V& v) const {
     v("max_norm", max_norm);

@@ -74,7 +74,8 @@ Status infer(const GroupedMatmulGradWeight&, Inference& io) {
 Cost cost(const GroupedMatmulGradWeight&, const OpShapes& shapes) {
   using G = GroupedMatmulGradWeight;
   Cost cost = shapes.memory_traffic(G::kInputs);
-  cost.flops = 2.0 * static_cast<double>(shapes.shape(G::kA).num_elements()) * static_cast<double>(shapes.shape(G::kDy)[1]);
+  cost.flops =
+      2.0 * static_cast<double>(shapes.shape(G::kA).num_elements()) * static_cast<double>(shapes.shape(G::kDy)[1]);
   return cost;
 }
 

@@ -12,14 +12,14 @@ struct GroupedMatmul {
   static constexpr std::string_view kName = "grouped_matmul";
   enum In { kA, kB, kOffsets, kAddend };
   static constexpr std::array kInputs = {
-      Operand{"a"},                                       // (S, K)
-      Operand{"b"},                                       // (E, K, N), a parameter; with transpose_b (E, N, K)
-      Operand{"offsets"},                                 // (E + 1) i32, ascending from 0
-      Operand{"addend", OperandKind::kOptional},          // like y
+      Operand{"a"},                               // (S, K)
+      Operand{"b"},                               // (E, K, N), a parameter; with transpose_b (E, N, K)
+      Operand{"offsets"},                         // (E + 1) i32, ascending from 0
+      Operand{"addend", OperandKind::kOptional},  // like y
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // (S, N) in the dtype of a
+      Operand{"y"},  // (S, N) in the dtype of a
   };
   bool transpose_b = false;
   template <class V>
@@ -32,10 +32,10 @@ struct GroupedMatmulGradWeight {
   static constexpr std::string_view kName = "grouped_matmul_grad_weight";
   enum In { kA, kDy, kOffsets, kDb };
   static constexpr std::array kInputs = {
-      Operand{"a"},                                       // (S, K)
-      Operand{"dy"},                                      // (S, N)
-      Operand{"offsets"},                                 // (E + 1) i32
-      Operand{"db", OperandKind::kMutated},               // (E, K, N): a_e^T @ dy_e is added into db_e
+      Operand{"a"},                          // (S, K)
+      Operand{"dy"},                         // (S, N)
+      Operand{"offsets"},                    // (E + 1) i32
+      Operand{"db", OperandKind::kMutated},  // (E, K, N): a_e^T @ dy_e is added into db_e
   };
   static constexpr std::array<Operand, 0> kOutputs = {};
   template <class V>

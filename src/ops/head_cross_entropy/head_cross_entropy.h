@@ -1,5 +1,5 @@
-// The output head and its loss in one: logits = softcap(scale * h @ w^T), loss = mean over tokens of logsumexp - logit[target].
-// Logits exist only for a block of tokens at a time. Targets below 0 are left out of the mean.
+// The output head and its loss in one: logits = softcap(scale * h @ w^T), loss = mean over tokens of logsumexp -
+// logit[target]. Logits exist only for a block of tokens at a time. Targets below 0 are left out of the mean.
 #pragma once
 
 #include <array>
@@ -12,20 +12,21 @@ struct HeadCrossEntropy {
   static constexpr std::string_view kName = "head_cross_entropy";
   enum In { kH, kW, kTargets };
   static constexpr std::array kInputs = {
-      Operand{"h"},                                       // (B, T, C)
-      Operand{"w"},                                       // (V, C), a parameter
-      Operand{"targets"},                                 // (B, T) i32 in [0, V), or negative
+      Operand{"h"},        // (B, T, C)
+      Operand{"w"},        // (V, C), a parameter
+      Operand{"targets"},  // (B, T) i32 in [0, V), or negative
   };
   enum Out { kLoss, kTokenLoss };
   static constexpr std::array kOutputs = {
-      Operand{"loss"},                                    // () f32, nats per token
-      Operand{"token_loss"},                              // (B, T) f32, 0 where left out
+      Operand{"loss"},        // () f32, nats per token
+      Operand{"token_loss"},  // (B, T) f32, 0 where left out
   };
   double scale = 1;
-  double softcap = 0;                       // 0 is none
+  double softcap = 0;  // 0 is none
   template <class V>
   void attributes(V& v) const {
-    v("scale", scale); v("softcap", softcap);
+    v("scale", scale);
+    v("softcap", softcap);
   }
 };
 
@@ -34,23 +35,24 @@ struct HeadCrossEntropyGrad {
   static constexpr std::string_view kName = "head_cross_entropy_grad";
   enum In { kDloss, kH, kW, kTargets, kDw };
   static constexpr std::array kInputs = {
-      Operand{"dloss"},                                   // () f32
-      Operand{"h"},                                       // (B, T, C)
-      Operand{"w"},                                       // (V, C)
-      Operand{"targets"},                                 // (B, T) i32
-      Operand{"dw", OperandKind::kMutated},               // (V, C), added into
+      Operand{"dloss"},                      // () f32
+      Operand{"h"},                          // (B, T, C)
+      Operand{"w"},                          // (V, C)
+      Operand{"targets"},                    // (B, T) i32
+      Operand{"dw", OperandKind::kMutated},  // (V, C), added into
   };
   enum Out { kDh, kLoss, kTokenLoss };
   static constexpr std::array kOutputs = {
-      Operand{"dh"},                                      // (B, T, C)
-      Operand{"loss"},                                    // () f32
-      Operand{"token_loss"},                              // (B, T) f32
+      Operand{"dh"},          // (B, T, C)
+      Operand{"loss"},        // () f32
+      Operand{"token_loss"},  // (B, T) f32
   };
   double scale = 1;
   double softcap = 0;
   template <class V>
   void attributes(V& v) const {
-    v("scale", scale); v("softcap", softcap);
+    v("scale", scale);
+    v("softcap", softcap);
   }
 };
 

@@ -11,15 +11,15 @@ struct LayerNorm {
   static constexpr std::string_view kName = "layer_norm";
   enum In { kX, kScale, kBias };
   static constexpr std::array kInputs = {
-      Operand{"x"},                                       // (..., C)
-      Operand{"scale"},                                   // (C), a parameter
-      Operand{"bias", OperandKind::kOptional},            // (C), a parameter
+      Operand{"x"},                             // (..., C)
+      Operand{"scale"},                         // (C), a parameter
+      Operand{"bias", OperandKind::kOptional},  // (C), a parameter
   };
   enum Out { kY, kMean, kRstd };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // like x
-      Operand{"mean"},                                    // (...) f32
-      Operand{"rstd"},                                    // (...) f32
+      Operand{"y"},     // like x
+      Operand{"mean"},  // (...) f32
+      Operand{"rstd"},  // (...) f32
   };
   double eps = 1e-5;
   template <class V>
@@ -32,18 +32,18 @@ struct LayerNormGrad {
   static constexpr std::string_view kName = "layer_norm_grad";
   enum In { kDy, kX, kScale, kMean, kRstd, kDscale, kDbias, kAddend };
   static constexpr std::array kInputs = {
-      Operand{"dy"},                                      // like x
-      Operand{"x"},                                       // (..., C)
-      Operand{"scale"},                                   // (C)
-      Operand{"mean"},                                    // (...) f32
-      Operand{"rstd"},                                    // (...) f32
-      Operand{"dscale", OperandKind::kOptionalMutated},   // (C), added into
-      Operand{"dbias", OperandKind::kOptionalMutated},    // (C), added into
-      Operand{"addend", OperandKind::kOptional},          // like x: added to dx
+      Operand{"dy"},                                     // like x
+      Operand{"x"},                                      // (..., C)
+      Operand{"scale"},                                  // (C)
+      Operand{"mean"},                                   // (...) f32
+      Operand{"rstd"},                                   // (...) f32
+      Operand{"dscale", OperandKind::kOptionalMutated},  // (C), added into
+      Operand{"dbias", OperandKind::kOptionalMutated},   // (C), added into
+      Operand{"addend", OperandKind::kOptional},         // like x: added to dx
   };
   enum Out { kDx };
   static constexpr std::array kOutputs = {
-      Operand{"dx"},                                      // like x
+      Operand{"dx"},  // like x
   };
   template <class V>
   void attributes(V&) const {}

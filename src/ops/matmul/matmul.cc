@@ -27,9 +27,11 @@ Status check_factors(const Matmul& op, const Inference& io) {
   if (a_is_f64 != (io.input(Matmul::kB).dtype == DType::kF64))
     return io.fail(Matmul::kB, "f64 beside an f64 a, and only there");
   if (a_is_f64 != (op.dtype == DType::kF64) || !is_float(op.dtype))
-    return io.fail_attribute("dtype", fmt::format("got {}; needed f64 for f64 operands, else f32 or bf16", dtype_name(op.dtype)));
+    return io.fail_attribute(
+        "dtype", fmt::format("got {}; needed f64 for f64 operands, else f32 or bf16", dtype_name(op.dtype)));
   if (op.transpose_a) {
-    if (op.transpose_b) return io.fail_attribute("transpose_b", "got both transpose_a and transpose_b; needed at most one");
+    if (op.transpose_b)
+      return io.fail_attribute("transpose_b", "got both transpose_a and transpose_b; needed at most one");
     if (io.shape(Matmul::kB).rank() < 1) return io.fail(Matmul::kB, "at least 1 dimension");
     if (io.shape(Matmul::kA).num_rows() != io.shape(Matmul::kB).num_rows())
       return io.fail(Matmul::kB, fmt::format("{} rows, as a has", io.shape(Matmul::kA).num_rows()));
@@ -45,7 +47,8 @@ Status infer_into(const Matmul& op, const Inference& io, const Sizes& sizes, DTy
     return io.fail(Matmul::kInto, fmt::format("{} rows of {}, the product's", sizes.m, sizes.n));
   RETURN_IF_ERROR(io.need_dtype(Matmul::kInto, statistics));
   if (io.has_input(Matmul::kBias)) return io.fail(Matmul::kBias, "no bias when the product is added into a tensor");
-  if (io.has_input(Matmul::kAddend)) return io.fail(Matmul::kAddend, "no addend when the product is added into a tensor");
+  if (io.has_input(Matmul::kAddend))
+    return io.fail(Matmul::kAddend, "no addend when the product is added into a tensor");
   if (op.activation != ActivationKind::kNone)
     return io.fail_attribute("activation", "needed none when the product is added into a tensor");
   return ok_status();
@@ -112,12 +115,15 @@ Cost cost(const Matmul& op, const OpShapes& shapes) {
 
 void adjoint(const Matmul& op, Adjoint& a) {
   if (op.activation != ActivationKind::kNone)
-    return a.fail(fmt::format("matmul.activation: got {}; needed none: the adjoint wants the activation as an operation "
-                              "of its own (differentiate before fuse)", activation_name(op.activation)));
+    return a.fail(
+        fmt::format("matmul.activation: got {}; needed none: the adjoint wants the activation as an operation "
+                    "of its own (differentiate before fuse)",
+                    activation_name(op.activation)));
   if (a.input(Matmul::kInto)) return a.fail("matmul.into: adding into a tensor has no adjoint");
   const TensorId dy = a.output_grad(Matmul::kY);
   adjoint_of_factors(op, a, dy);
-  if (a.input(Matmul::kBias) && a.wants(Matmul::kBias)) a.builder().emit(BiasGrad{}, {dy, a.accumulator(Matmul::kBias)});
+  if (a.input(Matmul::kBias) && a.wants(Matmul::kBias))
+    a.builder().emit(BiasGrad{}, {dy, a.accumulator(Matmul::kBias)});
   if (a.input(Matmul::kAddend) && a.wants(Matmul::kAddend)) a.contribute(Matmul::kAddend, dy);
 }
 

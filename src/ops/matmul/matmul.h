@@ -13,24 +13,28 @@ struct Matmul {
   static constexpr std::string_view kName = "matmul";
   enum In { kA, kB, kBias, kAddend, kInto };
   static constexpr std::array kInputs = {
-      Operand{"a"},                                       // (..., K); with transpose_a (..., M): its rows are the K of the sum
-      Operand{"b"},                                       // (K, N); with transpose_b (N, K). With transpose_a: (..., N), rows as in a
-      Operand{"bias", OperandKind::kOptional},            // (N), a parameter
-      Operand{"addend", OperandKind::kOptional},          // like y
-      Operand{"into", OperandKind::kOptionalMutated},     // (M, N) fp32: the product is added into it and there is no y
+      Operand{"a"},  // (..., K); with transpose_a (..., M): its rows are the K of the sum
+      Operand{"b"},  // (K, N); with transpose_b (N, K). With transpose_a: (..., N), rows as in a
+      Operand{"bias", OperandKind::kOptional},         // (N), a parameter
+      Operand{"addend", OperandKind::kOptional},       // like y
+      Operand{"into", OperandKind::kOptionalMutated},  // (M, N) fp32: the product is added into it and there is no y
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y", OperandKind::kOptional},               // (..., N) in `dtype`; absent when `into` is given
+      Operand{"y", OperandKind::kOptional},  // (..., N) in `dtype`; absent when `into` is given
   };
-  bool transpose_a = false;                 // a weight gradient: op(a) = a^T, (M, K)
+  bool transpose_a = false;  // a weight gradient: op(a) = a^T, (M, K)
   bool transpose_b = false;
   double alpha = 1;
-  ActivationKind activation = ActivationKind::kNone;// f, set by the fuse pass for inference
-  DType dtype = DType::kF32;                // of y
+  ActivationKind activation = ActivationKind::kNone;  // f, set by the fuse pass for inference
+  DType dtype = DType::kF32;                          // of y
   template <class V>
   void attributes(V& v) const {
-    v("transpose_a", transpose_a); v("transpose_b", transpose_b); v("alpha", alpha); v("activation", activation); v("dtype", dtype);
+    v("transpose_a", transpose_a);
+    v("transpose_b", transpose_b);
+    v("alpha", alpha);
+    v("activation", activation);
+    v("dtype", dtype);
   }
 };
 
@@ -39,8 +43,8 @@ struct BiasGrad {
   static constexpr std::string_view kName = "bias_grad";
   enum In { kDy, kDbias };
   static constexpr std::array kInputs = {
-      Operand{"dy"},                                      // (..., N)
-      Operand{"dbias", OperandKind::kMutated},            // (N), the column sums of dy are added into it
+      Operand{"dy"},                            // (..., N)
+      Operand{"dbias", OperandKind::kMutated},  // (N), the column sums of dy are added into it
   };
   static constexpr std::array<Operand, 0> kOutputs = {};
   template <class V>

@@ -31,7 +31,8 @@ std::vector<double> read(const View& x, bool transpose, DType rounded) {
   std::vector<double> values(static_cast<size_t>(rows * columns));
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j)
-      values[static_cast<size_t>(transpose ? j * rows + i : i * columns + j)] = rounded_to(rounded, x.get(i * columns + j));
+      values[static_cast<size_t>(transpose ? j * rows + i : i * columns + j)] =
+          rounded_to(rounded, x.get(i * columns + j));
   return values;
 }
 
@@ -41,8 +42,8 @@ template <>
 void run_reference(const Matmul& op, const ReferenceCall& call) {
   const View& left = call.input(Matmul::kA);
   const View& right = call.input(Matmul::kB);
-  const std::vector<double> a = read(left, op.transpose_a, left.dtype);       // (M, K)
-  const std::vector<double> b = read(right, !op.transpose_b, left.dtype);     // (N, K)
+  const std::vector<double> a = read(left, op.transpose_a, left.dtype);    // (M, K)
+  const std::vector<double> b = read(right, !op.transpose_b, left.dtype);  // (N, K)
   const int64_t num_rows = op.transpose_a ? left.shape.row_size() : left.shape.num_rows();
   const int64_t depth = op.transpose_a ? left.shape.num_rows() : left.shape.row_size();
   const int64_t num_columns = op.transpose_b ? right.shape.num_rows() : right.shape.row_size();
@@ -51,7 +52,8 @@ void run_reference(const Matmul& op, const ReferenceCall& call) {
   for (int64_t i = 0; i < num_rows; ++i)
     for (int64_t j = 0; j < num_columns; ++j) {
       double sum = 0;
-      for (int64_t k = 0; k < depth; ++k) sum += a[static_cast<size_t>(i * depth + k)] * b[static_cast<size_t>(j * depth + k)];
+      for (int64_t k = 0; k < depth; ++k)
+        sum += a[static_cast<size_t>(i * depth + k)] * b[static_cast<size_t>(j * depth + k)];
       const int64_t at = i * num_columns + j;
       double value = op.alpha * sum;
       if (call.has_input(Matmul::kBias)) value += call.input(Matmul::kBias).get(j);

@@ -12,14 +12,14 @@ struct RmsNorm {
   static constexpr std::string_view kName = "rms_norm";
   enum In { kX, kScale, kAddend };
   static constexpr std::array kInputs = {
-      Operand{"x"},                                       // (..., C)
-      Operand{"scale"},                                   // (C), a parameter, used as it is (not 1 + scale)
-      Operand{"addend", OperandKind::kOptional},          // like x: the residual stream
+      Operand{"x"},                               // (..., C)
+      Operand{"scale"},                           // (C), a parameter, used as it is (not 1 + scale)
+      Operand{"addend", OperandKind::kOptional},  // like x: the residual stream
   };
   enum Out { kY, kRstd };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // like x
-      Operand{"rstd"},                                    // (...) f32: 1 / sqrt(mean(x^2) + eps), kept for the adjoint
+      Operand{"y"},     // like x
+      Operand{"rstd"},  // (...) f32: 1 / sqrt(mean(x^2) + eps), kept for the adjoint
   };
   double eps = 1e-5;
   template <class V>
@@ -32,16 +32,16 @@ struct RmsNormGrad {
   static constexpr std::string_view kName = "rms_norm_grad";
   enum In { kDy, kX, kScale, kRstd, kDscale, kAddend };
   static constexpr std::array kInputs = {
-      Operand{"dy"},                                      // like x
-      Operand{"x"},                                       // (..., C)
-      Operand{"scale"},                                   // (C)
-      Operand{"rstd"},                                    // (...) f32
-      Operand{"dscale", OperandKind::kOptionalMutated},   // (C), added into: fixed blocks of rows, then blocks in order
-      Operand{"addend", OperandKind::kOptional},          // like x: added to dx
+      Operand{"dy"},                                     // like x
+      Operand{"x"},                                      // (..., C)
+      Operand{"scale"},                                  // (C)
+      Operand{"rstd"},                                   // (...) f32
+      Operand{"dscale", OperandKind::kOptionalMutated},  // (C), added into: fixed blocks of rows, then blocks in order
+      Operand{"addend", OperandKind::kOptional},         // like x: added to dx
   };
   enum Out { kDx };
   static constexpr std::array kOutputs = {
-      Operand{"dx"},                                      // like x
+      Operand{"dx"},  // like x
   };
   template <class V>
   void attributes(V&) const {}

@@ -1,5 +1,6 @@
-// Rotary position embedding, rotate-half over all of head_dim, phases in fp32. Su et al. 2021.
+// Rotary position embedding, rotate-half over all of head_dim. Su et al. 2021.
 // Pair (i, i + D/2) of a head at position p turns by p * theta^(-2 i / D). `inverse` turns back: the adjoint.
+// Frequency and phase are rounded to fp32, as published models have them (fp64 in an fp64 program).
 #pragma once
 
 #include <array>
@@ -12,19 +13,21 @@ struct Rotary {
   static constexpr std::string_view kName = "rotary";
   enum In { kX, kPositions };
   static constexpr std::array kInputs = {
-      Operand{"x"},                                       // (B, T, H * D)
-      Operand{"positions", OperandKind::kOptional},       // (B, T) i32; the column t when absent
+      Operand{"x"},                                  // (B, T, H * D)
+      Operand{"positions", OperandKind::kOptional},  // (B, T) i32; the column t when absent
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // like x
+      Operand{"y"},  // like x
   };
-  int64_t head_dim = 0;                     // D, even
+  int64_t head_dim = 0;  // D, even
   double theta = 10000;
   bool inverse = false;
   template <class V>
   void attributes(V& v) const {
-    v("head_dim", head_dim); v("theta", theta); v("inverse", inverse);
+    v("head_dim", head_dim);
+    v("theta", theta);
+    v("inverse", inverse);
   }
 };
 

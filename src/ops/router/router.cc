@@ -11,8 +11,10 @@ template <class RouterOp>
 Status check_attributes(const RouterOp& op, const Inference& io, int logits) {
   const int64_t num_experts = io.shape(logits).row_size();
   if (op.top_k < 1 || op.top_k > num_experts)
-    return io.fail_attribute("top_k", fmt::format("got {}; needed 1 to {}, the number of experts", op.top_k, num_experts));
-  if (!(op.softcap >= 0)) return io.fail_attribute("softcap", fmt::format("got {}; needed 0 (none) or more", op.softcap));
+    return io.fail_attribute("top_k",
+                             fmt::format("got {}; needed 1 to {}, the number of experts", op.top_k, num_experts));
+  if (!(op.softcap >= 0))
+    return io.fail_attribute("softcap", fmt::format("got {}; needed 0 (none) or more", op.softcap));
   return ok_status();
 }
 
@@ -22,7 +24,9 @@ Status check_logits(const Inference& io, int logits) {
   return io.fail(logits, "f32 (f64 in an fp64 program); cast before routing");
 }
 
-double num_logits(const OpShapes& shapes, int logits) { return static_cast<double>(shapes.shape(logits).num_elements()); }
+double num_logits(const OpShapes& shapes, int logits) {
+  return static_cast<double>(shapes.shape(logits).num_elements());
+}
 
 }  // namespace
 
@@ -49,9 +53,9 @@ void adjoint(const Router& op, Adjoint& a) {
   if (a.output_grad(Router::kProbs)) return a.fail("router.probs: has no adjoint; differentiate through gates or aux");
   if (!a.wants(Router::kLogits)) return;
   const RouterGrad grad{op.top_k, op.softcap, op.renormalize, op.balance_loss, op.z_loss};
-  a.contribute(Router::kLogits,
-               a.builder().emit(grad, {a.output_grad(Router::kGates), a.output_grad(Router::kAux), a.input(Router::kLogits),
-                                       a.output(Router::kProbs), a.output(Router::kExperts), a.output(Router::kGates)}));
+  a.contribute(Router::kLogits, a.builder().emit(grad, {a.output_grad(Router::kGates), a.output_grad(Router::kAux),
+                                                        a.input(Router::kLogits), a.output(Router::kProbs),
+                                                        a.output(Router::kExperts), a.output(Router::kGates)}));
 }
 
 Status infer(const RouterGrad& op, Inference& io) {

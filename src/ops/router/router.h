@@ -15,23 +15,27 @@ struct Router {
   static constexpr std::string_view kName = "router";
   enum In { kLogits };
   static constexpr std::array kInputs = {
-      Operand{"logits"},                                  // (B, T, E) f32
+      Operand{"logits"},  // (B, T, E) f32
   };
   enum Out { kGates, kExperts, kProbs, kAux };
   static constexpr std::array kOutputs = {
-      Operand{"gates"},                                   // (B, T, k) f32
-      Operand{"experts"},                                 // (B, T, k) i32
-      Operand{"probs"},                                   // (B, T, E) f32
-      Operand{"aux"},                                     // () f32
+      Operand{"gates"},    // (B, T, k) f32
+      Operand{"experts"},  // (B, T, k) i32
+      Operand{"probs"},    // (B, T, E) f32
+      Operand{"aux"},      // () f32
   };
   int64_t top_k = 2;
-  double softcap = 0;                       // 0 is none
+  double softcap = 0;  // 0 is none
   bool renormalize = false;
-  double balance_loss = 0;                  // coefficient
-  double z_loss = 0;                        // coefficient
+  double balance_loss = 0;  // coefficient
+  double z_loss = 0;        // coefficient
   template <class V>
   void attributes(V& v) const {
-    v("top_k", top_k); v("softcap", softcap); v("renormalize", renormalize); v("balance_loss", balance_loss); v("z_loss", z_loss);
+    v("top_k", top_k);
+    v("softcap", softcap);
+    v("renormalize", renormalize);
+    v("balance_loss", balance_loss);
+    v("z_loss", z_loss);
   }
 };
 
@@ -40,16 +44,16 @@ struct RouterGrad {
   static constexpr std::string_view kName = "router_grad";
   enum In { kDgates, kDaux, kLogits, kProbs, kExperts, kGates };
   static constexpr std::array kInputs = {
-      Operand{"dgates", OperandKind::kOptional},          // (B, T, k) f32
-      Operand{"daux", OperandKind::kOptional},            // () f32
-      Operand{"logits"},                                  // (B, T, E) f32
-      Operand{"probs"},                                   // (B, T, E) f32
-      Operand{"experts"},                                 // (B, T, k) i32
-      Operand{"gates"},                                   // (B, T, k) f32
+      Operand{"dgates", OperandKind::kOptional},  // (B, T, k) f32
+      Operand{"daux", OperandKind::kOptional},    // () f32
+      Operand{"logits"},                          // (B, T, E) f32
+      Operand{"probs"},                           // (B, T, E) f32
+      Operand{"experts"},                         // (B, T, k) i32
+      Operand{"gates"},                           // (B, T, k) f32
   };
   enum Out { kDlogits };
   static constexpr std::array kOutputs = {
-      Operand{"dlogits"},                                 // (B, T, E) f32
+      Operand{"dlogits"},  // (B, T, E) f32
   };
   int64_t top_k = 2;
   double softcap = 0;
@@ -58,7 +62,11 @@ struct RouterGrad {
   double z_loss = 0;
   template <class V>
   void attributes(V& v) const {
-    v("top_k", top_k); v("softcap", softcap); v("renormalize", renormalize); v("balance_loss", balance_loss); v("z_loss", z_loss);
+    v("top_k", top_k);
+    v("softcap", softcap);
+    v("renormalize", renormalize);
+    v("balance_loss", balance_loss);
+    v("z_loss", z_loss);
   }
 };
 

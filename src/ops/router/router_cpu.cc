@@ -61,7 +61,8 @@ float route(const Router& op, const RouterRow& row, const TokenOutputs& out) {
 
 float auxiliary_loss(const Router& op, const CpuCall& call, int64_t num_tokens, int64_t num_experts) {
   double square = 0, balance = 0;
-  for (int64_t block = 0; block < num_blocks(num_tokens); ++block) square += *block_sums(call.workspace, block, num_experts).square;
+  for (int64_t block = 0; block < num_blocks(num_tokens); ++block)
+    square += *block_sums(call.workspace, block, num_experts).square;
   for (int64_t e = 0; e < num_experts; ++e) {
     double probs = 0, count = 0;
     for (int64_t block = 0; block < num_blocks(num_tokens); ++block) {
@@ -149,7 +150,8 @@ int64_t padded_row_bytes(int64_t num_experts) { return (num_experts * 4 + 63) / 
 // Workspace: counts, the shared part of dP, then a row of dP for each thread.
 template <>
 void prepare_cpu(const RouterGrad&, CpuPrepare& prepare) {
-  prepare.workspace_bytes = (2 + prepare.num_threads) * padded_row_bytes(prepare.shapes.shape(RouterGrad::kLogits).row_size());
+  prepare.workspace_bytes =
+      (2 + prepare.num_threads) * padded_row_bytes(prepare.shapes.shape(RouterGrad::kLogits).row_size());
 }
 
 template <>

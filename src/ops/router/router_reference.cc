@@ -26,7 +26,8 @@ int64_t largest_untaken(const View& logits, int64_t first, const std::vector<boo
   for (int64_t e = 0; e < static_cast<int64_t>(taken.size()); ++e) {
     if (taken[static_cast<size_t>(e)]) continue;
     const double value = logits.get(first + e);
-    if (best < 0 || value > logits.get(first + best) || (std::isnan(logits.get(first + best)) && !std::isnan(value))) best = e;
+    if (best < 0 || value > logits.get(first + best) || (std::isnan(logits.get(first + best)) && !std::isnan(value)))
+      best = e;
   }
   return best;
 }
@@ -73,7 +74,8 @@ void run_reference(const Router& op, const ReferenceCall& call) {
   }
   double balance = 0;
   for (size_t e = 0; e < p.size(); ++e) balance += share[e] * mean_p[e];
-  call.output(Router::kAux).set(0, op.balance_loss * static_cast<double>(num_experts) * balance + op.z_loss * mean_square);
+  call.output(Router::kAux)
+      .set(0, op.balance_loss * static_cast<double>(num_experts) * balance + op.z_loss * mean_square);
 }
 
 // dz = P * (dP - sum P dP) + d aux / d lse * P, where lse is the logsumexp of z and P = exp(z - lse).
@@ -109,7 +111,8 @@ void run_reference(const RouterGrad& op, const ReferenceCall& call) {
     const double dlog_sum = daux * op.z_loss * 2 * log_sum / static_cast<double>(num_tokens);
     for (size_t e = 0; e < p.size(); ++e) {
       const double t = op.softcap > 0 ? z[e] / op.softcap : 0;
-      call.output(G::kDlogits).set(n * num_experts + static_cast<int64_t>(e), p[e] * (dp[e] - along_p + dlog_sum) * (1 - t * t));
+      call.output(G::kDlogits)
+          .set(n * num_experts + static_cast<int64_t>(e), p[e] * (dp[e] - along_p + dlog_sum) * (1 - t * t));
     }
   }
 }

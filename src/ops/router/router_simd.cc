@@ -53,7 +53,8 @@ Sums exponentials(const RouterRow& row, float* exps) {
 float softmax(const RouterRow& row, float* probs) {
   const Sums sums = exponentials(row, probs);
   const F32 inverse = F32::broadcast(1 / sums.sum);
-  for_vectors(row.num_experts, [&](int64_t i, int n) { (F32::load_first(probs + i, n) * inverse).store_first(probs + i, n); });
+  for_vectors(row.num_experts,
+              [&](int64_t i, int n) { (F32::load_first(probs + i, n) * inverse).store_first(probs + i, n); });
   return sums.largest + log_of(sums.sum);
 }
 
@@ -64,7 +65,9 @@ void grad(const RouterRow& row, const RouterGradRow& g) {
     log_sum = sums.largest + log_of(sums.sum);
   }
   F32 along = F32::zero();
-  for_vectors(row.num_experts, [&](int64_t i, int n) { along = fma(F32::load_first(g.probs + i, n), F32::load_first(g.dp + i, n), along); });
+  for_vectors(row.num_experts, [&](int64_t i, int n) {
+    along = fma(F32::load_first(g.probs + i, n), F32::load_first(g.dp + i, n), along);
+  });
   const F32 shift = F32::broadcast(g.z_factor * log_sum - reduce_add(along));
   for_vectors(row.num_experts, [&](int64_t i, int n) {
     F32 d = F32::load_first(g.probs + i, n) * (F32::load_first(g.dp + i, n) + shift);
@@ -77,7 +80,9 @@ void grad(const RouterRow& row, const RouterGradRow& g) {
 }
 
 void add(float* sum, const float* x, int64_t count) {
-  for_vectors(count, [&](int64_t i, int n) { (F32::load_first(sum + i, n) + F32::load_first(x + i, n)).store_first(sum + i, n); });
+  for_vectors(count, [&](int64_t i, int n) {
+    (F32::load_first(sum + i, n) + F32::load_first(x + i, n)).store_first(sum + i, n);
+  });
 }
 
 }  // namespace

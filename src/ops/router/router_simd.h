@@ -3,19 +3,21 @@
 
 #include <stdint.h>
 
+#include "device/cpu/simd.h"
+
 namespace colossus {
 
 struct RouterRow {
   const float* logits;  // (E)
   int64_t num_experts;
-  float softcap;        // 0 is none
+  float softcap;  // 0 is none
 };
 
 struct RouterGradRow {
-  const float* dp;      // (E), the gradient of the probabilities
-  const float* probs;   // (E)
-  float z_factor;       // of the gradient of logsumexp: 2 * daux * z_loss / N, times the logsumexp
-  float* dlogits;       // (E)
+  const float* dp;     // (E), the gradient of the probabilities
+  const float* probs;  // (E)
+  float z_factor;      // of the gradient of logsumexp: 2 * daux * z_loss / N, times the logsumexp
+  float* dlogits;      // (E)
 };
 
 struct RouterKernels {
@@ -27,9 +29,9 @@ struct RouterKernels {
 
 template <class Isa>
 const RouterKernels& router_kernels();
-struct Avx2;
-struct Avx512;
-template <> const RouterKernels& router_kernels<Avx2>();
-template <> const RouterKernels& router_kernels<Avx512>();
+template <>
+const RouterKernels& router_kernels<Avx2>();
+template <>
+const RouterKernels& router_kernels<Avx512>();
 
 }  // namespace colossus

@@ -11,12 +11,12 @@ struct SelectToken {
   static constexpr std::string_view kName = "select_token";
   enum In { kX, kIndex };
   static constexpr std::array kInputs = {
-      Operand{"x"},                                       // (B, T, C)
-      Operand{"index"},                                   // (B) i32 in [0, T)
+      Operand{"x"},      // (B, T, C)
+      Operand{"index"},  // (B) i32 in [0, T); token 0 for one that is not
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // (B, 1, C)
+      Operand{"y"},  // (B, 1, C)
   };
   template <class V>
   void attributes(V&) const {}

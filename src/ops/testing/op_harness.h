@@ -34,7 +34,7 @@ struct Tolerance {
   double rms;      // of rms(fast - reference) <= rms * rms(reference), for each tensor
 };
 constexpr Tolerance tolerance_of(DType activations) {
-  return activations == DType::kBF16 ? Tolerance{.element = 3e-2, .rms = 6e-3}   // an ulp is 8e-3 or 4e-3
+  return activations == DType::kBF16 ? Tolerance{.element = 3e-2, .rms = 6e-3}  // an ulp is 8e-3 or 4e-3
                                      : Tolerance{.element = 2e-5, .rms = 5e-6};
 }
 // Of analytic and numerical gradients in fp64, as Tolerance::element.
@@ -57,6 +57,8 @@ struct OpCase {
   std::vector<DType> dtypes = {DType::kF32, DType::kBF16};
   // Of the default random fill: the standard deviation.
   double fill_scale = 1;
+  // Where large terms cancel in a result: their size, which bounds what can be asked of it. Added to rms(reference).
+  double cancelling_terms = 0;
   // Multiplies tolerance_of(); say why where it is not 1.
   double tolerance_scale = 1;
 };

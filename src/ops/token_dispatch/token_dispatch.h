@@ -12,16 +12,16 @@ struct TokenDispatch {
   static constexpr std::string_view kName = "token_dispatch";
   enum In { kX, kExperts };
   static constexpr std::array kInputs = {
-      Operand{"x"},                                       // (B, T, C)
-      Operand{"experts"},                                 // (B, T, k) i32
+      Operand{"x"},        // (B, T, C)
+      Operand{"experts"},  // (B, T, k) i32
   };
   enum Out { kRows, kOffsets, kSlotRow };
   static constexpr std::array kOutputs = {
-      Operand{"rows"},                                    // (S, C): x of each slot, sorted by expert
-      Operand{"offsets"},                                 // (E + 1) i32: where each expert begins
-      Operand{"slot_row"},                                // (B, T, k) i32: the row of each slot
+      Operand{"rows"},      // (S, C): x of each slot, sorted by expert
+      Operand{"offsets"},   // (E + 1) i32: where each expert begins
+      Operand{"slot_row"},  // (B, T, k) i32: the row of each slot
   };
-  int64_t num_experts = 0;                  // E
+  int64_t num_experts = 0;  // E
   template <class V>
   void attributes(V& v) const {
     v("num_experts", num_experts);
@@ -32,13 +32,13 @@ struct TokenDispatchGrad {
   static constexpr std::string_view kName = "token_dispatch_grad";
   enum In { kDrows, kSlotRow, kAddend };
   static constexpr std::array kInputs = {
-      Operand{"drows"},                                   // (S, C)
-      Operand{"slot_row"},                                // (B, T, k) i32
-      Operand{"addend", OperandKind::kOptional},          // like dx
+      Operand{"drows"},                           // (S, C)
+      Operand{"slot_row"},                        // (B, T, k) i32
+      Operand{"addend", OperandKind::kOptional},  // like dx
   };
   enum Out { kDx };
   static constexpr std::array kOutputs = {
-      Operand{"dx"},                                      // (B, T, C): the sum over a token's slots, in order
+      Operand{"dx"},  // (B, T, C): the sum over a token's slots, in order
   };
   template <class V>
   void attributes(V&) const {}
@@ -48,14 +48,14 @@ struct TokenCombine {
   static constexpr std::string_view kName = "token_combine";
   enum In { kRows, kGates, kSlotRow, kAddend };
   static constexpr std::array kInputs = {
-      Operand{"rows"},                                    // (S, C)
-      Operand{"gates"},                                   // (B, T, k) f32
-      Operand{"slot_row"},                                // (B, T, k) i32
-      Operand{"addend", OperandKind::kOptional},          // like y
+      Operand{"rows"},                            // (S, C)
+      Operand{"gates"},                           // (B, T, k) f32
+      Operand{"slot_row"},                        // (B, T, k) i32
+      Operand{"addend", OperandKind::kOptional},  // like y
   };
   enum Out { kY };
   static constexpr std::array kOutputs = {
-      Operand{"y"},                                       // (B, T, C): sum over slots of gate * row, plus addend
+      Operand{"y"},  // (B, T, C): sum over slots of gate * row, plus addend
   };
   template <class V>
   void attributes(V&) const {}
@@ -65,15 +65,15 @@ struct TokenCombineGrad {
   static constexpr std::string_view kName = "token_combine_grad";
   enum In { kDy, kRows, kGates, kSlotRow };
   static constexpr std::array kInputs = {
-      Operand{"dy"},                                      // (B, T, C)
-      Operand{"rows"},                                    // (S, C)
-      Operand{"gates"},                                   // (B, T, k) f32
-      Operand{"slot_row"},                                // (B, T, k) i32
+      Operand{"dy"},        // (B, T, C)
+      Operand{"rows"},      // (S, C)
+      Operand{"gates"},     // (B, T, k) f32
+      Operand{"slot_row"},  // (B, T, k) i32
   };
   enum Out { kDrows, kDgates };
   static constexpr std::array kOutputs = {
-      Operand{"drows"},                                   // (S, C)
-      Operand{"dgates"},                                  // (B, T, k) f32
+      Operand{"drows"},   // (S, C)
+      Operand{"dgates"},  // (B, T, k) f32
   };
   template <class V>
   void attributes(V&) const {}

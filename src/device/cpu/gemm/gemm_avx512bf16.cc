@@ -18,13 +18,14 @@ struct DotStep {
   static void store(float* p, __m512 x) { _mm512_storeu_ps(p, x); }
   static __m512 add(__m512 x, __m512 y) { return _mm512_add_ps(x, y); }
 
-  template <int kRows, int64_t kRowStride, int64_t kWordStride>
-  [[gnu::always_inline]] static void step(__m512 (&acc)[kRows][kTileVectors], const uint32_t* a, const uint32_t* b) {
+  template <int kRows, class A>
+  [[gnu::always_inline]] static void step(__m512 (&acc)[kRows][kTileVectors], const A& a, int64_t word,
+                                           const uint32_t* b) {
     const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b);
     const __m512bh b1 = (__m512bh)_mm512_loadu_si512(b + 16);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const __m512bh x = (__m512bh)_mm512_set1_epi32(static_cast<int>(a[r * kRowStride]));
+      const __m512bh x = (__m512bh)_mm512_set1_epi32(static_cast<int>(*a.at(r, word)));
       acc[r][0] = _mm512_dpbf16_ps(acc[r][0], x, b0);
       acc[r][1] = _mm512_dpbf16_ps(acc[r][1], x, b1);
     }

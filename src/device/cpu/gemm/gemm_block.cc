@@ -9,22 +9,29 @@ namespace colossus::gemm_internal {
 namespace {
 
 // Blocking for 32 KB of L1 and 1 MB of L2 per core. A block of B, kBlockPanels panels of kBlockWords words (384 KB),
-// stays in L2 while the tiles of A stream past it, each copied once (21 KB) and met by all panels. Where k takes several
-// blocks, unfinished tiles of C wait in a buffer (224 KB) that stays in L2 too.
+// stays in L2 while the tiles of A stream past it. What is packed on the way must serve often, since a copy costs about
+// one cycle per element where a multiplication of 64 costs one: hence tiles of A are packed for all blocks of B of a
+// super-block, and a row-major A that the kernels can read in place is not packed at all. Where k takes several blocks,
+// unfinished tiles of C wait in a buffer: in L2 where nothing is packed, beyond it where larger super-blocks save packing.
 constexpr int64_t kBlockPanels = 8;
-constexpr int64_t kPartialRows = 224;
+constexpr int64_t kSmallRows = 224;
+constexpr int64_t kLargeRows = 672;
+constexpr int64_t kLargePanels = 24;
+constexpr int64_t kMaxTiles = kLargeRows / kMaxTileRows;
+// Rows that are a multiple of this many bytes apart fall into one or two sets of L1 and drive each other out.
+constexpr int64_t kCollidingBytes = 2048;
 constexpr int64_t kTileFloats = int64_t{kMaxTileRows} * kPanelColumns;
 constexpr int64_t kPanelBlockWords = int64_t{kBlockWords} * kPanelColumns;
-// Row-major B is packed in squarish pieces: a panel's rows lie on as many pages as there are rows.
+// What is stored by k is packed in squarish pieces: a panel's or tile's elements lie on as many pages as there are k.
 constexpr int64_t kPackRows = 32;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 struct Workspace {
-  alignas(64) uint32_t a_tile[kTileBytes / 4];
+  alignas(64) uint32_t a_block[kTileBytes / 4 * kMaxTiles];
   alignas(64) float tile[kTileFloats];  // a finished sum on its way to the epilogue
-  alignas(64) float partial[kPartialRows * kPanelColumns * kBlockPanels];
+  alignas(64) float partial[kLargeRows * kPanelColumns * kLargePanels];
   alignas(64) uint32_t b_block[kPanelBlockWords * kBlockPanels];
 };
 
@@ -50,6 +57,8 @@ class RectangleRun {
     a_pairs_ = bf16 && kernels.pairs_in_a;
     round_to_bf16_ = bf16;
     tiles_ = b_pairs_ ? &kernels.bf16 : &kernels.f32;
+    direct_a_ = reads_a_in_place();
+    a_stride_ = direct_a_ ? args.a.ld / (a_pairs_ ? 2 : 1) : kRowWords;
     num_k_blocks_ = std::max<int64_t>(1, ceil_div(args.k, a_pairs_ ? 2 * kBlockWords : kBlockWords));
     k_block_ = round_up(ceil_div(args.k, num_k_blocks_), 32);
     plain_ = args.alpha == 1.0F && !args.bias && args.activation == GemmActivation::kNone && args.c_dtype == DType::kF32 &&
@@ -57,37 +66,55 @@ class RectangleRun {
   }
 
   void run(const Rectangle& rectangle) {
-    const int64_t num_tiles = ceil_div(rectangle.row_end - rectangle.row_begin, tiles_->max_rows);
-    const int64_t num_row_blocks = num_k_blocks_ == 1 ? 1 : ceil_div(num_tiles, kPartialRows / tiles_->max_rows);
+    rows_ = {rectangle.row_begin, rectangle.row_end};
     const Range panels = {rectangle.panel_begin, rectangle.panel_end};
-    const int64_t num_panel_blocks = ceil_div(panels.size(), kBlockPanels);
-    for (int64_t i = 0; i < num_row_blocks; ++i) {
-      const Range tiles = split({0, num_tiles}, num_row_blocks, i);
+    num_tiles_ = ceil_div(rows_.size(), tiles_->max_rows);
+    int64_t super_tiles = std::min(kMaxTiles, (packed_ ? kSmallRows : kLargeRows) / tiles_->max_rows);
+    int64_t super_panels = direct_a_ ? kBlockPanels : kLargePanels;
+    if (num_k_blocks_ == 1) {  // nothing waits
+      super_tiles = direct_a_ ? num_tiles_ : kMaxTiles;
+      super_panels = panels.size();
+    }
+    const int64_t num_row_blocks = ceil_div(num_tiles_, super_tiles);
+    const int64_t num_panel_blocks = ceil_div(panels.size(), super_panels);
+    for (int64_t i = 0; i < num_row_blocks; ++i)
       for (int64_t j = 0; j < num_panel_blocks; ++j)
         for (int64_t block = 0; block < num_k_blocks_; ++block)
-          multiply_block(rectangle, num_tiles, tiles, split(panels, num_panel_blocks, j), block);
-    }
+          multiply_super_block(split({0, num_tiles_}, num_row_blocks, i), split(panels, num_panel_blocks, j), block);
   }
 
  private:
   // All of these tiles and panels for one block of k.
-  void multiply_block(const Rectangle& rectangle, int64_t num_tiles, Range tiles, Range panels, int64_t block) {
+  void multiply_super_block(Range tiles, Range panels, int64_t block) {
     k_begin_ = std::min(block * k_block_, args_.k);
     k_ = std::min(k_block_, args_.k - k_begin_);
     first_ = block == 0;
     last_ = block == num_k_blocks_ - 1;
-    if (!packed_) pack_b_block(panels);
-    const Range rows = {rectangle.row_begin, rectangle.row_end};
-    for (int64_t t = tiles.begin; t < tiles.end; ++t) {
-      const Range tile_rows = split(rows, num_tiles, t);
-      pack_a_tile(tile_rows);
-      const Range next = t + 1 < tiles.end ? split(rows, num_tiles, t + 1) : Range{};
-      for (int64_t p = panels.begin; p < panels.end; ++p) {
-        prefetch_a(next, panels.size(), p - panels.begin);
-        float* partial = workspace_.partial + ((t - tiles.begin) * panels.size() + p - panels.begin) * tiles_->max_rows * kPanelColumns;
-        multiply_tile(tile_rows, p, panel_words(p, panels), partial);
+    if (!direct_a_) pack_a_block(tiles);
+    float* partial = workspace_.partial;
+    const int64_t num_blocks = ceil_div(panels.size(), kBlockPanels);
+    for (int64_t i = 0; i < num_blocks; ++i) {
+      const Range columns = split(panels, num_blocks, i);
+      if (!packed_) pack_b_block(columns);
+      for (int64_t t = tiles.begin; t < tiles.end; ++t) {
+        const Range rows = rows_of(t);
+        const uint32_t* a = direct_a_ ? reinterpret_cast<const uint32_t*>(a_at(rows.begin, k_begin_)) : a_tile(t - tiles.begin);
+        for (int64_t p = columns.begin; p < columns.end; ++p) {
+          multiply_tile(a, rows, p, panel_words(p, columns), partial);
+          partial += tiles_->max_rows * kPanelColumns;
+        }
       }
     }
+  }
+
+  Range rows_of(int64_t tile) const { return split(rows_, num_tiles_, tile); }
+  uint32_t* a_tile(int64_t tile) const { return workspace_.a_block + tile * (kTileBytes / 4); }
+  // A is in rows of the kernel's words, and its rows do not drive each other out of L1.
+  bool reads_a_in_place() const {
+    if (args_.a.transposed) return false;
+    if (a_pairs_ && (args_.a.dtype != DType::kBF16 || args_.a.ld % 2 != 0 || args_.k % 2 != 0)) return false;
+    if (!a_pairs_ && (args_.a.dtype != DType::kF32 || round_to_bf16_)) return false;
+    return args_.m <= 4 || args_.a.ld * dtype_bytes(args_.a.dtype) % kCollidingBytes != 0;
   }
 
   int64_t words(int64_t k) const { return b_pairs_ ? (k + 1) / 2 : k; }
@@ -116,52 +143,38 @@ class RectangleRun {
     return static_cast<const std::byte*>(args_.a.data) + element * dtype_bytes(args_.a.dtype);
   }
 
-  void pack_a_tile(Range rows) {
-    if (k_ == 0) return;
-    const PackAJob job = {.source = a_at(rows.begin, k_begin_),
-                          .ld = args_.a.ld,
-                          .rows = static_cast<int>(rows.size()),
-                          .k = k_,
-                          .source_bf16 = args_.a.dtype == DType::kBF16,
-                          .round_to_bf16 = round_to_bf16_,
-                          .tile = workspace_.a_tile};
-    if (args_.a.transposed) (a_pairs_ ? kernels_.pack_a_pairs_by_columns : kernels_.pack_a_f32_by_columns)(job);
-    else (a_pairs_ ? kernels_.pack_a_pairs_by_rows : kernels_.pack_a_f32_by_rows)(job);
-  }
-
-  // Fetches share `part` of `parts` of the next tile's rows of A, while this tile computes.
-  void prefetch_a(Range rows, int64_t parts, int64_t part) const {
-    if (rows.size() == 0) return;
-    constexpr int64_t kLine = 64;
-    const int64_t row_bytes = k_ * dtype_bytes(args_.a.dtype);
-    if (args_.a.transposed) {
-      const Range share = split({k_begin_, k_begin_ + k_}, parts, part);
-      for (int64_t k = share.begin; k < share.end; ++k) {
-        _mm_prefetch(a_at(rows.begin, k), _MM_HINT_T1);
-        _mm_prefetch(a_at(rows.end - 1, k), _MM_HINT_T1);
+  void pack_a_block(Range tiles) {
+    const auto pack = args_.a.transposed ? (a_pairs_ ? kernels_.pack_a_pairs_by_columns : kernels_.pack_a_f32_by_columns)
+                                         : (a_pairs_ ? kernels_.pack_a_pairs_by_rows : kernels_.pack_a_f32_by_rows);
+    const int64_t step = args_.a.transposed ? kPackRows : k_;
+    for (int64_t k = 0; k < k_; k += step) {
+      for (int64_t t = tiles.begin; t < tiles.end; ++t) {
+        const Range rows = rows_of(t);
+        pack({.source = a_at(rows.begin, k_begin_ + k),
+              .ld = args_.a.ld,
+              .rows = static_cast<int>(rows.size()),
+              .k = std::min(step, k_ - k),
+              .source_bf16 = args_.a.dtype == DType::kBF16,
+              .round_to_bf16 = round_to_bf16_,
+              .tile = a_tile(t - tiles.begin) + (a_pairs_ ? k / 2 : k) * kTileColumn});
       }
-    } else {
-      const Range share = split({0, ceil_div(row_bytes, kLine)}, parts, part);
-      for (int64_t row = rows.begin; row < rows.end; ++row)
-        for (int64_t line = share.begin; line < share.end; ++line)
-          _mm_prefetch(a_at(row, k_begin_) + line * kLine, _MM_HINT_T1);
     }
   }
 
-  void multiply_tile(Range rows, int64_t panel, const uint32_t* b, float* partial) {
+  void multiply_tile(const uint32_t* a, Range rows, int64_t panel, const uint32_t* b, float* partial) {
     const int64_t column = panel * kPanelColumns;
     const int columns = static_cast<int>(std::min<int64_t>(kPanelColumns, args_.n - column));
     const int64_t c_offset = (rows.begin * args_.ldc + column) * dtype_bytes(args_.c_dtype);
     std::byte* c = static_cast<std::byte*>(args_.c) + c_offset;
     const bool direct = last_ && plain_ && columns == kPanelColumns;
-    TileJob job = {.a = workspace_.a_tile,
+    TileJob job = {.a = a,
+                   .a_stride = a_stride_,
                    .b = b,
                    .num_words = words(k_),
                    .start = first_ ? nullptr : partial,
                    .add = nullptr,
                    .out = last_ ? workspace_.tile : partial,
                    .ld_out = kPanelColumns};
-    if (last_) prefetch_c(c, rows.size());
     if (direct) {
       job.out = reinterpret_cast<float*>(c);
       job.ld_out = args_.ldc;
@@ -170,14 +183,6 @@ class RectangleRun {
     }
     (args_.a.transposed ? tiles_->by_columns : tiles_->by_rows)[rows.size()](job);
     if (last_ && !direct) finish(rows, column, columns, c);
-  }
-
-  void prefetch_c(const std::byte* c, int64_t rows) const {
-    const int64_t row_bytes = args_.ldc * dtype_bytes(args_.c_dtype);
-    for (int64_t r = 0; r < rows; ++r) {
-      _mm_prefetch(c + r * row_bytes, _MM_HINT_T0);
-      if (args_.c_dtype == DType::kF32) _mm_prefetch(c + r * row_bytes + 64, _MM_HINT_T0);
-    }
   }
 
   void finish(Range rows, int64_t column, int columns, std::byte* c) const {
@@ -205,7 +210,11 @@ class RectangleRun {
   bool a_pairs_ = false;
   bool round_to_bf16_ = false;
   bool plain_ = false;  // whole tiles can go from the registers to C
+  bool direct_a_ = false;
   const TileFunctions* tiles_ = nullptr;
+  int64_t a_stride_ = 0;  // words
+  Range rows_;
+  int64_t num_tiles_ = 0;
   int64_t num_k_blocks_ = 0;
   int64_t k_block_ = 0;
   // The block of k at work.

@@ -3,7 +3,7 @@
 //
 // Layouts, in 32-bit *words* (a float, or two bf16 of consecutive k, the lower half being the even k):
 //   panel of B   [k word][kPanelColumns]            columns past N and the odd k past K are zeros
-//   tile of A    by rows:    [row][kBlockWords]     a row-major A is copied as it is
+//   tile of A    by rows:    [row][kRowWords]       a row-major A is copied as it is
 //                by columns: [k word][kTileColumn]  a transposed A is copied as it is
 #pragma once
 
@@ -24,12 +24,15 @@ namespace colossus::gemm_internal {
 inline constexpr int kPanelColumns = 32;
 inline constexpr int kMaxTileRows = 14;
 inline constexpr int kBlockWords = 384;  // longest run of k words between two visits of a tile of C
+// One line more than a block: with an odd number of lines between them, the rows fall into different sets of L1.
+inline constexpr int kRowWords = kBlockWords + 16;
 inline constexpr int kTileColumn = 16;
 inline constexpr int64_t kTileBytes = int64_t{kBlockWords} * kTileColumn * 4;  // holds either layout of a tile of A
 
 // One register tile: out = start + A B + add, summed along k in order.
 struct TileJob {
   const uint32_t* a;
+  int64_t a_stride;    // words between rows of A; not used by columns
   const uint32_t* b;
   int64_t num_words;   // of the panel
   const float* start;  // null for zeros; dense [rows][kPanelColumns]

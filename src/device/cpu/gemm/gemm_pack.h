@@ -8,6 +8,14 @@
 namespace colossus::gemm_internal {
 namespace {
 
+// Rows are short and far apart, so the processor does not look ahead by itself: fetch what lies under `p` some rows on.
+template <class From>
+void fetch_rows_ahead(const From* p, int64_t ld, int64_t rows) {
+  _mm_prefetch(reinterpret_cast<const char*>(p + rows * ld), _MM_HINT_T0);
+}
+constexpr int64_t kLongRowsAhead = 2;   // rows of a tile of A: up to 1.5 KB each
+constexpr int64_t kShortRowsAhead = 12;  // the columns of a panel or tile in one k: a line or two
+
 template <class From>
 F32 load_at_most(const From* p, int64_t count) {
   return count >= kLanes ? F32::load(p) : count > 0 ? F32::load_first(p, static_cast<int>(count)) : F32::zero();
@@ -18,8 +26,9 @@ template <class From, class To, bool kRound>
 void copy_rows(const PackAJob& job) {
   for (int r = 0; r < job.rows; ++r) {
     const From* from = static_cast<const From*>(job.source) + r * job.ld;
-    To* to = reinterpret_cast<To*>(job.tile + int64_t{r} * kBlockWords);
+    To* to = reinterpret_cast<To*>(job.tile + int64_t{r} * kRowWords);
     for (int64_t i = 0; i < job.k; i += kLanes) {
+      fetch_rows_ahead(from + i, job.ld, kLongRowsAhead);
       F32 x = load_at_most(from + i, job.k - i);
       if constexpr (kRound) x = round_to_bf16(x);
       if (i + kLanes <= job.k) x.store(to + i);
@@ -32,11 +41,12 @@ void copy_rows(const PackAJob& job) {
 void copy_half_rows(const PackAJob& job) {
   for (int r = 0; r < job.rows; ++r) {
     const uint16_t* from = static_cast<const uint16_t*>(job.source) + r * job.ld;
-    uint32_t* to = job.tile + int64_t{r} * kBlockWords;
+    uint32_t* to = job.tile + int64_t{r} * kRowWords;
     int64_t i = 0;
     for (; i + 32 <= job.k; i += 32) {
       const __m256i* source = reinterpret_cast<const __m256i*>(from + i);
       __m256i* target = reinterpret_cast<__m256i*>(to + i / 2);
+      fetch_rows_ahead(from + i, job.ld, kLongRowsAhead);
       _mm256_storeu_si256(target, _mm256_loadu_si256(source));
       _mm256_storeu_si256(target + 1, _mm256_loadu_si256(source + 1));
     }
@@ -51,6 +61,7 @@ void copy_columns(const PackAJob& job) {
   float* to = reinterpret_cast<float*>(job.tile);
   const From* from = static_cast<const From*>(job.source);
   for (int64_t i = 0; i < job.k; ++i) {
+    fetch_rows_ahead(from + i * job.ld, job.ld, kShortRowsAhead);
     for (int r = 0; r < job.rows; r += kLanes) {
       F32 x = load_at_most(from + i * job.ld + r, job.rows - r);
       if constexpr (kRound) x = round_to_bf16(x);
@@ -65,6 +76,8 @@ template <class From>
 void pair_columns(const PackAJob& job) {
   const From* from = static_cast<const From*>(job.source);
   for (int64_t i = 0; i < job.k; i += 2) {
+    fetch_rows_ahead(from + i * job.ld, job.ld, kShortRowsAhead);
+    fetch_rows_ahead(from + i * job.ld, job.ld, kShortRowsAhead + 1);
     for (int r = 0; r < job.rows; r += kLanes) {
       const F32 even = load_at_most(from + i * job.ld + r, job.rows - r);
       const F32 odd = i + 1 < job.k ? load_at_most(from + (i + 1) * job.ld + r, job.rows - r) : F32::zero();
@@ -100,6 +113,8 @@ void panel_of_rows(const PackBJob& job) {
   float* to = reinterpret_cast<float*>(job.panel);
   for (int64_t i = 0; i < job.k; ++i) {
     const From* from = static_cast<const From*>(job.source) + i * job.ld;
+    fetch_rows_ahead(from, job.ld, kShortRowsAhead);
+    fetch_rows_ahead(from + kPanelColumns / 2, job.ld, kShortRowsAhead);
     for (int c = 0; c < kPanelColumns; c += kLanes) {
       F32 x = load_at_most(from + c, job.columns - c);
       if constexpr (kRound) x = round_to_bf16(x);
@@ -130,6 +145,8 @@ template <class From>
 void pair_panel_of_rows(const PackBJob& job) {
   for (int64_t i = 0; i < job.k; i += 2) {
     const From* from = static_cast<const From*>(job.source) + i * job.ld;
+    fetch_rows_ahead(from, job.ld, kShortRowsAhead);
+    fetch_rows_ahead(from, job.ld, kShortRowsAhead + 1);
     for (int c = 0; c < kPanelColumns; c += kLanes) {
       const F32 even = load_at_most(from + c, job.columns - c);
       const F32 odd = i + 1 < job.k ? load_at_most(from + job.ld + c, job.columns - c) : F32::zero();

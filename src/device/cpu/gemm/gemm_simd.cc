@@ -20,13 +20,14 @@ struct FloatStep {
   static void store(float* p, F32 x) { x.store(p); }
   static F32 add(F32 x, F32 y) { return x + y; }
 
-  template <int kRows, int64_t kRowStride, int64_t kWordStride>
-  [[gnu::always_inline]] static void step(F32 (&acc)[kRows][kTileVectors], const uint32_t* a, const uint32_t* b) {
+  template <int kRows, class A>
+  [[gnu::always_inline]] static void step(F32 (&acc)[kRows][kTileVectors], const A& a, int64_t word,
+                                           const uint32_t* b) {
     const F32 b0 = F32::load(reinterpret_cast<const float*>(b));
     const F32 b1 = F32::load(reinterpret_cast<const float*>(b) + kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const F32 x = float_of(a + r * kRowStride);
+      const F32 x = float_of(a.at(r, word));
       acc[r][0] = fma(x, b0, acc[r][0]);
       acc[r][1] = fma(x, b1, acc[r][1]);
     }
@@ -35,22 +36,24 @@ struct FloatStep {
 
 // B in pairs of bf16, widened here; A in floats. The even k is added first.
 struct WideningStep : FloatStep {
+  static constexpr int kRowsMax = kLanes == 16 ? 12 : 4;
   static constexpr int kWordsOfA = 2;
 
-  template <int kRows, int64_t kRowStride, int64_t kWordStride>
-  [[gnu::always_inline]] static void step(F32 (&acc)[kRows][kTileVectors], const uint32_t* a, const uint32_t* b) {
+  template <int kRows, class A>
+  [[gnu::always_inline]] static void step(F32 (&acc)[kRows][kTileVectors], const A& a, int64_t word,
+                                           const uint32_t* b) {
     F32 even[2], odd[2];
     widen_pairs(b, even[0], odd[0]);
     widen_pairs(b + kLanes, even[1], odd[1]);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const F32 x = float_of(a + r * kRowStride);
+      const F32 x = float_of(a.at(r, word));
       acc[r][0] = fma(x, even[0], acc[r][0]);
       acc[r][1] = fma(x, even[1], acc[r][1]);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const F32 y = float_of(a + r * kRowStride + kWordStride);
+      const F32 y = float_of(a.at(r, word + 1));
       acc[r][0] = fma(y, odd[0], acc[r][0]);
       acc[r][1] = fma(y, odd[1], acc[r][1]);
     }
@@ -59,14 +62,15 @@ struct WideningStep : FloatStep {
 
 // A and B in pairs: the dot-product instruction played with two multiplications.
 struct PairStep : FloatStep {
-  template <int kRows, int64_t kRowStride, int64_t kWordStride>
-  [[gnu::always_inline]] static void step(F32 (&acc)[kRows][kTileVectors], const uint32_t* a, const uint32_t* b) {
+  template <int kRows, class A>
+  [[gnu::always_inline]] static void step(F32 (&acc)[kRows][kTileVectors], const A& a, int64_t word,
+                                           const uint32_t* b) {
     F32 even[2], odd[2];
     widen_pairs(b, even[0], odd[0]);
     widen_pairs(b + kLanes, even[1], odd[1]);
     for (int r = 0; r < kRows; ++r) {
       uint32_t pair[kLanes];
-      for (uint32_t& lane : pair) lane = a[r * kRowStride];
+      for (uint32_t& lane : pair) lane = *a.at(r, word);
       F32 x, y;
       widen_pairs(pair, x, y);
       for (int v = 0; v < 2; ++v) acc[r][v] = fma(y, odd[v], fma(x, even[v], acc[r][v]));

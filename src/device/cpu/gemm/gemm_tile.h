@@ -1,6 +1,6 @@
 // The register tile: kRows x kPanelColumns of C in registers, one row of B and kRows broadcasts of A per step.
 // Included once per instruction set; everything is in an unnamed namespace (simd.h says why). `Step` says what a word is:
-//   Vector, kLanes, kRowsMax, kWordsOfA (words of A per word of B), and step(acc, a, b).
+//   Vector, kVectorLanes, kRowsMax, kWordsOfA (words of A per word of B), and step(acc, a, word of a, b).
 #pragma once
 
 #include "device/cpu/gemm/gemm_kernels.h"
@@ -10,17 +10,67 @@ namespace {
 
 constexpr int kTileVectors = 2;  // columns of a register tile, in vectors
 
+// The words of A for a tile. By rows, every third row has a pointer and the others are one or two strides from it, which
+// is what x86 addresses can say: fourteen pointers would not fit the registers.
+template <int kRows>
+struct RowsOfA {
+  static constexpr int kGroups = (kRows + 2) / 3;
+  const uint32_t* group[kGroups];
+  int64_t stride;
+
+  explicit RowsOfA(const TileJob& job) : stride(job.a_stride) {
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) group[g] = job.a + 3 * g * stride;
+  }
+  [[gnu::always_inline]] const uint32_t* at(int row, int64_t word) const { return group[row / 3] + row % 3 * stride + word; }
+  [[gnu::always_inline]] void advance(int64_t words) {
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) {
+      group[g] += words;
+      asm("" : "+r"(group[g]));  // keeps the compiler from replacing the groups by a pointer for each row
+    }
+  }
+};
+
+struct ColumnsOfA {
+  const uint32_t* first;
+
+  explicit ColumnsOfA(const TileJob& job) : first(job.a) {}
+  [[gnu::always_inline]] const uint32_t* at(int row, int64_t word) const { return first + row + word * kTileColumn; }
+  [[gnu::always_inline]] void advance(int64_t words) { first += words * kTileColumn; }
+};
+
+template <class Step, int kRows, bool kByColumns>
+struct OperandA {
+  using Type = RowsOfA<kRows>;
+};
+template <class Step, int kRows>
+struct OperandA<Step, kRows, true> {
+  using Type = ColumnsOfA;
+};
+
+// `kSteps` words of B.
+template <class Step, int kRows, int kSteps, class A>
+[[gnu::always_inline]] inline void multiply_steps(typename Step::Vector (&acc)[kRows][kTileVectors], A& a, const uint32_t*& b) {
+  // Few rows: B streams from memory faster than the processor looks ahead by itself.
+  constexpr int64_t kPrefetchWords = 24 * kPanelColumns;
+#pragma GCC unroll 4
+  for (int step = 0; step < kSteps; ++step) {
+    if constexpr (kRows <= 6) {
+      _mm_prefetch(reinterpret_cast<const char*>(b + step * kPanelColumns + kPrefetchWords), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(b + step * kPanelColumns + kPrefetchWords + 16), _MM_HINT_T0);
+    }
+    Step::template step<kRows>(acc, a, step * Step::kWordsOfA, b + step * kPanelColumns);
+  }
+  a.advance(kSteps * Step::kWordsOfA);
+  b += kSteps * kPanelColumns;
+}
+
 template <class Step, int kRows, bool kByColumns>
 void compute_tile(const TileJob& job) {
   using V = typename Step::Vector;
   constexpr int kWidth = kTileVectors * Step::kVectorLanes;
-  // Where the words of one row, and of one step, lie apart: constants, so that all loads share one pointer.
-  constexpr int64_t kRowStride = kByColumns ? 1 : kBlockWords;
-  constexpr int64_t kWordStride = kByColumns ? kTileColumn : 1;
-  // Few rows: B streams from memory faster than the processor looks ahead by itself.
-  constexpr bool kPrefetch = kRows <= 8;
-  constexpr int64_t kPrefetchWords = 24 * kPanelColumns;
-
+  constexpr int kUnroll = 4;
   for (int column = 0; column < kPanelColumns; column += kWidth) {
     V acc[kRows][kTileVectors];
 #pragma GCC unroll 16
@@ -29,18 +79,11 @@ void compute_tile(const TileJob& job) {
       for (int v = 0; v < kTileVectors; ++v)
         acc[r][v] = job.start ? Step::load(job.start + r * kPanelColumns + column + v * Step::kVectorLanes) : Step::zero();
 
-    const uint32_t* a = job.a;
+    typename OperandA<Step, kRows, kByColumns>::Type a(job);
     const uint32_t* b = job.b + column;
-#pragma GCC unroll 2
-    for (int64_t word = job.num_words; word > 0; --word) {
-      if constexpr (kPrefetch) {
-        _mm_prefetch(reinterpret_cast<const char*>(b + kPrefetchWords), _MM_HINT_T0);
-        _mm_prefetch(reinterpret_cast<const char*>(b + kPrefetchWords + 16), _MM_HINT_T0);
-      }
-      Step::template step<kRows, kRowStride, kWordStride>(acc, a, b);
-      a += Step::kWordsOfA * kWordStride;
-      b += kPanelColumns;
-    }
+    int64_t words = job.num_words;
+    for (; words >= kUnroll; words -= kUnroll) multiply_steps<Step, kRows, kUnroll>(acc, a, b);
+    for (; words > 0; --words) multiply_steps<Step, kRows, 1>(acc, a, b);
 
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r)

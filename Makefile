@@ -1,0 +1,54 @@
+# Colossus: the short names. What they do is in CMakePresets.json and scripts/.
+#   make         build the colossus command (build/release/bin/colossus)
+#   make demo    train a small Grok on text of this machine and talk to it (TEXT=dir for your text, FRESH=1 to start over)
+#   make test    build and run every test      make bench   measure this machine
+#   make asan    the tests under the address and undefined-behaviour sanitizers      make tsan   ... the thread sanitizer
+#   make format  make tidy  make clean
+# Packages that are missing are installed first (Debian; root or sudo); NO_INSTALL=1 leaves the machine alone.
+JOBS ?= $(shell nproc)
+PRESET ?= release
+BUILD := build/$(PRESET)
+INSTALL := $(if $(NO_INSTALL),@:,@scripts/install_packages.sh)
+
+.PHONY: all demo test bench asan tsan cuda format tidy clean packages
+
+all:
+	$(INSTALL) build
+	@test -f $(BUILD)/build.ninja || cmake --preset $(PRESET) -DCOLOSSUS_TESTS=OFF -DCOLOSSUS_BENCH=OFF
+	@cmake --build $(BUILD) --parallel $(JOBS) --target colossus
+	@echo "built: $(BUILD)/bin/colossus"
+
+demo: all
+	@COLOSSUS=$(BUILD)/bin/colossus TEXT="$(TEXT)" FRESH="$(FRESH)" scripts/demo.sh
+
+test:
+	$(INSTALL) test
+	@cmake --preset $(PRESET) -DCOLOSSUS_TESTS=ON -DCOLOSSUS_BENCH=OFF
+	@cmake --build $(BUILD) --parallel $(JOBS)
+	@ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS)
+
+bench:
+	$(INSTALL) bench
+	@cmake --preset $(PRESET) -DCOLOSSUS_BENCH=ON
+	@cmake --build $(BUILD) --parallel $(JOBS)
+	@COLOSSUS=$(BUILD)/bin/colossus BUILD=$(BUILD) scripts/bench.sh
+
+asan tsan:
+	@$(MAKE) --no-print-directory test PRESET=$@
+
+# Compiles the CUDA device; running it needs a GPU.
+cuda:
+	$(INSTALL) test
+	@cmake --preset cuda
+	@cmake --build build/cuda --parallel $(JOBS)
+
+SOURCES = $(shell git ls-files --cached --others --exclude-standard 'src/*.h' 'src/*.cc' 'src/*.cu' 'tests/*.h' 'tests/*.cc' 'bench/*.cc')
+
+format:
+	clang-format -i $(SOURCES)
+
+tidy: all
+	clang-tidy -p $(BUILD) --quiet $(filter-out %_test.cc %_simd.cc,$(filter src/%.cc,$(SOURCES)))
+
+clean:
+	rm -rf build

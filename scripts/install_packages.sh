@@ -1,0 +1,61 @@
+#!/bin/sh
+# Installs what building Colossus needs from Debian's own packages.
+#   scripts/install_packages.sh [build|test|bench]...      default: build; test and bench add to it
+# Does nothing, quickly, when all of it is there. Needs no Python.
+set -eu
+
+build="g++ make cmake ninja-build ccache git xz-utils zstd
+  libfmt-dev nlohmann-json3-dev libsimdjson-dev libtomlplusplus-dev libcli11-dev
+  libxxhash-dev libzstd-dev zlib1g-dev"
+test="libgtest-dev libgmock-dev libpcre2-dev"
+bench="libbenchmark-dev"
+
+wanted=$build
+for group in "$@"; do
+  case $group in
+    build) ;;
+    test) wanted="$wanted $test" ;;
+    bench) wanted="$wanted $bench" ;;
+    *) echo "install_packages.sh: unknown group \"$group\": build, test or bench" >&2; exit 2 ;;
+  esac
+done
+
+if ! command -v dpkg-query >/dev/null; then
+  # Another system: its compiler and headers may be there under other names. Try, and name what Debian calls them.
+  missing=""
+  for tool in g++ cmake ninja; do command -v $tool >/dev/null || missing="$missing $tool"; done
+  [ -z "$missing" ] && exit 0
+  echo "install_packages.sh: missing:$missing. This is no Debian system; install, by the names Debian 12 has for them:" >&2
+  echo $wanted >&2
+  exit 2
+fi
+
+missing=""
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null | sed -n 's/^installed //p') || true
+for package in $wanted; do
+  echo "$installed" | grep -qx "$package" || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+
+echo "installing:$missing"
+if [ "$(id -u)" = 0 ]; then
+  root=""
+elif command -v sudo >/dev/null; then
+  root="sudo"
+else
+  echo "install_packages.sh: this needs root; run as root:  apt-get install --no-install-recommends$missing" >&2
+  exit 2
+fi
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The package lists may be missing or old: refresh them only when the install fails without.
+install() { $root apt-get install -y -q --no-install-recommends $missing >"$log" 2>&1; }
+if ! install; then
+  { $root apt-get update -q && install; } >>"$log" 2>&1 || {
+    tail -n 20 "$log" >&2
+    echo "install_packages.sh: could not install:$missing" >&2
+    echo "Colossus is built on Debian 12; elsewhere install these libraries by the names your system has for them." >&2
+    exit 4
+  }
+fi

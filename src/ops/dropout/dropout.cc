@@ -1,0 +1,46 @@
+#include "ops/dropout/dropout.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "program/builder.h"
+
+namespace colossus {
+
+DropoutMask::DropoutMask(const Dropout& op, int64_t seed, int64_t step)
+    : key{.seed = static_cast<uint64_t>(seed),
+          .purpose = RngPurpose::kDropout,
+          .step = static_cast<uint64_t>(op.stream) << 32 | (static_cast<uint64_t>(step) & 0xFFFFFFFF)},
+      threshold(static_cast<uint32_t>(std::min(std::round(op.rate * 0x1p32), 0x1p32 - 1))),
+      scale(1 / (1 - op.rate)) {}
+
+Status infer(const Dropout& op, Inference& io) {
+  RETURN_IF_ERROR(io.need_float(Dropout::kX));
+  RETURN_IF_ERROR(io.need_rank(Dropout::kX, 3));
+  RETURN_IF_ERROR(io.need_shape(Dropout::kRng, {3}, "seed, step, first sample"));
+  RETURN_IF_ERROR(io.need_dtype(Dropout::kRng, DType::kI64));
+  if (!(op.rate >= 0 && op.rate < 1))
+    return io.fail_attribute("rate", fmt::format("got {}; needed a number in [0, 1)", op.rate));
+  if (op.stream < 0 || op.stream >= 65536)
+    return io.fail_attribute("stream", fmt::format("got {}; needed a number in [0, 65536)", op.stream));
+  io.set_output(Dropout::kY, io.shape(Dropout::kX), io.input(Dropout::kX).dtype);
+  return ok_status();
+}
+
+Cost cost(const Dropout&, const OpShapes& shapes) {
+  // A quarter of a philox block (ten rounds of two products) and a multiplication an element.
+  constexpr double kFlopsPerElement = 21;
+  Cost cost = shapes.memory_traffic(Dropout::kInputs);
+  cost.flops = kFlopsPerElement * static_cast<double>(shapes.shape(Dropout::kX).num_elements());
+  return cost;
+}
+
+// Linear in x with the mask of the forward pass.
+void adjoint(const Dropout& op, Adjoint& a) {
+  if (!a.wants(Dropout::kX)) return;
+  a.contribute(Dropout::kX, a.builder().emit(op, {a.output_grad(Dropout::kY), a.input(Dropout::kRng)}));
+}
+
+}  // namespace colossus

@@ -1,0 +1,84 @@
+#include "ops/head_cross_entropy/head_cross_entropy.h"
+
+#include <fmt/format.h>
+
+#include "program/builder.h"
+
+namespace colossus {
+namespace {
+
+DType statistics_of(DType activations) { return activations == DType::kF64 ? DType::kF64 : DType::kF32; }
+
+struct HeadOperands {
+  int h, w, targets;
+};
+
+Status check_operands(const Inference& io, const HeadOperands& at, double softcap) {
+  RETURN_IF_ERROR(io.need_float(at.h));
+  const TensorType& h = io.input(at.h);
+  if (h.shape.rank() < 2) return io.fail(at.h, "at least 2 dimensions");
+  RETURN_IF_ERROR(io.need_rank(at.w, 2));
+  RETURN_IF_ERROR(io.need_size(at.w, 1, h.shape.row_size(), "the columns of h"));
+  RETURN_IF_ERROR(io.need_dtype(at.w, statistics_of(h.dtype)));
+  const Shape tokens(h.shape.sizes().first(static_cast<size_t>(h.shape.rank() - 1)));
+  RETURN_IF_ERROR(io.need_shape(at.targets, tokens, "a target for each row of h"));
+  RETURN_IF_ERROR(io.need_dtype(at.targets, DType::kI32));
+  if (!(softcap >= 0)) return io.fail_attribute("softcap", fmt::format("got {}; needed 0 (none) or more", softcap));
+  return ok_status();
+}
+
+// One product of h and w.
+double product_flops(const OpShapes& shapes, int h, int w) {
+  return 2.0 * static_cast<double>(shapes.shape(h).num_elements()) * static_cast<double>(shapes.shape(w)[0]);
+}
+
+}  // namespace
+
+Status infer(const HeadCrossEntropy& op, Inference& io) {
+  using F = HeadCrossEntropy;
+  RETURN_IF_ERROR(check_operands(io, {F::kH, F::kW, F::kTargets}, op.softcap));
+  const DType statistics = statistics_of(io.input(F::kH).dtype);
+  io.set_output(F::kLoss, {}, statistics);
+  io.set_output(F::kTokenLoss, io.shape(F::kTargets), statistics);
+  return ok_status();
+}
+
+Cost cost(const HeadCrossEntropy&, const OpShapes& shapes) {
+  Cost cost = shapes.memory_traffic(HeadCrossEntropy::kInputs);
+  cost.flops = product_flops(shapes, HeadCrossEntropy::kH, HeadCrossEntropy::kW);
+  return cost;
+}
+
+void adjoint(const HeadCrossEntropy& op, Adjoint& a) {
+  using F = HeadCrossEntropy;
+  if (a.output_grad(F::kTokenLoss))
+    return a.fail("head_cross_entropy.token_loss: has no adjoint; differentiate through loss");
+  if (!a.wants(F::kW)) return a.fail("head_cross_entropy.w: got a tensor that has no gradient; needed a parameter");
+  const TensorId dh = a.builder().emit(
+      HeadCrossEntropyGrad{op.scale, op.softcap},
+      {a.output_grad(F::kLoss), a.input(F::kH), a.input(F::kW), a.input(F::kTargets), a.accumulator(F::kW)});
+  if (a.wants(F::kH)) a.contribute(F::kH, dh);
+}
+
+Status infer(const HeadCrossEntropyGrad& op, Inference& io) {
+  using G = HeadCrossEntropyGrad;
+  RETURN_IF_ERROR(check_operands(io, {G::kH, G::kW, G::kTargets}, op.softcap));
+  const TensorType h = io.input(G::kH);
+  const DType statistics = statistics_of(h.dtype);
+  RETURN_IF_ERROR(io.need_shape(G::kDloss, {}, "a scalar"));
+  RETURN_IF_ERROR(io.need_dtype(G::kDloss, statistics));
+  RETURN_IF_ERROR(io.need_shape(G::kDw, io.shape(G::kW), "the shape of w"));
+  RETURN_IF_ERROR(io.need_dtype(G::kDw, statistics));
+  io.set_output(G::kDh, h.shape, h.dtype);
+  io.set_output(G::kLoss, {}, statistics);
+  io.set_output(G::kTokenLoss, io.shape(G::kTargets), statistics);
+  return ok_status();
+}
+
+Cost cost(const HeadCrossEntropyGrad&, const OpShapes& shapes) {
+  Cost cost = shapes.memory_traffic(HeadCrossEntropyGrad::kInputs);
+  cost.flops = 3 * product_flops(shapes, HeadCrossEntropyGrad::kH, HeadCrossEntropyGrad::kW);
+  return cost;
+}
+
+}  // namespace colossus

@@ -1,0 +1,107 @@
+#include "ops/head_cross_entropy/head_cross_entropy.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include "ops/testing/op_harness.h"
+
+namespace colossus {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Sizes {
+  int64_t num_tokens, width, vocabulary;
+};
+
+struct Head {
+  double scale = 1, softcap = 0;
+};
+
+OpCase head_case(const Sizes& size, const Head& head, int64_t left_out_every) {
+  return {
+      .name = fmt::format("tokens {} width {} vocabulary {} scale {} softcap {} left out every {}", size.num_tokens,
+                          size.width, size.vocabulary, head.scale, head.softcap, left_out_every),
+      .write =
+          [=](Builder& b, DType dtype) {
+            const TensorId h = b.input("h", {1, size.num_tokens, size.width}, dtype);
+            const TensorId w = b.parameter("w", {size.vocabulary, size.width}, parameter_dtype(dtype));
+            const TensorId targets = b.input("targets", {1, size.num_tokens}, DType::kI32);
+            b.emit(HeadCrossEntropy{.scale = head.scale, .softcap = head.softcap}, {h, w, targets});
+            const std::vector<TensorId> outputs = b.last_outputs();
+            b.mark_output(outputs[HeadCrossEntropy::kLoss], "loss");
+            b.mark_output(outputs[HeadCrossEntropy::kTokenLoss], "token_loss");
+          },
+      .fill =
+          [=](const Tensor& tensor, View view) {
+            for (int64_t n = 0; tensor.name == "targets" && n < size.num_tokens; ++n)
+              view.set(n, left_out_every > 0 && n % left_out_every == 0
+                              ? -1
+                              : static_cast<double>((n * 31 + 5) % size.vocabulary));
+          },
+      .without_gradient = {"token_loss"},
+      .fill_scale = 0.6,
+  };
+}
+
+TEST(HeadCrossEntropy, Cases) {
+  for (const Sizes& size : {Sizes{1, 1, 1}, Sizes{3, 7, 2}, Sizes{13, 37, 65}, Sizes{37, 16, 131}, Sizes{64, 48, 1024}})
+    for (const Head& head : {Head{}, Head{.scale = 0.577, .softcap = 2}, Head{.scale = 1.5}, Head{.softcap = 30}})
+      run_op_case(head_case(size, head, 0));
+}
+
+TEST(HeadCrossEntropy, NegativeTargetsAreLeftOut) {
+  for (const int64_t every : {1, 2, 5})  // 1: all of them
+    run_op_case(head_case({37, 16, 65}, {.scale = 0.7}, every));
+}
+
+// More tokens than a block holds, the last block shorter.
+TEST(HeadCrossEntropy, SeveralBlocks) { run_op_case(head_case({2100, 5, 17}, {.softcap = 5}, 3)); }
+
+// Gradients alone, with the loss they bring: what the fuse pass makes of a training program.
+TEST(HeadCrossEntropy, FusedGradGivesTheLoss) {
+  const Sizes size{37, 16, 65};
+  run_op_case({
+      .name = "grad with loss",
+      .write =
+          [=](Builder& b, DType dtype) {
+            const TensorId h = b.input("h", {1, size.num_tokens, size.width}, dtype);
+            const TensorId w = b.parameter("w", {size.vocabulary, size.width}, parameter_dtype(dtype));
+            const TensorId targets = b.input("targets", {1, size.num_tokens}, DType::kI32);
+            const TensorId dw =
+                b.declare("dw", {{size.vocabulary, size.width}, parameter_dtype(dtype)}, Role::kGradient);
+            const TensorId dloss = b.input("dloss", {}, parameter_dtype(dtype));
+            b.emit(HeadCrossEntropyGrad{.scale = 0.8, .softcap = 4}, {dloss, h, w, targets, dw});
+            const std::vector<TensorId> outputs = b.last_outputs();
+            b.mark_output(outputs[HeadCrossEntropyGrad::kDh], "dh");
+            b.mark_output(outputs[HeadCrossEntropyGrad::kLoss], "loss");
+            b.mark_output(outputs[HeadCrossEntropyGrad::kTokenLoss], "token_loss");
+          },
+      .check_gradient = false,
+  });
+}
+
+TEST(HeadCrossEntropy, ErrorsNameTheOperand) {
+  const auto error = [](const Shape& w, const Shape& targets) {
+    return write_error([=](Builder& b) {
+      b.emit(HeadCrossEntropy{},
+             {b.input("h", {2, 3, 8}, DType::kF32), b.parameter("w", w), b.input("targets", targets, DType::kI32)});
+    });
+  };
+  EXPECT_THAT(error({65, 7}, {2, 3}),
+              HasSubstr("head_cross_entropy.w: got [65, 7] f32; needed size 8 in dimension 1: the columns of h"));
+  EXPECT_THAT(error({65, 8}, {2, 4}), HasSubstr("head_cross_entropy.targets: got [2, 4] i32; needed [2, 3]"));
+}
+
+TEST(HeadCrossEntropy, CostOfTheGradientIsThreeProducts) {
+  Builder b("test");
+  const TensorId h = b.input("h", {1, 10, 8}, DType::kBF16);
+  const TensorId w = b.parameter("w", {65, 8});
+  const TensorId targets = b.input("targets", {1, 10}, DType::kI32);
+  b.emit(HeadCrossEntropyGrad{},
+         {b.input("dloss", {}, DType::kF32), h, w, targets, b.declare("dw", {{65, 8}, DType::kF32}, Role::kGradient)});
+  EXPECT_EQ(total_cost(std::move(b.finish()).value()).flops, 3 * 2 * 10 * 8 * 65);
+}
+
+}  // namespace
+}  // namespace colossus

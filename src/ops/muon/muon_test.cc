@@ -1,0 +1,82 @@
+#include "ops/muon/muon.h"
+
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/rng.h"
+#include "device/cpu/cpu_kernel.h"
+#include "ops/testing/op_harness.h"
+
+namespace colossus {
+namespace {
+
+void emit_muon(Builder& b, const Muon& op, const Shape& shape, DType dtype) {
+  const TensorId param = b.parameter("w", shape, dtype), grad = b.declare("grad.w", {shape, dtype}, Role::kGradient);
+  const TensorId buffer = b.declare("momentum", {shape, dtype}, Role::kOptimizerState);
+  b.emit(op, {param, grad, buffer, b.input("lr", {}, dtype), b.input("scale", {}, dtype)});
+}
+
+TEST(Muon, Cases) {
+  const Muon ops[] = {{}, {.momentum = 0, .iterations = 2, .weight_decay = 0.1}, {.iterations = 0}};
+  const Shape shapes[] = {{1, 1}, {1, 13}, {37, 1}, {7, 13}, {64, 37}, {37, 64}, {48, 48}, {3, 20, 11}};
+  for (const Muon& op : ops)
+    for (const Shape& shape : shapes)
+      for (const double scale : {0.25, std::numeric_limits<double>::quiet_NaN()})
+        run_op_case({.name = fmt::format("{} iterations {} scale {}", shape.to_string(), op.iterations, scale),
+                     .write = [&](Builder& b, DType dtype) { emit_muon(b, op, shape, dtype); },
+                     .fill =
+                         [&](const Tensor& tensor, View view) {
+                           if (tensor.name == "lr") view.set(0, 0.05);
+                           if (tensor.name == "scale") view.set(0, scale);
+                         },
+                     .check_gradient = false,
+                     .dtypes = {DType::kF32}});
+}
+
+// From a zero parameter and lr = 1, -param is the orthogonalised gradient: its rows are nearly orthonormal.
+TEST(Muon, StepIsNearlyOrthogonal) {
+  constexpr int64_t kRows = 24, kCols = 200;
+  std::vector<float> param(kRows * kCols), grad(param.size()), buffer(param.size());
+  for (size_t i = 0; i < grad.size(); ++i)
+    grad[i] = static_cast<float>(random_normal({.seed = 1, .purpose = RngPurpose::kTest}, i));
+  float lr = 1, scale = 1;
+  const auto view = [](float* data, Shape shape) {
+    return View{reinterpret_cast<std::byte*>(data), std::move(shape), DType::kF32};
+  };
+  const Shape shape = {kRows, kCols};
+  const View inputs[] = {view(param.data(), shape), view(grad.data(), shape), view(buffer.data(), shape), view(&lr, {}),
+                         view(&scale, {})};
+  const TensorType type = {shape, DType::kF32}, scalar = {{}, DType::kF32};
+  CpuPrepare prepare(OpShapes({type, type, type, scalar, scalar}, {}), 2);
+  prepare_cpu(Muon{}, prepare);
+  std::vector<std::byte> workspace(static_cast<size_t>(prepare.workspace_bytes) + 64);
+  std::byte* aligned = workspace.data() + (64 - reinterpret_cast<uintptr_t>(workspace.data()) % 64) % 64;
+  ThreadPool pool(2);
+  run_cpu(Muon{}, CpuCall(pool, inputs, 5, nullptr, 0, aligned, nullptr));
+  for (int64_t i = 0; i < kRows; ++i)
+    for (int64_t j = 0; j <= i; ++j) {
+      double dot = 0;
+      for (int64_t c = 0; c < kCols; ++c)
+        dot +=
+            static_cast<double>(param[static_cast<size_t>(i * kCols + c)]) * param[static_cast<size_t>(j * kCols + c)];
+      // Singular values lie between about 0.7 and 1.2.
+      EXPECT_NEAR(dot, i == j ? 1.0 : 0.0, i == j ? 0.5 : 0.25) << i << " " << j;
+    }
+}
+
+TEST(Muon, ErrorsNameOpAndOperand) {
+  using testing::HasSubstr;
+  EXPECT_THAT(write_error([](Builder& b) { emit_muon(b, {}, {3}, DType::kF32); }),
+              HasSubstr("muon.param: got [3] f32; needed a matrix"));
+  EXPECT_THAT(write_error([](Builder& b) {
+                emit_muon(b, {.momentum = 1}, {3, 4}, DType::kF32);
+              }),
+              HasSubstr("muon.momentum: got 1; needed"));
+}
+
+}  // namespace
+}  // namespace colossus
