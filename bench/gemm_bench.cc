@@ -1,6 +1,6 @@
 // Matrix multiplications of training and decoding, as a share of what this machine can do in registers (or, where the
-// weights stream from memory, of what it can read). Peaks are measured right around each shape, since other programs may
-// share the machine; each number is the best of several repetitions.
+// weights stream from memory, of what it can read). Peaks are measured right around each of several rounds, since other
+// programs may share the machine; printed is the round with the median share, and the range of shares.
 //
 //   gemm_bench [threads] [f32|bf16] [filter]
 #include <fmt/core.h>
@@ -68,10 +68,31 @@ std::byte* random_matrix(int64_t count, DType dtype, std::vector<Buffer>& owner)
   for (int64_t i = 0; i < count; ++i) {
     state = state * 1664525U + 1013904223U;
     const float x = static_cast<float>(state >> 8) / 16777216.0F - 0.5F;
-    if (dtype == DType::kBF16) reinterpret_cast<BFloat16*>(data)[i] = to_bf16(x);
-    else reinterpret_cast<float*>(data)[i] = x;
+    if (dtype == DType::kBF16)
+      reinterpret_cast<BFloat16*>(data)[i] = to_bf16(x);
+    else
+      reinterpret_cast<float*>(data)[i] = x;
   }
   return data;
+}
+
+constexpr int kRounds = 5;
+constexpr double kRoundSeconds = 0.12;
+
+struct Round {
+  double rate = 0;   // FLOP/s or bytes/s
+  double share = 0;  // of the peak
+};
+
+template <class F>
+double best_seconds(const F& once) {
+  double best = 1e9;
+  for (double until = monotonic_seconds() + kRoundSeconds; monotonic_seconds() < until;) {
+    const double start = monotonic_seconds();
+    once();
+    best = std::min(best, monotonic_seconds() - start);
+  }
+  return best;
 }
 
 void run_shape(const BenchShape& shape, DType dtype, ThreadPool& pool) {
@@ -82,7 +103,8 @@ void run_shape(const BenchShape& shape, DType dtype, ThreadPool& pool) {
   GemmArgs args = {.m = shape.m, .n = shape.n, .k = shape.k};
   args.a = {random_matrix(shape.m * shape.k, dtype, owner), weight_grad ? shape.m : shape.k, dtype, weight_grad};
   const bool stored_transposed = attention || input_grad;
-  args.b = {random_matrix(shape.n * shape.k, dtype, owner), stored_transposed ? shape.k : shape.n, dtype, stored_transposed};
+  args.b = {random_matrix(shape.n * shape.k, dtype, owner), stored_transposed ? shape.k : shape.n, dtype,
+            stored_transposed};
   args.compute = dtype;
   args.c_dtype = weight_grad ? DType::kF32 : dtype;
   args.c = take(shape.m * shape.n * 4, owner);
@@ -103,21 +125,27 @@ void run_shape(const BenchShape& shape, DType dtype, ThreadPool& pool) {
   const int num_threads = attention ? 1 : pool.num_threads();
   const double flops = 2.0 * static_cast<double>(shape.m * shape.n) * static_cast<double>(shape.k);
   const bool decode = shape.kind == BenchShape::kDecode;
-  const auto measure_peak = [&] { return decode ? measure_read_bandwidth(num_threads) : measure_peak_flops(num_threads, dtype); };
-  double peak = measure_peak();
+  const auto measure_peak = [&] {
+    return decode ? measure_read_bandwidth(num_threads) : measure_peak_flops(num_threads, dtype);
+  };
   const auto once = [&] { attention ? gemm_serial(args, workspace) : gemm(args, pool, workspace); };
   once();
-  double best = 1e9;
-  for (double until = monotonic_seconds() + 0.6; monotonic_seconds() < until;) {
-    const double start = monotonic_seconds();
-    once();
-    best = std::min(best, monotonic_seconds() - start);
-  }
-  peak = std::max(peak, measure_peak());
   const double work = decode ? static_cast<double>(packed_bytes(shape.k, shape.n, dtype)) : flops;
-  fmt::print("{:20} {:>6} x {:>6} x {:>6}  {:>8.1f} {}  {:>5.1f} %   peak {:.1f}{}\n", shape.name, shape.m, shape.n, shape.k,
-             work / best / 1e9, decode ? "GB/s   " : "GFLOP/s", 100 * work / best / peak, peak / 1e9,
-             pack_seconds > 0 ? fmt::format("   pack {:.2f} x", pack_seconds / best) : "");
+  // The clock and the neighbours change within seconds: each round is compared with the peaks right around it.
+  std::vector<Round> rounds;
+  double before = measure_peak();
+  for (int i = 0; i < kRounds; ++i) {
+    const double rate = work / best_seconds(once);
+    const double after = measure_peak();
+    rounds.push_back({rate, 2 * rate / (before + after)});
+    before = after;
+  }
+  std::sort(rounds.begin(), rounds.end(), [](const Round& a, const Round& b) { return a.share < b.share; });
+  const Round& median = rounds[kRounds / 2];
+  fmt::print("{:20} {:>6} x {:>6} x {:>6}  {:>8.1f} {}  {:>5.1f} % of the peak ({:.1f} to {:.1f} %){}\n", shape.name,
+             shape.m, shape.n, shape.k, median.rate / 1e9, decode ? "GB/s   " : "GFLOP/s", 100 * median.share,
+             100 * rounds.front().share, 100 * rounds.back().share,
+             pack_seconds > 0 ? fmt::format("   pack {:.2f} x", pack_seconds * median.rate / work) : "");
   std::fflush(stdout);
 }
 
@@ -126,7 +154,8 @@ int bench_main(int argc, char** argv) {
   const DType dtype = argc > 2 && std::strcmp(argv[2], "bf16") == 0 ? DType::kBF16 : DType::kF32;
   const std::string filter = argc > 3 ? argv[3] : "";
   ThreadPool pool(num_threads, true);
-  fmt::print("{} on {}, {} threads, {}; M x N x K\n", isa_level_name(isa_level()), cpu_model_name(), num_threads, dtype_name(dtype));
+  fmt::print("{} on {}, {} threads, {}; M x N x K\n", isa_level_name(isa_level()), cpu_model_name(), num_threads,
+             dtype_name(dtype));
   for (const BenchShape& shape : kShapes)
     if (std::string(shape.name).find(filter) != std::string::npos) run_shape(shape, dtype, pool);
   return 0;

@@ -1,7 +1,10 @@
 # Flags for every target. The baseline processor has AVX2; wider instructions live in files that choose at run time.
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  # Files that use a precompiled header are cached only with these two concessions (ccache's manual): the header's own
+  # hash stands for the macros within it, and __TIME__ is not used here.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE_PROGRAM})
 endif()
 
 add_library(colossus_flags INTERFACE)
@@ -18,3 +21,16 @@ elseif(COLOSSUS_SANITIZE STREQUAL "thread")
   target_compile_options(colossus_flags INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
   target_link_options(colossus_flags INTERFACE -fsanitize=thread)
 endif()
+
+# colossus_prelude(name HEADERS header... [LIBS library...] [OPTIONS option...]): headers that many files include, parsed
+# once. A target with the same flags takes them by target_precompile_headers(... REUSE_FROM name). Files still include
+# what they use: -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON (preset "debug") builds without.
+function(colossus_prelude name)
+  cmake_parse_arguments(ARG "" "" "HEADERS;LIBS;OPTIONS" ${ARGN})
+  file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/${name}.cc CONTENT "")
+  add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/${name}.cc)
+  target_link_libraries(${name} PRIVATE colossus_flags ${ARG_LIBS})
+  # -fpch-preprocess: for ccache.
+  target_compile_options(${name} PRIVATE -fpch-preprocess ${ARG_OPTIONS})
+  target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
+endfunction()

@@ -2,11 +2,21 @@
 include(GoogleTest)
 enable_testing()
 
+colossus_prelude(colossus_floor_prelude LIBS fmt::fmt HEADERS <fmt/format.h>
+  <algorithm> <functional> <memory> <optional> <span> <string> <string_view> <variant> <vector>)
+if(COLOSSUS_TESTS)
+  # Optimised tests compile slowly and gain nothing: the code under test keeps its flags.
+  set(COLOSSUS_TEST_OPTIONS $<$<CONFIG:Release>:-O1>)
+  colossus_prelude(colossus_test_prelude LIBS fmt::fmt GTest::gmock GTest::gtest OPTIONS ${COLOSSUS_TEST_OPTIONS}
+    HEADERS <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
+endif()
+
 # A file's suffix can lift it out of its folder (docs/design.md): kernels in src/ops belong to the device that runs them.
 set(COLOSSUS_CPU_KERNELS "_(cpu|reference|simd)\\.cc$")
 
+# AGAIN_WITH NAME=value: all of them run a second time with that in the environment.
 function(colossus_add_tests target)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "AGAIN_WITH" "SOURCES;DEPS;LIBS" ${ARGN})
   if(NOT COLOSSUS_TESTS OR NOT ARG_SOURCES)
     return()
   endif()
@@ -14,9 +24,13 @@ function(colossus_add_tests target)
   list(TRANSFORM ARG_DEPS PREPEND colossus_)
   target_link_libraries(${target} PRIVATE ${ARG_DEPS} ${ARG_LIBS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${target} PRIVATE COLOSSUS_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  # Optimised tests compile slowly and gain nothing: the code under test keeps its flags.
-  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_compile_options(${target} PRIVATE -fpch-preprocess ${COLOSSUS_TEST_OPTIONS})
+  target_precompile_headers(${target} REUSE_FROM colossus_test_prelude)
   gtest_discover_tests(${target} DISCOVERY_TIMEOUT 120 PROPERTIES TIMEOUT 900)
+  if(ARG_AGAIN_WITH)
+    gtest_discover_tests(${target} TEST_PREFIX "${ARG_AGAIN_WITH}/" TEST_LIST ${target}_again DISCOVERY_TIMEOUT 120
+      PROPERTIES TIMEOUT 900 ENVIRONMENT "${ARG_AGAIN_WITH}")
+  endif()
 endfunction()
 
 # colossus_floor(name [DEPS floor...] [LIBS library...] [SOURCES_FROM folder...])
@@ -56,6 +70,8 @@ function(colossus_floor name)
   else()
     add_library(colossus_${name} STATIC ${sources})
     set(scope PUBLIC)
+    target_compile_options(colossus_${name} PRIVATE -fpch-preprocess)
+    target_precompile_headers(colossus_${name} REUSE_FROM colossus_floor_prelude)
   endif()
   list(TRANSFORM ARG_DEPS PREPEND colossus_ OUTPUT_VARIABLE deps)
   target_link_libraries(colossus_${name} ${scope} colossus_flags ${deps} ${ARG_LIBS} fmt::fmt Threads::Threads)
@@ -65,7 +81,12 @@ function(colossus_floor name)
   if(bf16)
     colossus_instruction_set(colossus_${name} avx512bf16 ${bf16})
   endif()
-  colossus_add_tests(colossus_${name}_test SOURCES ${tests} DEPS ${name})
+  set(again "")
+  if(name STREQUAL "device")
+    # Kernels exist once per instruction set: a processor with AVX-512 tests those for AVX2 too.
+    set(again AGAIN_WITH COLOSSUS_ISA=avx2)
+  endif()
+  colossus_add_tests(colossus_${name}_test SOURCES ${tests} DEPS ${name} ${again})
 endfunction()
 
 # Compiles each *_simd.cc once per instruction set (device/cpu/simd.h says how the copies are told apart and chosen).
@@ -86,7 +107,7 @@ function(colossus_instruction_set target isa)
   add_library(${target}_${isa} OBJECT ${ARGN})
   target_link_libraries(${target}_${isa} PRIVATE colossus_flags)
   # GCC 12 takes the "undefined" operands of its own AVX-512 intrinsics for uninitialised variables (GCC bug 105593).
-  target_compile_options(${target}_${isa} PRIVATE -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast
+  target_compile_options(${target}_${isa} PRIVATE $<$<CONFIG:Release>:-O3> -fno-math-errno -fno-trapping-math -ffp-contract=fast
     -Wno-uninitialized -Wno-maybe-uninitialized ${COLOSSUS_ISA_FLAGS_${isa}})
   target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${isa}>)
 endfunction()
@@ -107,6 +128,8 @@ function(colossus_program name folder)
   list(TRANSFORM ARG_DEPS PREPEND colossus_ OUTPUT_VARIABLE deps)
   add_library(colossus_${folder} STATIC ${sources})
   target_link_libraries(colossus_${folder} PUBLIC colossus_flags ${deps} fmt::fmt)
+  # Nothing here is hot, and the parser of command lines and JSON are much to optimise.
+  target_compile_options(colossus_${folder} PRIVATE $<$<CONFIG:Release>:-O1>)
   add_executable(${name} ${main})
   target_link_libraries(${name} PRIVATE colossus_${folder})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
@@ -118,4 +141,13 @@ function(colossus_spanning_tests folder)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${folder}/*_test.cc)
   colossus_add_tests(colossus_${folder}_test SOURCES ${tests} DEPS ${ARG_DEPS})
+endfunction()
+
+# A program of bench/, which measures.
+function(colossus_bench name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  list(TRANSFORM ARG_DEPS PREPEND colossus_ OUTPUT_VARIABLE deps)
+  add_executable(${name} bench/${name}.cc)
+  target_link_libraries(${name} PRIVATE ${deps})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
 endfunction()

@@ -4,11 +4,11 @@
 # Does nothing, quickly, when all of it is there. Needs no Python.
 set -eu
 
-build="g++ make cmake ninja-build ccache git xz-utils zstd
-  libfmt-dev nlohmann-json3-dev libsimdjson-dev libtomlplusplus-dev libcli11-dev
-  libxxhash-dev libzstd-dev zlib1g-dev"
+build="g++ make cmake ninja-build ccache git
+  libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
+  libxxhash-dev libzstd-dev liblzma-dev zlib1g-dev"
 test="libgtest-dev libgmock-dev libpcre2-dev"
-bench="libbenchmark-dev"
+bench=""  # its programs measure with the clock of the project
 
 wanted=$build
 for group in "$@"; do

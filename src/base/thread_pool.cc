@@ -13,9 +13,10 @@
 namespace colossus {
 namespace {
 
-// Spinning covers the gaps between the operations of a step (a microsecond or so each); longer waits sleep in the kernel,
-// so that an idle pool costs nothing and two processes on one machine do not starve each other.
-constexpr int kSpins = 20'000;
+// Spinning covers the gaps between the operations of a step (a microsecond or so each). Then the core is offered to others:
+// when two threads of a pool share one, the spinner must not keep the one it waits for from running. An idle pool sleeps.
+constexpr int kSpins = 2'000;
+constexpr int kYields = 200;
 
 std::vector<int> usable_cores() {
   cpu_set_t set;
@@ -41,6 +42,11 @@ uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
     if (now != old) return now;
     _mm_pause();
   }
+  for (int yield = 0; yield < kYields; ++yield) {
+    const uint32_t now = value.load(std::memory_order_acquire);
+    if (now != old) return now;
+    sched_yield();
+  }
   value.wait(old, std::memory_order_acquire);
   return value.load(std::memory_order_acquire);
 }
@@ -50,7 +56,8 @@ uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
 ThreadPool::ThreadPool(int num_threads, bool pin) : num_threads_(num_threads) {
   CHECK(num_threads >= 1);
   const std::vector<int> cores = usable_cores();
-  const bool pinned = pin && static_cast<int>(cores.size()) >= num_threads;
+  // The caller floats: threads it makes later would inherit its core.
+  const bool pinned = pin && static_cast<int>(cores.size()) == num_threads;
   flush_denormals();
   for (int part = 1; part < num_threads; ++part)
     threads_.emplace_back([this, part, core = pinned ? cores[static_cast<size_t>(part)] : -1] { worker(part, core); });

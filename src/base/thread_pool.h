@@ -13,8 +13,9 @@ namespace colossus {
 
 class ThreadPool {
  public:
-  // num_threads counts the caller: ThreadPool(1) starts no thread. pin: thread i onto the i-th usable core.
-  explicit ThreadPool(int num_threads, bool pin = false);
+  // num_threads counts the caller: ThreadPool(1) starts no thread. pin: worker i
+  // stays on the i-th usable core, if there is one core for each thread.
+  explicit ThreadPool(int num_threads, bool pin = true);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace colossus {
@@ -28,8 +29,12 @@ std::optional<DType> dtype_of_word(std::string word) {
 
 std::string directory_name(int64_t step) { return fmt::format("step-{:08}", step); }
 
-// The step of "step-00000200"; nothing for any other name.
-std::optional<int64_t> step_of(const std::string& name) {
+// A checkpoint that another of the same step is about to replace, see save_checkpoint.
+constexpr std::string_view kReplaced = ".replaced";
+
+// The step of "step-00000200" or "step-00000200.replaced"; nothing for any other name.
+std::optional<int64_t> step_of(std::string_view name) {
+  if (name.ends_with(kReplaced)) name.remove_suffix(kReplaced.size());
   if (name.size() < 13 || name.size() > 23 || name.rfind("step-", 0) != 0) return std::nullopt;
   int64_t step = 0;
   for (size_t i = 5; i < name.size(); ++i) {
@@ -60,7 +65,8 @@ Result<Json> write_tensors(FileSystem& files, const std::string& path, std::span
 Status write_contents(FileSystem& files, const std::string& path, const CheckpointState& state, std::span<const CheckpointTensor> tensors) {
   RETURN_IF_ERROR(files.make_directories(path));
   Json manifest = {{"format", "colossus-checkpoint"}, {"version", kVersion}, {"step", state.step}, {"files", Json::object()}, {"texts", Json::object()}};
-  if (state.validation_loss) manifest["validation_loss"] = *state.validation_loss;
+  // JSON has no NaN: a loss that is none was not measured.
+  if (state.validation_loss && std::isfinite(*state.validation_loss)) manifest["validation_loss"] = *state.validation_loss;
   std::map<std::string, std::vector<const CheckpointTensor*>> by_file;
   for (const CheckpointTensor& tensor : tensors) by_file[tensor.file].push_back(&tensor);
   for (const auto& [file, members] : by_file) {
@@ -76,6 +82,7 @@ Status write_contents(FileSystem& files, const std::string& path, const Checkpoi
   return files.sync_directory(path);
 }
 
+// Checks format and version; the types of all other values are for the caller to look at.
 Result<Json> read_manifest(FileSystem& files, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, read_file(files, path, kMaxManifestBytes));
   constexpr size_t kGuardBytes = 17;
@@ -83,10 +90,12 @@ Result<Json> read_manifest(FileSystem& files, const std::string& path) {
                                        text.substr(text.size() - kGuardBytes))
     return corrupt(fmt::format("[{}] the manifest was cut or altered: its checksum does not match; use an earlier checkpoint", path));
   Json manifest = Json::parse(text.substr(0, text.size() - kGuardBytes), nullptr, false);
-  if (!manifest.is_object() || manifest.value("format", "") != "colossus-checkpoint")
+  const Json absent;
+  const auto field = [&](const char* key) -> const Json& { return manifest.contains(key) ? manifest[key] : absent; };
+  if (!manifest.is_object() || field("format") != "colossus-checkpoint")
     return corrupt(fmt::format("[{}] not a checkpoint's manifest", path));
-  if (manifest.value("version", 0) != kVersion)
-    return invalid(fmt::format("[{}] version {}; this program reads version {}", path, manifest.value("version", 0), kVersion));
+  if (field("version") != kVersion)
+    return invalid(fmt::format("[{}] version {}; this program reads version {}", path, field("version").dump(), kVersion));
   return manifest;
 }
 
@@ -115,14 +124,16 @@ Status save_checkpoint(FileSystem& files, const std::string& directory, const Ch
   RETURN_IF_ERROR(files.make_directories(directory));
   RETURN_IF_ERROR(files.remove_all(unfinished));
   RETURN_IF_ERROR(write_contents(files, unfinished, state, tensors));
-  // A checkpoint of this very step may be there from before a resume: step aside, then swap.
-  const std::string old = final_path + ".deleting";
-  RETURN_IF_ERROR(files.remove_all(old));
-  const bool replaces = files.stat(final_path).ok();
-  if (replaces) RETURN_IF_ERROR(files.rename(final_path, old));
+  // A checkpoint of this very step may be there from before a resume: it steps aside under a name that still counts, for
+  // between the two renames it is the only one.
+  const std::string old = final_path + std::string(kReplaced);
+  if (files.stat(final_path).ok()) {
+    RETURN_IF_ERROR(files.remove_all(old));
+    RETURN_IF_ERROR(files.rename(final_path, old));
+  }
   RETURN_IF_ERROR(files.rename(unfinished, final_path));
   RETURN_IF_ERROR(files.sync_directory(directory));
-  return replaces ? files.remove_all(old) : ok_status();
+  return files.remove_all(old);
 }
 
 Result<Checkpoint> Checkpoint::open(FileSystem& files, const std::string& path) {
@@ -198,8 +209,10 @@ Result<std::vector<std::string>> list_checkpoints(FileSystem& files, const std::
   auto listed = files.list(directory);
   if (!listed.ok()) return listed.status().code() == ErrorCode::kNotFound ? Result<std::vector<std::string>>(std::vector<std::string>{}) : listed.status();
   std::vector<std::pair<int64_t, std::string>> found;
+  // Sorted by name, the replaced one of a step comes right behind that which replaces it, and then is left out.
   for (const FileEntry& entry : *listed)
-    if (const auto step = step_of(entry.name); step && entry.is_directory) found.emplace_back(*step, directory + "/" + entry.name);
+    if (const auto step = step_of(entry.name); step && entry.is_directory && (found.empty() || found.back().first != *step))
+      found.emplace_back(*step, directory + "/" + entry.name);
   std::sort(found.begin(), found.end());
   std::vector<std::string> paths;
   for (auto& [step, path] : found) paths.push_back(std::move(path));
@@ -224,8 +237,8 @@ Status prune_checkpoints(FileSystem& files, const std::string& directory, int64_
   if (keep_best)
     for (const std::string& path : paths) {
       const auto manifest = read_manifest(files, path + "/" + kManifest);
-      if (!manifest.ok() || !manifest->contains("validation_loss")) continue;
-      const double loss = manifest->value("validation_loss", 0.0);
+      if (!manifest.ok() || !manifest->contains("validation_loss") || !(*manifest)["validation_loss"].is_number()) continue;
+      const double loss = (*manifest)["validation_loss"].get<double>();
       if (best.empty() || loss < best_loss) {
         best = path;
         best_loss = loss;

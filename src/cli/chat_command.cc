@@ -114,14 +114,14 @@ Status run_chat(const ChatArguments& arguments) {
 
 }  // namespace
 
-void add_chat_command(CLI::App& app, int& exit_code) {
+void add_chat_command(Command root) {
   auto arguments = std::make_shared<ChatArguments>();
-  CLI::App* command = app.add_subcommand("chat", "Talk to a trained model");
-  add_model_options(*command, arguments->model);
-  command->add_option("--system", arguments->system, "what the model is told first");
-  command->add_option("--max-tokens", arguments->max_tokens, "longest reply, in tokens")->capture_default_str()->check(CLI::PositiveNumber);
-  command->add_flag("--complete", arguments->complete, "go on with the text instead of answering messages");
-  command->callback([arguments, &exit_code] { exit_code = report(run_chat(*arguments)); });
+  Command command = root.add_command("chat", "Talk to a trained model");
+  add_model_options(command, arguments->model);
+  command.option("--system", arguments->system, "what the model is told first");
+  command.option("--max-tokens", arguments->max_tokens, "longest reply, in tokens", {.min = 1});
+  command.flag("--complete", arguments->complete, "go on with the text instead of answering messages");
+  command.run([arguments] { return run_chat(*arguments); });
 }
 
 }  // namespace colossus

@@ -1,10 +1,10 @@
 // colossus chat
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/command.h"
 
 namespace colossus {
 
-void add_chat_command(CLI::App& app, int& exit_code);
+void add_chat_command(Command root);
 
 }  // namespace colossus

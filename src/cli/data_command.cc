@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 
@@ -106,6 +105,9 @@ Status build(const BuildArguments& arguments) {
     return tokenizer.encode(text, tokens);
   };
   ASSIGN_OR_RETURN(const BuildReport built, build_shards(local_files(), options, tokenize, progress));
+  // Training, and whoever is given the shards, finds the tokenizer beside them. `train` compares its hash with the
+  // index, so a crash between the two files is noticed.
+  RETURN_IF_ERROR(save_tokenizer(local_files(), arguments.out + "/tokenizer.json", tokenizer));
   return say_built(arguments, built, monotonic_seconds() - start_seconds);
 }
 
@@ -167,49 +169,39 @@ Status inspect(const InspectArguments& arguments) {
   return print(out + "all checksums hold\n");
 }
 
-void add_build(CLI::App& parent, int& exit_code) {
+void add_build(Command parent) {
   const auto arguments = std::make_shared<BuildArguments>();
-  CLI::App* command = parent.add_subcommand("build", "Text to token shards");
-  command
-      ->add_option("inputs", arguments->inputs,
-                   "Files, directories, patterns ('text/**/*.txt'): text, .jsonl, manual pages; each also .gz or .zst")
-      ->required();
-  command->add_option("--tokenizer", arguments->tokenizer, "A tokenizer.json")->required();
-  command
-      ->add_option("--out", arguments->out,
-                   "The directory of shards; a build that is there stays until the new one is whole")
-      ->required();
-  command
-      ->add_option(
-          "--validation-fraction", arguments->validation_fraction,
-          "Share held out: of 1000 documents or more whole ones (default 0.02), of fewer the end of each (default 0.1)")
-      ->check(CLI::Range(0.0, 0.99));
-  command->add_option("--field", arguments->json_field, "The field of JSON lines that holds the text")
-      ->capture_default_str();
-  command->add_flag("--dedupe", arguments->dedupe, "Leave out documents whose text came before");
-  command->add_option("--threads", arguments->num_threads, "Threads; 0: all cores. The result does not depend on it")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  command->add_option("--shard-tokens", arguments->shard_tokens, "Tokens after which a shard is closed")
-      ->check(CLI::Range(int64_t{1}, kMaxShardTokens / 4))
-      ->capture_default_str();
-  command->callback([arguments, &exit_code] { exit_code = report(build(*arguments)); });
+  Command command = parent.add_command("build", "Text to token shards");
+  command.option("inputs", arguments->inputs,
+                 "Files, directories, patterns ('text/**/*.txt'): text, .jsonl, manual pages; each also .gz or .zst",
+                 {.required = true});
+  command.option("--tokenizer", arguments->tokenizer, "A tokenizer.json", {.required = true});
+  command.option("--out", arguments->out,
+                 "The directory of shards; a build that is there stays until the new one is whole", {.required = true});
+  command.option(
+      "--validation-fraction", arguments->validation_fraction,
+      "Share held out: of 1000 documents or more whole ones (default 0.02), of fewer the end of each (default 0.1)",
+      {.min = 0.0, .max = 0.99, .show_default = false});
+  command.option("--field", arguments->json_field, "The field of JSON lines that holds the text");
+  command.flag("--dedupe", arguments->dedupe, "Leave out documents whose text came before");
+  command.option("--threads", arguments->num_threads, "Threads; 0: all cores. The result does not depend on it",
+                 {.min = 0, .max = 1024});
+  command.option("--shard-tokens", arguments->shard_tokens, "Tokens after which a shard is closed",
+                 {.min = 1, .max = kMaxShardTokens / 4});
+  command.run([arguments] { return build(*arguments); });
 }
 
 }  // namespace
 
-void add_data_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("data", "Build token shards from text, and look at them");
-  command->require_subcommand(1);
-  add_build(*command, exit_code);
+void add_data_command(Command root) {
+  Command command = root.add_command("data", "Build token shards from text, and look at them");
+  add_build(command);
   const auto arguments = std::make_shared<InspectArguments>();
-  CLI::App* look = command->add_subcommand("inspect", "Verify all checksums; counts and a sample");
-  look->add_option("directory", arguments->directory, "A directory of shards")->required();
-  look->add_option("--tokenizer", arguments->tokenizer, "Shows the sample as text");
-  look->add_option("--sample", arguments->sample_tokens, "Tokens to show of each split")
-      ->check(CLI::Range(int64_t{1}, int64_t{100000}))
-      ->capture_default_str();
-  look->callback([arguments, &exit_code] { exit_code = report(inspect(*arguments)); });
+  Command look = command.add_command("inspect", "Verify all checksums; counts and a sample");
+  look.option("directory", arguments->directory, "A directory of shards", {.required = true});
+  look.option("--tokenizer", arguments->tokenizer, "Shows the sample as text");
+  look.option("--sample", arguments->sample_tokens, "Tokens to show of each split", {.min = 1, .max = 100000});
+  look.run([arguments] { return inspect(*arguments); });
 }
 
 }  // namespace colossus

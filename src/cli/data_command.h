@@ -1,10 +1,10 @@
 // colossus data
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/command.h"
 
 namespace colossus {
 
-void add_data_command(CLI::App& app, int& exit_code);
+void add_data_command(Command root);
 
 }  // namespace colossus

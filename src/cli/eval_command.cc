@@ -78,8 +78,6 @@ void print_result(const LossArguments& arguments, const LoadedModel& model, cons
 }
 
 Status eval_loss(const LossArguments& arguments) {
-  if (arguments.split != kTrainSplit && arguments.split != kValidationSplit)
-    return invalid(fmt::format("[--split] {}; give {} or {}", arguments.split, kTrainSplit, kValidationSplit));
   ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = arguments.threads}));
   ASSIGN_OR_RETURN(const LoadedModel model, load_model(local_files(), *device, arguments.model));
   for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
@@ -102,19 +100,18 @@ Status eval_loss(const LossArguments& arguments) {
 
 }  // namespace
 
-void add_eval_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("eval", "Measure a trained model");
-  command->require_subcommand(1);
+void add_eval_command(Command root) {
   auto arguments = std::make_shared<LossArguments>();
-  CLI::App* loss = command->add_subcommand("loss", "Loss on held-out text, beside xz -9 on the same bytes");
-  loss->add_option("model", arguments->model, "directory of a run, or of a checkpoint")->required();
-  loss->add_option("--data", arguments->data, "directory of token shards")->required();
-  loss->add_option("--split", arguments->split, "train or validation")->capture_default_str();
-  loss->add_option("--tokens", arguments->tokens, "the first so many tokens; 0: all")->capture_default_str()->check(CLI::NonNegativeNumber);
-  loss->add_option("--threads", arguments->threads, "0: every core")->capture_default_str()->check(CLI::Range(0, 4096));
-  loss->add_flag("--json", arguments->json, "one JSON object");
-  loss->add_flag("--no-xz", arguments->no_xz, "without xz, which is slow on much text");
-  loss->callback([arguments, &exit_code] { exit_code = report(eval_loss(*arguments)); });
+  Command loss = root.add_command("eval", "Measure a trained model")
+                     .add_command("loss", "Loss on held-out text, beside xz -9 on the same bytes");
+  loss.option("model", arguments->model, "directory of a run, or of a checkpoint", {.required = true});
+  loss.option("--data", arguments->data, "directory of token shards", {.required = true});
+  loss.option("--split", arguments->split, "of the shards", {.choices = {kTrainSplit, kValidationSplit}});
+  loss.option("--tokens", arguments->tokens, "the first so many tokens; 0: all", {.min = 0});
+  loss.option("--threads", arguments->threads, "0: every core", {.min = 0, .max = 4096});
+  loss.flag("--json", arguments->json, "one JSON object");
+  loss.flag("--no-xz", arguments->no_xz, "without xz, which is slow on much text");
+  loss.run([arguments] { return eval_loss(*arguments); });
 }
 
 }  // namespace colossus

@@ -1,10 +1,10 @@
 // colossus eval
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/command.h"
 
 namespace colossus {
 
-void add_eval_command(CLI::App& app, int& exit_code);
+void add_eval_command(Command root);
 
 }  // namespace colossus

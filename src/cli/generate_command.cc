@@ -85,17 +85,17 @@ Status run_generate(const GenerateArguments& arguments) {
 
 }  // namespace
 
-void add_generate_command(CLI::App& app, int& exit_code) {
+void add_generate_command(Command root) {
   auto arguments = std::make_shared<GenerateArguments>();
-  CLI::App* command = app.add_subcommand("generate", "Continue prompts with a trained model");
-  add_model_options(*command, arguments->model);
-  command->add_option("--prompt", arguments->prompts, "text to continue; repeatable: prompts are computed together");
-  command->add_option("--prompts-file", arguments->prompts_file, "one prompt a line");
-  command->add_option("--max-tokens", arguments->max_tokens, "longest continuation, in tokens")->capture_default_str()->check(CLI::PositiveNumber);
-  command->add_option("--stop", arguments->stop, "text that ends a continuation; repeatable");
-  command->add_flag("--json", arguments->json, "one JSON object a prompt");
-  command->add_flag("--speed", arguments->show_speed, "print tokens per second at the end");
-  command->callback([arguments, &exit_code] { exit_code = report(run_generate(*arguments)); });
+  Command command = root.add_command("generate", "Continue prompts with a trained model");
+  add_model_options(command, arguments->model);
+  command.option("--prompt", arguments->prompts, "text to continue; repeatable: prompts are computed together");
+  command.option("--prompts-file", arguments->prompts_file, "one prompt a line");
+  command.option("--max-tokens", arguments->max_tokens, "longest continuation, in tokens", {.min = 1});
+  command.option("--stop", arguments->stop, "text that ends a continuation; repeatable");
+  command.flag("--json", arguments->json, "one JSON object a prompt");
+  command.flag("--speed", arguments->show_speed, "print tokens per second at the end");
+  command.run([arguments] { return run_generate(*arguments); });
 }
 
 }  // namespace colossus

@@ -1,10 +1,10 @@
 // colossus generate
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/command.h"
 
 namespace colossus {
 
-void add_generate_command(CLI::App& app, int& exit_code);
+void add_generate_command(Command root);
 
 }  // namespace colossus

@@ -1,11 +1,6 @@
 // The one executable. Each subcommand lives in its own file and adds itself here.
-#include <fmt/format.h>
-
-#include <CLI/CLI.hpp>
-#include <algorithm>
-#include <cstdio>
+#include <csignal>
 #include <string>
-#include <vector>
 
 #include "base/platform.h"
 #include "cli/chat_command.h"
@@ -16,54 +11,31 @@
 #include "cli/program_command.h"
 #include "cli/tokenizer_command.h"
 #include "cli/train_command.h"
-#include "io/config_tree.h"
 
 namespace colossus {
 namespace {
 
-// The library's message, with the subcommand that was probably meant.
-std::string usage_message(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
-  std::string message = error.what();
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
-  if (argc > 1 && argv[1][0] != '-' && std::find(names.begin(), names.end(), argv[1]) == names.end()) {
-    const std::string nearest = nearest_name(argv[1], names);
-    message = fmt::format("there is no command \"{}\"{}", argv[1],
-                          nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
-  }
-  return message;
-}
-
 int run(int argc, char** argv) {
-  CLI::App app("Colossus: from text to a language model you can talk to.", "colossus");
-  app.set_version_flag("--version", fmt::format("colossus {}", COLOSSUS_VERSION));
-  app.footer(exit_code_help());
-  app.require_subcommand(1);
-  int exit_code = 0;
-  // Subcommands, in the order of --help.
-  add_tokenizer_command(app, exit_code);
-  add_data_command(app, exit_code);
-  add_train_command(app, exit_code);
-  add_generate_command(app, exit_code);
-  add_chat_command(app, exit_code);
-  add_eval_command(app, exit_code);
-  add_program_command(app, exit_code);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    return app.exit(help);  // --help and --version: printed on stdout
-  } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "colossus: %s\nRun with --help for more information.\n",
-                 usage_message(app, error, argc, argv).c_str());
-    return kUsageExitCode;
-  }
-  return exit_code;
+  CommandLine command_line("colossus", "Colossus: from text to a language model you can talk to.",
+                           std::string("colossus ") + COLOSSUS_VERSION, exit_code_help());
+  const Command root = command_line.root();
+  // In the order of --help.
+  add_tokenizer_command(root);
+  add_data_command(root);
+  add_train_command(root);
+  add_generate_command(root);
+  add_chat_command(root);
+  add_eval_command(root);
+  add_program_command(root);
+  return command_line.parse(argc, argv);
 }
 
 }  // namespace
 }  // namespace colossus
 
 int main(int argc, char** argv) {
+  // A file that grows beyond `ulimit -f` is an error like a full disk, not an end without a word.
+  std::signal(SIGXFSZ, SIG_IGN);
   if (colossus::isa_level() == colossus::IsaLevel::kNone) {
     return colossus::report(colossus::unavailable(
         "this processor (" + colossus::cpu_model_name() +

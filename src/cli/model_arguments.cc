@@ -6,18 +6,21 @@
 
 namespace colossus {
 
-void add_model_options(CLI::App& command, ModelArguments& arguments) {
-  command.add_option("model", arguments.path, "directory of a run, or of a checkpoint")->required();
+void add_model_options(Command command, ModelArguments& arguments) {
+  command.option("model", arguments.path, "directory of a run, or of a checkpoint", {.required = true});
   SamplerOptions& s = arguments.sampler;
-  command.add_option("--temperature", s.temperature, "0: always the most likely token")->capture_default_str()->check(CLI::Range(0.0, 100.0));
-  command.add_option("--top-k", s.top_k, "only the k most likely tokens; 0: all")->capture_default_str()->check(CLI::NonNegativeNumber);
-  command.add_option("--top-p", s.top_p, "only the fewest tokens whose probability sums to p")->capture_default_str()->check(CLI::Range(1e-9, 1.0));
-  command.add_option("--min-p", s.min_p, "only tokens with this share of the most likely one's probability")->capture_default_str()->check(CLI::Range(0.0, 1.0));
-  command.add_option("--repetition-penalty", s.repetition_penalty, "above 1: tokens seen become less likely")->capture_default_str()->check(CLI::Range(1e-3, 1e3));
-  command.add_option("--seed", s.seed, "of the draws")->capture_default_str()->check(CLI::NonNegativeNumber);
-  command.add_option("--compute", arguments.compute, "f32, bf16, or auto: bf16 from 20M parameters on")->capture_default_str()->check(CLI::IsMember({"auto", "f32", "bf16"}));
-  command.add_option("--context", arguments.context, "most tokens of a sequence; 0: the model's")->capture_default_str()->check(CLI::NonNegativeNumber);
-  command.add_option("--threads", arguments.threads, "0: every core")->capture_default_str()->check(CLI::Range(0, 4096));
+  command.option("--temperature", s.temperature, "0: always the most likely token", {.min = 0.0, .max = 100.0});
+  command.option("--top-k", s.top_k, "only the k most likely tokens; 0: all", {.min = 0});
+  command.option("--top-p", s.top_p, "only the fewest tokens whose probability sums to p", {.min = 1e-9, .max = 1.0});
+  command.option("--min-p", s.min_p, "only tokens with this share of the most likely one's probability",
+                 {.min = 0.0, .max = 1.0});
+  command.option("--repetition-penalty", s.repetition_penalty, "above 1: tokens seen become less likely",
+                 {.min = 1e-3, .max = 1e3});
+  command.option("--seed", s.seed, "of the draws", {.min = 0});
+  command.option("--compute", arguments.compute, "f32, bf16, or auto: bf16 from 20M parameters on",
+                 {.choices = {"auto", "f32", "bf16"}});
+  command.option("--context", arguments.context, "most tokens of a sequence; 0: the model's", {.min = 0});
+  command.option("--threads", arguments.threads, "0: every core", {.min = 0, .max = 4096});
 }
 
 Result<OpenModel> open_model(const ModelArguments& arguments, int64_t batch) {

@@ -1,10 +1,10 @@
 // What generate and chat have in common: a model, how to sample from it, and on what.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
+#include "cli/command.h"
 #include "device/device.h"
 #include "infer/decode_session.h"
 #include "infer/loaded_model.h"
@@ -20,7 +20,7 @@ struct ModelArguments {
   int threads = 0;
 };
 
-void add_model_options(CLI::App& command, ModelArguments& arguments);
+void add_model_options(Command command, ModelArguments& arguments);
 
 struct OpenModel {
   std::unique_ptr<Device> device;  // first: it outlives what was made by it

@@ -26,6 +26,12 @@ struct ShowArguments {
   bool all = false;
 };
 
+std::vector<std::string> recompute_names() {
+  std::vector<std::string> names;
+  for (const auto& choice : field_choices(Recompute{})) names.emplace_back(choice.name);
+  return names;
+}
+
 Result<Program> write_program(const ShowArguments& arguments, const ModelConfig& model, const ProgramOptions& options) {
   if (arguments.kind == "forward") return write_loss_program(model, options);
   if (arguments.kind == "decode") return write_decode_program(model, options, model.context);
@@ -85,7 +91,7 @@ Status show(const ShowArguments& arguments) {
   print_costs(program);
   const auto grouped = [](int64_t value) {
     std::string text = std::to_string(value);
-    for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), ",");
+    for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), 1, ',');
     return text;
   };
   std::printf("\nparameters           %s\nactive per token     %s\ntraining FLOPs/token %.4g (6 * matmul parameters + 12 * L * C * T)\n",
@@ -96,20 +102,19 @@ Status show(const ShowArguments& arguments) {
 
 }  // namespace
 
-void add_program_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("program", "Look at the programs that run");
-  command->require_subcommand(1);
+void add_program_command(Command root) {
   auto arguments = std::make_shared<ShowArguments>();
-  CLI::App* shown = command->add_subcommand("show", "Operations, shapes, memory, FLOPs and parameters of a model, without running it");
-  shown->add_option("config", arguments->config, "a model, for example configs/models/grok-1.toml")->required();
-  shown->add_option("--set", arguments->overrides, "a=value over the model's configuration; repeatable")->take_all();
-  shown->add_option("--kind", arguments->kind, "forward, train or decode")->capture_default_str()->check(CLI::IsMember({"forward", "train", "decode"}));
-  shown->add_option("--batch", arguments->batch, "sequences")->capture_default_str()->check(CLI::Range(1, 1 << 20));
-  shown->add_option("--seq", arguments->seq, "tokens of a sequence; 0: the model's context")->capture_default_str()->check(CLI::Range(0, 1 << 24));
-  shown->add_option("--recompute", arguments->recompute, "none, selective or full")->capture_default_str();
-  shown->add_option("--compute", arguments->compute, "type of activations: bf16 or f32")->capture_default_str();
-  shown->add_flag("--all", arguments->all, "every layer's operations");
-  shown->callback([arguments, &exit_code] { exit_code = report(show(*arguments)); });
+  Command shown = root.add_command("program", "Look at the programs that run")
+                      .add_command("show", "Operations, shapes, memory, FLOPs and parameters of a model, without running it");
+  shown.option("config", arguments->config, "a model, for example configs/models/grok-1.toml", {.required = true});
+  shown.option("--set", arguments->overrides, "a=value over the model's configuration; repeatable");
+  shown.option("--kind", arguments->kind, "which program", {.choices = {"forward", "train", "decode"}});
+  shown.option("--batch", arguments->batch, "sequences", {.min = 1, .max = 1 << 20});
+  shown.option("--seq", arguments->seq, "tokens of a sequence; 0: the model's context", {.min = 0, .max = 1 << 24});
+  shown.option("--recompute", arguments->recompute, "activations computed again instead of kept", {.choices = recompute_names()});
+  shown.option("--compute", arguments->compute, "type of activations", {.choices = {"bf16", "f32"}});
+  shown.flag("--all", arguments->all, "every layer's operations");
+  shown.run([arguments] { return show(*arguments); });
 }
 
 }  // namespace colossus

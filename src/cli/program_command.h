@@ -1,10 +1,10 @@
 // colossus program
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/command.h"
 
 namespace colossus {
 
-void add_program_command(CLI::App& app, int& exit_code);
+void add_program_command(Command root);
 
 }  // namespace colossus

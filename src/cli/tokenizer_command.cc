@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
 #include <memory>
@@ -248,66 +247,57 @@ Status inspect(const std::string& path) {
   return print(out);
 }
 
-void add_train(CLI::App& parent, int& exit_code) {
+void add_train(Command parent) {
   const auto arguments = std::make_shared<TrainArguments>();
-  CLI::App* command = parent.add_subcommand("train", "Train a tokenizer on text");
-  command->add_option("inputs", arguments->inputs, "Files, directories, patterns; plain, .jsonl, each also .gz or .zst")
-      ->required();
-  command->add_option("--out", arguments->out, "The tokenizer.json to write")->required();
-  command->add_option("--vocab", arguments->vocab_size, "Size of the vocabulary: special tokens, 256 bytes, merges")
-      ->capture_default_str();
-  command->add_option("--kind", arguments->kind, "bpe, or char: one token for each character of the text")
-      ->check(CLI::IsMember({"bpe", "char"}))
-      ->capture_default_str();
-  command->add_option("--split", arguments->pattern, "How text is cut before merging")
-      ->check(CLI::IsMember({"cl100k", "o200k", "qwen2", "gpt2", "none"}))
-      ->capture_default_str();
-  command->add_option("--special", arguments->special_tokens,
-                      "A special token (may be given again); after those for chat");
-  command->add_flag("--no-chat", arguments->plain, "Leave out the special tokens of the chat format (char has none)");
-  command->add_option("--threads", arguments->num_threads, "Threads; 0: all cores. The result does not depend on it")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  command->add_option("--memory", arguments->memory_mib, "MiB for counting; beyond it the rarest pieces are dropped")
-      ->check(CLI::Range(16, 1 << 24))
-      ->capture_default_str();
-  command->add_option("--json-field", arguments->json_field, "The field of JSON lines that holds the text")
-      ->capture_default_str();
-  command->callback([arguments, &exit_code] { exit_code = report(train(*arguments)); });
+  Command command = parent.add_command("train", "Train a tokenizer on text");
+  command.option("inputs", arguments->inputs, "Files, directories, patterns; plain, .jsonl, each also .gz or .zst",
+                 {.required = true});
+  command.option("--out", arguments->out, "The tokenizer.json to write", {.required = true});
+  command.option("--vocab", arguments->vocab_size, "Size of the vocabulary: special tokens, 256 bytes, merges");
+  command.option("--kind", arguments->kind, "bpe, or char: one token for each character of the text",
+                 {.choices = {"bpe", "char"}});
+  command.option("--split", arguments->pattern, "How text is cut before merging",
+                 {.choices = {"cl100k", "o200k", "qwen2", "gpt2", "none"}});
+  command.option("--special", arguments->special_tokens, "A special token (may be given again); after those for chat");
+  command.flag("--no-chat", arguments->plain, "Leave out the special tokens of the chat format (char has none)");
+  command.option("--threads", arguments->num_threads, "Threads; 0: all cores. The result does not depend on it",
+                 {.min = 0, .max = 1024});
+  command.option("--memory", arguments->memory_mib, "MiB for counting; beyond it the rarest pieces are dropped",
+                 {.min = 16, .max = 1 << 24});
+  command.option("--json-field", arguments->json_field, "The field of JSON lines that holds the text");
+  command.run([arguments] { return train(*arguments); });
 }
 
-void add_encode(CLI::App& parent, int& exit_code) {
+void add_encode(Command parent) {
   const auto arguments = std::make_shared<EncodeArguments>();
-  CLI::App* command = parent.add_subcommand("encode", "Text to token ids");
-  command->add_option("tokenizer", arguments->tokenizer, "A tokenizer.json")->required();
-  command->add_option("input", arguments->input, "A file of text; -: standard input")->capture_default_str();
-  command->add_flag("--allow-special", arguments->allow_special, "Special tokens in the text become their ids");
-  command->add_flag("--pieces", arguments->pieces, "One line per token: its id and its bytes");
-  command->add_flag("--count", arguments->count, "Only how many tokens, and bytes per token");
-  command->callback([arguments, &exit_code] { exit_code = report(encode(*arguments)); });
+  Command command = parent.add_command("encode", "Text to token ids");
+  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json", {.required = true});
+  command.option("input", arguments->input, "A file of text; -: standard input");
+  command.flag("--allow-special", arguments->allow_special, "Special tokens in the text become their ids");
+  command.flag("--pieces", arguments->pieces, "One line per token: its id and its bytes");
+  command.flag("--count", arguments->count, "Only how many tokens, and bytes per token");
+  command.run([arguments] { return encode(*arguments); });
 }
 
-void add_decode(CLI::App& parent, int& exit_code) {
+void add_decode(Command parent) {
   const auto arguments = std::make_shared<DecodeArguments>();
-  CLI::App* command = parent.add_subcommand("decode", "Token ids to text");
-  command->add_option("tokenizer", arguments->tokenizer, "A tokenizer.json")->required();
-  command->add_option("input", arguments->input, "A file of ids between spaces or commas; -: standard input")
-      ->capture_default_str();
-  command->callback([arguments, &exit_code] { exit_code = report(decode(*arguments)); });
+  Command command = parent.add_command("decode", "Token ids to text");
+  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json", {.required = true});
+  command.option("input", arguments->input, "A file of ids between spaces or commas; -: standard input");
+  command.run([arguments] { return decode(*arguments); });
 }
 
 }  // namespace
 
-void add_tokenizer_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("tokenizer", "Train, use and look at tokenizers");
-  command->require_subcommand(1);
-  add_train(*command, exit_code);
-  add_encode(*command, exit_code);
-  add_decode(*command, exit_code);
+void add_tokenizer_command(Command root) {
+  Command command = root.add_command("tokenizer", "Train, use and look at tokenizers");
+  add_train(command);
+  add_encode(command);
+  add_decode(command);
   const auto path = std::make_shared<std::string>();
-  CLI::App* look = command->add_subcommand("inspect", "What a tokenizer.json holds");
-  look->add_option("tokenizer", *path, "A tokenizer.json")->required();
-  look->callback([path, &exit_code] { exit_code = report(inspect(*path)); });
+  Command look = command.add_command("inspect", "What a tokenizer.json holds");
+  look.option("tokenizer", *path, "A tokenizer.json", {.required = true});
+  look.run([path] { return inspect(*path); });
 }
 
 }  // namespace colossus

@@ -8,6 +8,7 @@
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "data/tokenizer_identity.h"
 #include "device/cpu/cpu_device.h"
 #include "infer/generate.h"
 #include "io/config.h"
@@ -21,6 +22,8 @@ constexpr double kLn2 = 0.6931471805599453;
 struct TrainArguments {
   std::string config;
   std::vector<std::string> overrides;
+  std::vector<std::string> data;
+  std::string out;
   bool fresh = false;
   bool show_memory = false;
 };
@@ -121,33 +124,53 @@ Status print_header(const Trainer& trainer, Device& device) {
   return ok_status();
 }
 
-Result<std::string> read_tokenizer_text(FileSystem& files, const DataConfig& data) {
-  if (!data.tokenizer.empty()) return read_file(files, data.tokenizer);
+// The file, --set over it, and --data and --out over both.
+Result<RunConfig> read_config(FileSystem& files, const TrainArguments& arguments) {
+  std::vector<std::string> overrides = arguments.overrides;
+  std::string sources;
+  for (const std::string& path : arguments.data) sources += (sources.empty() ? "" : ", ") + fmt::format("{{path = '{}'}}", path);
+  if (!sources.empty()) overrides.push_back("data.sources=[" + sources + "]");
+  if (!arguments.out.empty()) overrides.push_back("out=" + arguments.out);
+  if (arguments.config.empty()) return parse_config<RunConfig>("", "command line", overrides);
+  return load_config<RunConfig>(files, arguments.config, overrides);
+}
+
+struct TokenizerFile {
+  std::string text;
+  Tokenizer tokenizer;
+};
+
+// The configured tokenizer or the one beside the first shards; refused when the shards were built with another.
+Result<TokenizerFile> read_tokenizer(FileSystem& files, const DataConfig& data) {
   if (data.sources.empty()) return invalid("[data.sources] none; build shards with `colossus data build` and name their directory: --data DIR");
-  return read_file(files, data.sources.front().path + "/tokenizer.json");
+  const std::string& shards = data.sources.front().path;
+  ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files, shards));
+  const std::string path = data.tokenizer.empty() ? shards + "/tokenizer.json" : data.tokenizer;
+  ASSIGN_OR_RETURN(std::string text, read_file(files, path));
+  auto tokenizer = Tokenizer::from_json(text);
+  if (!tokenizer.ok()) return tokenizer.status().at(path);
+  if (shard_identity(*tokenizer) != index.identity)
+    return invalid(fmt::format("[{}] is not the tokenizer that {} was built with; name that one with --set data.tokenizer=FILE, or run "
+                               "`colossus data build` again",
+                               path, shards));
+  return TokenizerFile{std::move(text), std::move(*tokenizer)};
 }
 
 Status train(const TrainArguments& arguments) {
   FileSystem& files = local_files();
-  RunConfig run;
-  if (arguments.config.empty()) {
-    ASSIGN_OR_RETURN(run, parse_config<RunConfig>("", "command line", arguments.overrides));
-  } else {
-    ASSIGN_OR_RETURN(run, load_config<RunConfig>(files, arguments.config, arguments.overrides));
-  }
-  ASSIGN_OR_RETURN(std::string tokenizer_text, read_tokenizer_text(files, run.data));
-  ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::from_json(tokenizer_text));
+  ASSIGN_OR_RETURN(RunConfig run, read_config(files, arguments));
+  ASSIGN_OR_RETURN(TokenizerFile tokenizer, read_tokenizer(files, run.data));
   if (arguments.fresh)
     for (const char* name : {"/checkpoints", "/metrics.jsonl", "/events"}) RETURN_IF_ERROR(files.remove_all(run.out + name));
   ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = static_cast<int>(run.train.threads)}));
   TerminalObserver observer(files, *device);
-  ASSIGN_OR_RETURN(const auto trainer, Trainer::create(std::move(run), files, *device, std::move(tokenizer_text), observer));
+  ASSIGN_OR_RETURN(const auto trainer, Trainer::create(std::move(run), files, *device, std::move(tokenizer.text), observer));
   RETURN_IF_ERROR(print_header(*trainer, *device));
   if (arguments.show_memory) print_memory(*trainer);
   const ShardCounts validation = trainer->validation_totals();
   const double bits = validation.num_source_bytes == 0 ? 0 : static_cast<double>(validation.num_tokens) / static_cast<double>(validation.num_source_bytes) / kLn2;
   const InterruptScope interrupt("saving and stopping; Ctrl-C again stops at once");
-  observer.begin(*trainer, bits, &tokenizer);
+  observer.begin(*trainer, bits, &tokenizer.tokenizer);
   const auto result = trainer->run(interrupt.requested());
   observer.end();
   RETURN_IF_ERROR(result.status());
@@ -166,26 +189,17 @@ Status train(const TrainArguments& arguments) {
 
 }  // namespace
 
-void add_train_command(CLI::App& app, int& exit_code) {
+void add_train_command(Command root) {
   auto arguments = std::make_shared<TrainArguments>();
-  auto data = std::make_shared<std::vector<std::string>>();
-  auto out = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand("train", "Train a model, or go on with a run that was stopped");
-  command->add_option("config", arguments->config, "configuration, for example configs/runs/shakespeare.toml");
-  command->add_option("--set", arguments->overrides, "a.b=value over the configuration; repeatable")->take_all();
-  command->add_option("--data", *data, "directory of token shards, instead of [[data.sources]]");
-  command->add_option("--out", *out, "directory of the run, instead of `out`");
-  command->add_flag("--fresh", arguments->fresh, "delete the run's checkpoints and metrics and start over");
-  command->add_flag("--memory", arguments->show_memory, "print what takes memory, before and after");
-  command->footer([] { return "Settings (file or --set):\n" + format_field_help(describe_config<RunConfig>(), 110); });
-  command->callback([arguments, data, out, &exit_code] {
-    std::string sources;
-    for (const std::string& path : *data) sources += (sources.empty() ? "" : ", ") + fmt::format("{{path = '{}'}}", path);
-    if (!sources.empty()) arguments->overrides.push_back("data.sources=[" + sources + "]");
-    if (!out->empty()) arguments->overrides.push_back("out=" + *out);
-    const Status status = train(*arguments);
-    exit_code = !status.ok() && status.message().empty() ? colossus::exit_code(status) : report(status);
-  });
+  Command command = root.add_command("train", "Train a model, or go on with a run that was stopped");
+  command.option("config", arguments->config, "configuration, for example configs/runs/shakespeare.toml");
+  command.option("--set", arguments->overrides, "a.b=value over the configuration; repeatable");
+  command.option("--data", arguments->data, "directory of token shards, instead of [[data.sources]]; repeatable");
+  command.option("--out", arguments->out, "directory of the run, instead of `out`");
+  command.flag("--fresh", arguments->fresh, "delete the run's checkpoints and metrics and start over");
+  command.flag("--memory", arguments->show_memory, "print what takes memory, before and after");
+  command.footer([] { return "Settings (file or --set):\n" + format_field_help(describe_config<RunConfig>(), 110); });
+  command.run([arguments] { return train(*arguments); });
 }
 
 }  // namespace colossus

@@ -1,10 +1,10 @@
 // colossus train
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/command.h"
 
 namespace colossus {
 
-void add_train_command(CLI::App& app, int& exit_code);
+void add_train_command(Command root);
 
 }  // namespace colossus

@@ -137,7 +137,7 @@ void ModelWriter::head(TensorId h, TensorId weight) {
   if (cache_tokens_ > 0) {
     const TensorId last = builder_.emit(SelectToken{}, {h, last_});  // (B, 1, C)
     const DType wide = options_.compute == DType::kF64 ? DType::kF64 : DType::kF32;
-    TensorId logits = builder_.emit(Matmul{.transpose_b = true, .alpha = config_.logit_scale, .dtype = wide}, {last, weight}, "logits");
+    TensorId logits = builder_.emit(Matmul{.transpose_b = true, .alpha = config_.logit_scale, .dtype = wide}, {last, weight}, "head");
     if (config_.logit_softcap > 0) logits = builder_.emit(SoftCap{.cap = config_.logit_softcap}, {logits});
     if (builder_.status().ok()) builder_.mark_output(logits, "logits");
     return;

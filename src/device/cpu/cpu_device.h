@@ -9,7 +9,7 @@ namespace colossus {
 
 struct CpuOptions {
   int num_threads = 0;     // 0: every core this process may use
-  bool pin = false;        // each thread to a core of its own
+  bool pin = true;         // each worker to a core of its own, if there are as many cores as threads
   bool reference = false;  // run the plain fp64 meaning of each operation: slow, for tests
 };
 

@@ -22,7 +22,8 @@ constexpr int64_t kReadBytes = int64_t{256} << 20;
 
 double measure_peak_flops(int num_threads, DType dtype) {
   const bool dot = dtype == DType::kBF16 && isa_level() >= IsaLevel::kAvx512Bf16;
-  const PeakKernels& kernels = dot ? dot_product_peak_kernels() : select_isa(peak_kernels<Avx512>(), peak_kernels<Avx2>());
+  const PeakKernels& kernels =
+      dot ? dot_product_peak_kernels() : select_isa(peak_kernels<Avx512>(), peak_kernels<Avx2>());
   ThreadPool pool(num_threads);
   std::atomic<float> sink = 0;  // keeps the loops
   int64_t iterations = 10'000;
@@ -32,8 +33,8 @@ double measure_peak_flops(int num_threads, DType dtype) {
     pool.run([&](int) { sink.store(kernels.multiply_add(iterations), std::memory_order_relaxed); });
     const double seconds = std::max(1e-9, monotonic_seconds() - start);
     best = std::max(best, static_cast<double>(kernels.flops_per_iteration * iterations * num_threads) / seconds);
-    iterations = std::clamp<int64_t>(static_cast<int64_t>(static_cast<double>(iterations) * kFlopsRunSeconds / seconds), 1000,
-                                     100 * iterations);
+    iterations = std::clamp<int64_t>(static_cast<int64_t>(static_cast<double>(iterations) * kFlopsRunSeconds / seconds),
+                                     1000, 100 * iterations);
   }
   return best;
 }

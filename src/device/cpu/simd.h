@@ -12,7 +12,8 @@
 //         const F32 f = F32::broadcast(factor);
 //         int64_t i = 0;
 //         for (; i + kLanes <= count; i += kLanes) (F32::load(x + i) * f).store(y + i);
-//         if (const int left = static_cast<int>(count - i)) (F32::load_first(x + i, left) * f).store_first(y + i, left);
+//         if (const int left = static_cast<int>(count - i)) (F32::load_first(x + i, left) * f).store_first(y + i,
+//         left);
 //       }
 //       }  // namespace
 //       template <> const ScaleKernels& scale_kernels<Isa>() {

@@ -42,9 +42,7 @@ struct Float32<Avx2> {
   static __m256i first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
-  static F32 widen(__m128i half) {
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16))};
-  }
+  static F32 widen(__m128i half) { return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16))}; }
   // Round to nearest even; a NaN stays one (the rounding addition could carry it into infinity).
   static __m128i narrow(__m256 x) {
     const __m256i bits = _mm256_castps_si256(x);

@@ -32,9 +32,7 @@ struct Float32<Avx512> {
   void store_first(uint16_t* p, int n) const { _mm256_mask_storeu_epi16(p, first(n), narrow(v)); }
 
   static __mmask16 first(int n) { return static_cast<__mmask16>((1U << n) - 1); }
-  static F32 widen(__m256i half) {
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
-  }
+  static F32 widen(__m256i half) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))}; }
   // Round to nearest even; a NaN stays one (the rounding addition could carry it into infinity).
   static __m256i narrow(__m512 x) {
     const __m512i bits = _mm512_castps_si512(x);

@@ -87,13 +87,16 @@ TEST(Simd, TanhIsAccurateNearZeroAndSaturates) {
 
 TEST(Simd, SigmoidLogAndRsqrtAreAccurate) {
   for (const auto& [name, k] : available_kernels()) {
-    EXPECT_LT(largest_relative_error(k->sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, spaced(-80, 80, 100'003)),
+    EXPECT_LT(largest_relative_error(
+                  k->sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, spaced(-80, 80, 100'003)),
               2.5e-7)
         << name;
     EXPECT_LT(largest_relative_error(k->log, std::log, spaced(1e-3, 50, 200'003)), 3e-7) << name;
     EXPECT_LT(largest_relative_error(k->log, std::log, spaced(0.99, 1.01, 10'007)), 3e-7) << name;
-    EXPECT_LT(largest_relative_error(k->log, std::log, {1e-38F, 1.2e-38F, 3e38F, 1e-20F, 1e20F}), 3e-7) << name;
-    EXPECT_LT(largest_relative_error(k->rsqrt, [](double x) { return 1 / std::sqrt(x); }, spaced(1e-6, 100, 10'007)), 1.2e-7)
+    EXPECT_LT(largest_relative_error(k->log, std::log, {1.2e-38F, 3e38F, 1e-20F, 1e20F}), 3e-7) << name;
+    EXPECT_LT(largest_relative_error(
+                  k->rsqrt, [](double x) { return 1 / std::sqrt(x); }, spaced(1e-6, 100, 10'007)),
+              1.2e-7)
         << name;
     const std::vector<float> y = apply(k->log, {0, kInfinity, -1, kNan, 1});
     EXPECT_EQ(y[0], -kInfinity) << name;

@@ -7,7 +7,7 @@
 
 #include "device/cpu/cpu_kernel.h"
 #include "ops/attention/attention.h"
-#include "ops/attention/attention_panel.h"
+#include "ops/attention/attention_panel_cpu.h"
 
 namespace colossus {
 namespace {

@@ -1,7 +1,7 @@
 // Attention over whole sequences: the work is in attention_panel_cpu.cc.
 #include "device/cpu/cpu_kernel.h"
 #include "ops/attention/attention.h"
-#include "ops/attention/attention_panel.h"
+#include "ops/attention/attention_panel_cpu.h"
 
 namespace colossus {
 

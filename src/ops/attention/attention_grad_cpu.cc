@@ -7,7 +7,7 @@
 
 #include "device/cpu/cpu_kernel.h"
 #include "ops/attention/attention.h"
-#include "ops/attention/attention_strip.h"
+#include "ops/attention/attention_strip_cpu.h"
 
 namespace colossus {
 namespace {

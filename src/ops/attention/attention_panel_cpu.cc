@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "ops/attention/attention_panel.h"
+#include "ops/attention/attention_panel_cpu.h"
 
 namespace colossus {
 namespace {

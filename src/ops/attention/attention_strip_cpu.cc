@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "ops/attention/attention_strip.h"
+#include "ops/attention/attention_strip_cpu.h"
 
 namespace colossus {
 

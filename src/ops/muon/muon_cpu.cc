@@ -64,7 +64,7 @@ class MuonRun {
     for_elements(work_.size(),
                  [&](int64_t begin, int64_t count) { kernels_.scale(x_ + begin, shrink, x_ + begin, count); });
     for (int64_t i = 0; i < op_.iterations; ++i) iterate();
-    const double wide = static_cast<double>(work_.rows) / static_cast<double>(work_.cols);
+    const double wide = static_cast<double>(work_.cols) / static_cast<double>(work_.rows);
     const auto step = static_cast<float>(lr * std::sqrt(std::max(1.0, wide)));
     const auto kept = static_cast<float>(1 - lr * op_.weight_decay);
     float* param = call_.input(Muon::kParam).as<float>() + first;

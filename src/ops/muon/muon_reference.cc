@@ -58,7 +58,7 @@ void run_reference(const Muon& op, const ReferenceCall& call) {
   const View &param = call.input(Muon::kParam), &grad = call.input(Muon::kGrad),
              &buffer = call.input(Muon::kMomentumBuffer);
   const int64_t rows = param.shape[-2], cols = param.shape[-1], size = rows * cols;
-  const double shape_scale = std::sqrt(std::max(1.0, static_cast<double>(rows) / static_cast<double>(cols)));
+  const double shape_scale = std::sqrt(std::max(1.0, static_cast<double>(cols) / static_cast<double>(rows)));
   for (int64_t first = 0; first < param.num_elements(); first += size) {
     Matrix u(rows, cols);
     for (int64_t i = 0; i < size; ++i) {

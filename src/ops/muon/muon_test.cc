@@ -37,7 +37,8 @@ TEST(Muon, Cases) {
                      .dtypes = {DType::kF32}});
 }
 
-// From a zero parameter and lr = 1, -param is the orthogonalised gradient: its rows are nearly orthonormal.
+// From a zero parameter and lr = 1, -param is the orthogonalised gradient, times sqrt(cols / rows) for this wide one: its
+// rows are nearly orthogonal and all of that length.
 TEST(Muon, StepIsNearlyOrthogonal) {
   constexpr int64_t kRows = 24, kCols = 200;
   std::vector<float> param(kRows * kCols), grad(param.size()), buffer(param.size());
@@ -63,6 +64,7 @@ TEST(Muon, StepIsNearlyOrthogonal) {
       for (int64_t c = 0; c < kCols; ++c)
         dot +=
             static_cast<double>(param[static_cast<size_t>(i * kCols + c)]) * param[static_cast<size_t>(j * kCols + c)];
+      dot /= static_cast<double>(kCols) / kRows;
       // Singular values lie between about 0.7 and 1.2.
       EXPECT_NEAR(dot, i == j ? 1.0 : 0.0, i == j ? 0.5 : 0.25) << i << " " << j;
     }

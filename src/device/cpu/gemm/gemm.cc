@@ -30,15 +30,16 @@ void pack_range(const MatrixRef& b, int64_t k, int64_t n, DType dtype, std::byte
   const bool pairs = dtype == DType::kBF16;
   const int64_t panel_words = (pairs ? (k + 1) / 2 : k) * gemm_internal::kPanelColumns;
   for (int64_t panel = begin; panel < end; panel += kPackGroup) {
-    gemm_internal::pack_panels(active_gemm_kernels(), {.b = b,
-                                                       .n = n,
-                                                       .k_begin = 0,
-                                                       .k = k,
-                                                       .panel_begin = panel,
-                                                       .panel_end = std::min(end, panel + kPackGroup),
-                                                       .pairs = pairs,
-                                                       .panels = reinterpret_cast<uint32_t*>(packed) + panel * panel_words,
-                                                       .panel_words = panel_words});
+    gemm_internal::pack_panels(active_gemm_kernels(),
+                               {.b = b,
+                                .n = n,
+                                .k_begin = 0,
+                                .k = k,
+                                .panel_begin = panel,
+                                .panel_end = std::min(end, panel + kPackGroup),
+                                .pairs = pairs,
+                                .panels = reinterpret_cast<uint32_t*>(packed) + panel * panel_words,
+                                .panel_words = panel_words});
   }
 }
 
@@ -112,7 +113,8 @@ int64_t packed_bytes(int64_t k, int64_t n, DType dtype) {
 }
 
 void pack_b(const MatrixRef& b, int64_t k, int64_t n, DType dtype, std::byte* packed, ThreadPool& pool) {
-  pool.parallel_for(num_panels(n), 1, [&](int64_t begin, int64_t end) { pack_range(b, k, n, dtype, packed, begin, end); });
+  pool.parallel_for(num_panels(n), 1,
+                    [&](int64_t begin, int64_t end) { pack_range(b, k, n, dtype, packed, begin, end); });
 }
 
 void pack_b_serial(const MatrixRef& b, int64_t k, int64_t n, DType dtype, std::byte* packed) {
@@ -126,7 +128,8 @@ void gemm(const GemmArgs& args, ThreadPool& pool, std::byte* workspace) {
   const GemmKernels& kernels = active_gemm_kernels();
   const Grid grid = choose_grid(args, gemm_internal::tile_rows(kernels, args), pool.num_threads());
   pool.run([&](int part) {
-    gemm_internal::multiply_rectangle(kernels, args, grid_part(args, grid, part), workspace + part * gemm_workspace_bytes());
+    gemm_internal::multiply_rectangle(kernels, args, grid_part(args, grid, part),
+                                      workspace + part * gemm_workspace_bytes());
   });
 }
 

@@ -48,8 +48,8 @@ struct GemmArgs {
   int64_t n = 0;
   int64_t k = 0;
   MatrixRef a = {};
-  PackedMatrix packed_b = {};        // B, if its data is set; or else
-  MatrixRef b = {};                  // B in rows, with
+  PackedMatrix packed_b = {};   // B, if its data is set; or else
+  MatrixRef b = {};             // B in rows, with
   DType compute = DType::kF32;  // kBF16: both operands are rounded to bf16
 
   void* c = nullptr;

@@ -20,7 +20,7 @@ struct DotStep {
 
   template <int kRows, class A>
   [[gnu::always_inline]] static void step(__m512 (&acc)[kRows][kTileVectors], const A& a, int64_t word,
-                                           const uint32_t* b) {
+                                          const uint32_t* b) {
     const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b);
     const __m512bh b1 = (__m512bh)_mm512_loadu_si512(b + 16);
 #pragma GCC unroll 16

@@ -12,9 +12,10 @@ namespace {
 // stays in L2 while the tiles of A stream past it. What is packed on the way must serve often, since a copy costs about
 // one cycle per element where a multiplication of 64 costs one: hence tiles of A are packed for all blocks of B of a
 // super-block, and a row-major A that the kernels can read in place is not packed at all. Where k takes several blocks,
-// unfinished tiles of C wait in a buffer: in L2 where nothing is packed, beyond it where larger super-blocks save packing.
+// unfinished tiles of C wait in a buffer, about as large as L2 where B comes packed, larger where packing is to be
+// saved.
 constexpr int64_t kBlockPanels = 8;
-constexpr int64_t kSmallRows = 224;
+constexpr int64_t kSmallRows = 448;
 constexpr int64_t kLargeRows = 672;
 constexpr int64_t kLargePanels = 24;
 constexpr int64_t kMaxTiles = kLargeRows / kMaxTileRows;
@@ -61,8 +62,8 @@ class RectangleRun {
     a_stride_ = direct_a_ ? args.a.ld / (a_pairs_ ? 2 : 1) : kRowWords;
     num_k_blocks_ = std::max<int64_t>(1, ceil_div(args.k, a_pairs_ ? 2 * kBlockWords : kBlockWords));
     k_block_ = round_up(ceil_div(args.k, num_k_blocks_), 32);
-    plain_ = args.alpha == 1.0F && !args.bias && args.activation == GemmActivation::kNone && args.c_dtype == DType::kF32 &&
-             !(args.addend && (args.accumulate || args.ld_addend != args.ldc));
+    plain_ = args.alpha == 1.0F && !args.bias && args.activation == GemmActivation::kNone &&
+             args.c_dtype == DType::kF32 && !(args.addend && (args.accumulate || args.ld_addend != args.ldc));
   }
 
   void run(const Rectangle& rectangle) {
@@ -98,7 +99,8 @@ class RectangleRun {
       if (!packed_) pack_b_block(columns);
       for (int64_t t = tiles.begin; t < tiles.end; ++t) {
         const Range rows = rows_of(t);
-        const uint32_t* a = direct_a_ ? reinterpret_cast<const uint32_t*>(a_at(rows.begin, k_begin_)) : a_tile(t - tiles.begin);
+        const uint32_t* a =
+            direct_a_ ? reinterpret_cast<const uint32_t*>(a_at(rows.begin, k_begin_)) : a_tile(t - tiles.begin);
         for (int64_t p = columns.begin; p < columns.end; ++p) {
           multiply_tile(a, rows, p, panel_words(p, columns), partial);
           partial += tiles_->max_rows * kPanelColumns;
@@ -144,8 +146,9 @@ class RectangleRun {
   }
 
   void pack_a_block(Range tiles) {
-    const auto pack = args_.a.transposed ? (a_pairs_ ? kernels_.pack_a_pairs_by_columns : kernels_.pack_a_f32_by_columns)
-                                         : (a_pairs_ ? kernels_.pack_a_pairs_by_rows : kernels_.pack_a_f32_by_rows);
+    const auto pack = args_.a.transposed
+                          ? (a_pairs_ ? kernels_.pack_a_pairs_by_columns : kernels_.pack_a_f32_by_columns)
+                          : (a_pairs_ ? kernels_.pack_a_pairs_by_rows : kernels_.pack_a_f32_by_rows);
     const int64_t step = args_.a.transposed ? kPackRows : k_;
     for (int64_t k = 0; k < k_; k += step) {
       for (int64_t t = tiles.begin; t < tiles.end; ++t) {
@@ -246,7 +249,8 @@ int64_t tile_rows(const GemmKernels& kernels, const GemmArgs& args) {
   return packed_bf16 ? kernels.bf16.max_rows : kernels.f32.max_rows;
 }
 
-void multiply_rectangle(const GemmKernels& kernels, const GemmArgs& args, const Rectangle& rectangle, std::byte* workspace) {
+void multiply_rectangle(const GemmKernels& kernels, const GemmArgs& args, const Rectangle& rectangle,
+                        std::byte* workspace) {
   if (rectangle.empty()) return;
   DCHECK(reinterpret_cast<uintptr_t>(workspace) % 64 == 0);
   RectangleRun(kernels, args, *reinterpret_cast<Workspace*>(workspace)).run(rectangle);

@@ -22,7 +22,8 @@ inline int64_t num_panels(int64_t n) { return (n + kPanelColumns - 1) / kPanelCo
 // Rows of a register tile for this problem.
 int64_t tile_rows(const GemmKernels& kernels, const GemmArgs& args);
 
-void multiply_rectangle(const GemmKernels& kernels, const GemmArgs& args, const Rectangle& rectangle, std::byte* workspace);
+void multiply_rectangle(const GemmKernels& kernels, const GemmArgs& args, const Rectangle& rectangle,
+                        std::byte* workspace);
 
 // Rows [k_begin, k_begin + k) of `b` (K, N) into panels [panel_begin, panel_end), `panel_words` apart.
 struct PackPanels {

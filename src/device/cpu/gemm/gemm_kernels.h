@@ -1,5 +1,5 @@
-// What a matrix multiplication is made of, per instruction set: the register tile, the packing of both operands, and the
-// epilogue. Plain structs over raw pointers and no standard headers (simd.h says why). gemm.cc drives them.
+// What a matrix multiplication is made of, per instruction set: the register tile, the packing of both operands, and
+// the epilogue. Plain structs over raw pointers and no standard headers (simd.h says why). gemm.cc drives them.
 //
 // Layouts, in 32-bit *words* (a float, or two bf16 of consecutive k, the lower half being the even k):
 //   panel of B   [k word][kPanelColumns]            columns past N and the odd k past K are zeros
@@ -32,7 +32,7 @@ inline constexpr int64_t kTileBytes = int64_t{kBlockWords} * kTileColumn * 4;  /
 // One register tile: out = start + A B + add, summed along k in order.
 struct TileJob {
   const uint32_t* a;
-  int64_t a_stride;    // words between rows of A; not used by columns
+  int64_t a_stride;  // words between rows of A; not used by columns
   const uint32_t* b;
   int64_t num_words;   // of the panel
   const float* start;  // null for zeros; dense [rows][kPanelColumns]
@@ -51,12 +51,12 @@ struct TileFunctions {
 
 // A rectangle of A for one tile. Elements are float or bf16; the destination words hold floats or pairs of bf16.
 struct PackAJob {
-  const void* source;   // first element
-  int64_t ld;           // elements between rows as stored
-  int rows;             // of the tile
-  int64_t k;            // > 0; padded with zeros to an even count
+  const void* source;  // first element
+  int64_t ld;          // elements between rows as stored
+  int rows;            // of the tile
+  int64_t k;           // > 0; padded with zeros to an even count
   bool source_bf16;
-  bool round_to_bf16;   // float destination: round on the way
+  bool round_to_bf16;  // float destination: round on the way
   uint32_t* tile;
 };
 
@@ -74,15 +74,15 @@ struct PackBJob {
 
 // The end of a tile: C = activation(alpha * tile + bias) + addend, or C += the same.
 struct FinishJob {
-  const float* tile;    // dense [rows][kPanelColumns]
+  const float* tile;  // dense [rows][kPanelColumns]
   int rows;
-  int columns;          // at most kPanelColumns
+  int columns;  // at most kPanelColumns
   float alpha;
   GemmActivation activation;
-  bool accumulate;      // only for float C
+  bool accumulate;  // only for float C
   bool c_bf16;
-  const float* bias;    // null or [columns]
-  const void* addend;   // null or rows of C's type
+  const float* bias;   // null or [columns]
+  const void* addend;  // null or rows of C's type
   int64_t ld_addend;
   void* c;
   int64_t ldc;
@@ -106,14 +106,18 @@ struct GemmKernels {
 
 template <class Isa>
 const GemmKernels& gemm_kernels();
-template <> const GemmKernels& gemm_kernels<Avx2>();
-template <> const GemmKernels& gemm_kernels<Avx512>();
+template <>
+const GemmKernels& gemm_kernels<Avx2>();
+template <>
+const GemmKernels& gemm_kernels<Avx512>();
 // Only the tile functions for pairs differ from Avx512.
 const TileFunctions& dot_product_tiles();
 // Pairs in A and B without the instruction: slower than `bf16` of the same table, for tests of that path.
 template <class Isa>
 const TileFunctions& pair_tiles();
-template <> const TileFunctions& pair_tiles<Avx2>();
-template <> const TileFunctions& pair_tiles<Avx512>();
+template <>
+const TileFunctions& pair_tiles<Avx2>();
+template <>
+const TileFunctions& pair_tiles<Avx512>();
 
 }  // namespace colossus::gemm_internal

@@ -13,7 +13,7 @@ template <class From>
 void fetch_rows_ahead(const From* p, int64_t ld, int64_t rows) {
   _mm_prefetch(reinterpret_cast<const char*>(p + rows * ld), _MM_HINT_T0);
 }
-constexpr int64_t kLongRowsAhead = 2;   // rows of a tile of A: up to 1.5 KB each
+constexpr int64_t kLongRowsAhead = 2;    // rows of a tile of A: up to 1.5 KB each
 constexpr int64_t kShortRowsAhead = 12;  // the columns of a panel or tile in one k: a line or two
 
 template <class From>
@@ -31,8 +31,10 @@ void copy_rows(const PackAJob& job) {
       fetch_rows_ahead(from + i, job.ld, kLongRowsAhead);
       F32 x = load_at_most(from + i, job.k - i);
       if constexpr (kRound) x = round_to_bf16(x);
-      if (i + kLanes <= job.k) x.store(to + i);
-      else x.store_first(to + i, static_cast<int>(job.k - i + (job.k & 1)));
+      if (i + kLanes <= job.k)
+        x.store(to + i);
+      else
+        x.store_first(to + i, static_cast<int>(job.k - i + (job.k & 1)));
     }
   }
 }
@@ -87,25 +89,35 @@ void pair_columns(const PackAJob& job) {
 }
 
 void pack_a_f32_by_rows(const PackAJob& job) {
-  if (job.source_bf16) copy_rows<uint16_t, float, false>(job);
-  else if (job.round_to_bf16) copy_rows<float, float, true>(job);
-  else copy_rows<float, float, false>(job);
+  if (job.source_bf16)
+    copy_rows<uint16_t, float, false>(job);
+  else if (job.round_to_bf16)
+    copy_rows<float, float, true>(job);
+  else
+    copy_rows<float, float, false>(job);
 }
 
 void pack_a_f32_by_columns(const PackAJob& job) {
-  if (job.source_bf16) copy_columns<uint16_t, false>(job);
-  else if (job.round_to_bf16) copy_columns<float, true>(job);
-  else copy_columns<float, false>(job);
+  if (job.source_bf16)
+    copy_columns<uint16_t, false>(job);
+  else if (job.round_to_bf16)
+    copy_columns<float, true>(job);
+  else
+    copy_columns<float, false>(job);
 }
 
 void pack_a_pairs_by_rows(const PackAJob& job) {
-  if (job.source_bf16) copy_half_rows(job);
-  else copy_rows<float, uint16_t, false>(job);
+  if (job.source_bf16)
+    copy_half_rows(job);
+  else
+    copy_rows<float, uint16_t, false>(job);
 }
 
 void pack_a_pairs_by_columns(const PackAJob& job) {
-  if (job.source_bf16) pair_columns<uint16_t>(job);
-  else pair_columns<float>(job);
+  if (job.source_bf16)
+    pair_columns<uint16_t>(job);
+  else
+    pair_columns<float>(job);
 }
 
 template <class From, bool kRound>
@@ -178,7 +190,8 @@ void pair_panel_of_columns(const PackBJob& job) {
 }
 
 void pack_b_f32(const PackBJob& job) {
-  if (job.source_bf16) return job.transposed ? panel_of_columns<uint16_t, false>(job) : panel_of_rows<uint16_t, false>(job);
+  if (job.source_bf16)
+    return job.transposed ? panel_of_columns<uint16_t, false>(job) : panel_of_rows<uint16_t, false>(job);
   if (job.round_to_bf16) return job.transposed ? panel_of_columns<float, true>(job) : panel_of_rows<float, true>(job);
   return job.transposed ? panel_of_columns<float, false>(job) : panel_of_rows<float, false>(job);
 }

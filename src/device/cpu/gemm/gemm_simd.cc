@@ -22,7 +22,7 @@ struct FloatStep {
 
   template <int kRows, class A>
   [[gnu::always_inline]] static void step(F32 (&acc)[kRows][kTileVectors], const A& a, int64_t word,
-                                           const uint32_t* b) {
+                                          const uint32_t* b) {
     const F32 b0 = F32::load(reinterpret_cast<const float*>(b));
     const F32 b1 = F32::load(reinterpret_cast<const float*>(b) + kLanes);
 #pragma GCC unroll 16
@@ -41,7 +41,7 @@ struct WideningStep : FloatStep {
 
   template <int kRows, class A>
   [[gnu::always_inline]] static void step(F32 (&acc)[kRows][kTileVectors], const A& a, int64_t word,
-                                           const uint32_t* b) {
+                                          const uint32_t* b) {
     F32 even[2], odd[2];
     widen_pairs(b, even[0], odd[0]);
     widen_pairs(b + kLanes, even[1], odd[1]);
@@ -64,7 +64,7 @@ struct WideningStep : FloatStep {
 struct PairStep : FloatStep {
   template <int kRows, class A>
   [[gnu::always_inline]] static void step(F32 (&acc)[kRows][kTileVectors], const A& a, int64_t word,
-                                           const uint32_t* b) {
+                                          const uint32_t* b) {
     F32 even[2], odd[2];
     widen_pairs(b, even[0], odd[0]);
     widen_pairs(b + kLanes, even[1], odd[1]);
@@ -109,15 +109,19 @@ void finish_rows(const FinishJob& job) {
       if (job.activation != GemmActivation::kNone) x = activate(job.activation, x);
       if (addend) x = x + (whole ? F32::load(addend + column) : F32::load_first(addend + column, left));
       if (job.accumulate) x = x + (whole ? F32::load(c + column) : F32::load_first(c + column, left));
-      if (whole) x.store(c + column);
-      else x.store_first(c + column, left);
+      if (whole)
+        x.store(c + column);
+      else
+        x.store_first(c + column, left);
     }
   }
 }
 
 void finish(const FinishJob& job) {
-  if (job.c_bf16) finish_rows<uint16_t>(job);
-  else finish_rows<float>(job);
+  if (job.c_bf16)
+    finish_rows<uint16_t>(job);
+  else
+    finish_rows<float>(job);
 }
 
 }  // namespace

@@ -44,12 +44,17 @@ struct AlignedBytes {
   std::unique_ptr<std::byte, Free> data;
 };
 
-// A matrix of random numbers as stored: `rows` x `columns` in an array with unused elements behind each row.
+// A matrix of random numbers as stored: `rows` x `columns` in an array with unused elements behind each row, which
+// spoil every sum they get into (`poison`).
 struct Stored {
-  Stored(int64_t rows, int64_t columns, DType dtype, uint64_t seed, int64_t gap = 3)
-      : ld(columns + gap), dtype(dtype), floats(static_cast<size_t>(std::max<int64_t>(0, rows * ld - gap))), halves(floats.size()) {
+  Stored(int64_t rows, int64_t columns, DType dtype, uint64_t seed, int64_t gap = 3, bool poison = true)
+      : ld(columns + gap),
+        dtype(dtype),
+        floats(static_cast<size_t>(std::max<int64_t>(0, rows * ld - gap))),
+        halves(floats.size()) {
     for (size_t i = 0; i < floats.size(); ++i) {
       floats[i] = random_uniform({.seed = seed, .purpose = RngPurpose::kTest}, i) - 0.5F;
+      if (poison && static_cast<int64_t>(i) % ld >= columns) floats[i] = std::nanf("");
       halves[i] = to_bf16(floats[i]);
     }
   }
@@ -74,11 +79,11 @@ struct Case {
   GemmActivation activation = GemmActivation::kNone;
 
   std::string describe() const {
-    return std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k) + " a" + std::string(dtype_name(a)) + " b" +
-           std::string(dtype_name(b)) + " c" + std::string(dtype_name(c)) + " compute " + std::string(dtype_name(compute)) +
-           (transpose_a ? " ta" : "") + (transpose_b ? " tb" : "") + (packed ? " packed" : "") +
-           (accumulate ? " accumulate" : "") + (bias ? " bias" : "") + (addend ? " addend" : "") + " activation " +
-           std::to_string(static_cast<int>(activation));
+    return std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k) + " a" + std::string(dtype_name(a)) +
+           " b" + std::string(dtype_name(b)) + " c" + std::string(dtype_name(c)) + " compute " +
+           std::string(dtype_name(compute)) + (transpose_a ? " ta" : "") + (transpose_b ? " tb" : "") +
+           (packed ? " packed" : "") + (accumulate ? " accumulate" : "") + (bias ? " bias" : "") +
+           (addend ? " addend" : "") + " activation " + std::to_string(static_cast<int>(activation));
   }
 };
 
@@ -98,7 +103,7 @@ struct Problem {
       : spec(c),
         a(c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, c.a, 1),
         b(c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, c.b, 2),
-        c_before(c.m, c.n, c.c, 3, 5),
+        c_before(c.m, c.n, c.c, 3, 5, false),
         c(c_before),
         addend(c.m, c.n, c.c, 4),
         bias(1, c.n, DType::kF32, 5),
@@ -130,7 +135,8 @@ struct Problem {
     const auto rounded = [this](float x) -> double { return spec.compute == DType::kBF16 ? to_float(to_bf16(x)) : x; };
     double sum = 0;
     for (int64_t i = 0; i < spec.k; ++i)
-      sum += rounded(spec.transpose_a ? a.at(i, row) : a.at(row, i)) * rounded(spec.transpose_b ? b.at(column, i) : b.at(i, column));
+      sum += rounded(spec.transpose_a ? a.at(i, row) : a.at(row, i)) *
+             rounded(spec.transpose_b ? b.at(column, i) : b.at(i, column));
     sum *= static_cast<double>(spec.alpha);
     if (spec.bias) sum += bias.at(0, column);
     sum = activate(spec.activation, sum);
@@ -140,7 +146,8 @@ struct Problem {
   }
 
   void expect_right(const std::string& name) const {
-    const double tolerance = (spec.c == DType::kBF16 ? 1.0 / 256 : 0) + 1e-6 * std::sqrt(static_cast<double>(spec.k) + 1);
+    const double tolerance =
+        (spec.c == DType::kBF16 ? 1.0 / 256 : 0) + 1e-6 * std::sqrt(static_cast<double>(spec.k) + 1);
     // Every element of small results, a scattering of large ones.
     const int64_t step = std::max<int64_t>(1, spec.m * spec.n * spec.k / 400'000);
     for (int64_t i = 0; i < spec.m * spec.n; i += step) {
@@ -164,7 +171,8 @@ void check_on_every_instruction_set(const Case& spec) {
   for (const GemmKernels& kernels : available_kernels()) {
     Problem problem(spec);
     const GemmArgs args = problem.args();
-    gemm_internal::multiply_rectangle(kernels, args, {0, spec.m, 0, gemm_internal::num_panels(spec.n)}, workspace.data.get());
+    gemm_internal::multiply_rectangle(kernels, args, {0, spec.m, 0, gemm_internal::num_panels(spec.n)},
+                                      workspace.data.get());
     problem.expect_right(kernels.name);
     if (testing::Test::HasFatalFailure()) return;
   }
@@ -176,12 +184,16 @@ TEST(Gemm, EveryLayoutAndTypeAtOddSizes) {
   for (const auto& [m, n, k] : sizes) {
     for (int bits = 0; bits < 128; ++bits) {
       const auto bit = [bits](int i) { return (bits >> i & 1) != 0; };
-      check_on_every_instruction_set({.m = m, .n = n, .k = k,
+      check_on_every_instruction_set({.m = m,
+                                      .n = n,
+                                      .k = k,
                                       .a = bit(0) ? DType::kBF16 : DType::kF32,
                                       .b = bit(1) ? DType::kBF16 : DType::kF32,
                                       .compute = bit(2) ? DType::kBF16 : DType::kF32,
                                       .c = bit(3) ? DType::kBF16 : DType::kF32,
-                                      .transpose_a = bit(4), .transpose_b = bit(5), .packed = bit(6)});
+                                      .transpose_a = bit(4),
+                                      .transpose_b = bit(5),
+                                      .packed = bit(6)});
       if (HasFatalFailure()) return;
     }
   }
@@ -191,7 +203,8 @@ TEST(Gemm, EveryNumberOfRows) {
   for (int64_t m = 1; m <= 30; ++m)
     for (DType compute : {DType::kF32, DType::kBF16})
       for (bool transpose_a : {false, true}) {
-        check_on_every_instruction_set({.m = m, .n = 40, .k = 9, .compute = compute, .transpose_a = transpose_a, .packed = true});
+        check_on_every_instruction_set(
+            {.m = m, .n = 40, .k = 9, .compute = compute, .transpose_a = transpose_a, .packed = true});
         if (HasFatalFailure()) return;
       }
 }
@@ -202,8 +215,15 @@ TEST(Gemm, SeveralBlocks) {
     for (bool transpose_a : {false, true})
       for (bool packed : {false, true})
         for (DType c : {DType::kF32, DType::kBF16}) {
-          check_on_every_instruction_set({.m = 241, .n = 273, .k = 1601, .a = compute, .b = compute, .compute = compute, .c = c,
-                                          .transpose_a = transpose_a, .packed = packed});
+          check_on_every_instruction_set({.m = 241,
+                                          .n = 273,
+                                          .k = 1601,
+                                          .a = compute,
+                                          .b = compute,
+                                          .compute = compute,
+                                          .c = c,
+                                          .transpose_a = transpose_a,
+                                          .packed = packed});
           if (HasFatalFailure()) return;
         }
 }
@@ -212,25 +232,35 @@ TEST(Gemm, Epilogues) {
   for (int64_t k : {int64_t{0}, int64_t{7}, int64_t{800}})
     for (int bits = 0; bits < 32; ++bits) {
       const auto bit = [bits](int i) { return (bits >> i & 1) != 0; };
-      for (auto activation : {GemmActivation::kNone, GemmActivation::kGeluTanh, GemmActivation::kRelu2, GemmActivation::kSilu}) {
+      for (auto activation :
+           {GemmActivation::kNone, GemmActivation::kGeluTanh, GemmActivation::kRelu2, GemmActivation::kSilu}) {
         if (bit(0) && bit(3)) continue;  // only fp32 results accumulate
-        check_on_every_instruction_set({.m = 19, .n = 75, .k = k, .c = bit(0) ? DType::kBF16 : DType::kF32,
-                                        .packed = bit(4), .accumulate = bit(3), .bias = bit(1), .addend = bit(2),
-                                        .alpha = bit(1) ? 0.25F : 1.0F, .activation = activation});
+        check_on_every_instruction_set({.m = 19,
+                                        .n = 75,
+                                        .k = k,
+                                        .c = bit(0) ? DType::kBF16 : DType::kF32,
+                                        .packed = bit(4),
+                                        .accumulate = bit(3),
+                                        .bias = bit(1),
+                                        .addend = bit(2),
+                                        .alpha = bit(1) ? 0.25F : 1.0F,
+                                        .activation = activation});
         if (HasFatalFailure()) return;
       }
     }
 }
 
 TEST(Gemm, EmptyProblemsTouchNothing) {
-  for (const auto& [m, n] : {std::pair<int64_t, int64_t>{0, 5}, {5, 0}}) check_on_every_instruction_set({.m = m, .n = n, .k = 4});
+  for (const auto& [m, n] : {std::pair<int64_t, int64_t>{0, 5}, {5, 0}})
+    check_on_every_instruction_set({.m = m, .n = n, .k = 4});
 }
 
 std::vector<float> run_with_threads(const Case& spec, int num_threads) {
   Problem problem(spec);
   ThreadPool pool(num_threads);
   AlignedBytes workspace(gemm_workspace_bytes() * num_threads);
-  if (spec.packed) pack_b(problem.b.ref(spec.transpose_b), spec.k, spec.n, spec.compute, problem.packed.data.get(), pool);
+  if (spec.packed)
+    pack_b(problem.b.ref(spec.transpose_b), spec.k, spec.n, spec.compute, problem.packed.data.get(), pool);
   gemm(problem.args(), pool, workspace.data.get());
   problem.expect_right("threads");
   std::vector<float> result;
@@ -248,7 +278,8 @@ TEST(Gemm, BitsDoNotDependOnThreads) {
   for (const Case& spec : cases) {
     const std::vector<float> one = run_with_threads(spec, 1);
     EXPECT_EQ(one, run_with_threads(spec, 1)) << spec.describe();
-    for (int num_threads : {2, 3, 5}) EXPECT_EQ(one, run_with_threads(spec, num_threads)) << spec.describe() << num_threads;
+    for (int num_threads : {2, 3, 5})
+      EXPECT_EQ(one, run_with_threads(spec, num_threads)) << spec.describe() << num_threads;
   }
 }
 
@@ -273,7 +304,8 @@ TEST(Gemm, GroupsOfAnySizes) {
   std::vector<Case> cases;
   for (int64_t rows : {17, 0, 300, 1, 64})
     cases.push_back({.m = rows, .n = 130, .k = 40, .compute = DType::kBF16, .c = DType::kBF16, .packed = true});
-  for (int64_t tokens : {0, 5, 700}) cases.push_back({.m = 40, .n = 100, .k = tokens, .transpose_a = true, .accumulate = true});
+  for (int64_t tokens : {0, 5, 700})
+    cases.push_back({.m = 40, .n = 100, .k = tokens, .transpose_a = true, .accumulate = true});
   std::vector<std::vector<float>> one;
   for (int num_threads : {1, 2, 3, 7}) {
     std::vector<std::unique_ptr<Problem>> problems;
@@ -288,9 +320,12 @@ TEST(Gemm, GroupsOfAnySizes) {
     for (size_t i = 0; i < cases.size(); ++i) {
       problems[i]->expect_right("group of " + std::to_string(num_threads) + " threads");
       std::vector<float> bits;
-      for (int64_t j = 0; j < cases[i].m * cases[i].n; ++j) bits.push_back(problems[i]->c.at(j / cases[i].n, j % cases[i].n));
-      if (num_threads == 1) one.push_back(bits);
-      else EXPECT_EQ(one[i], bits) << cases[i].describe() << " with " << num_threads;
+      for (int64_t j = 0; j < cases[i].m * cases[i].n; ++j)
+        bits.push_back(problems[i]->c.at(j / cases[i].n, j % cases[i].n));
+      if (num_threads == 1)
+        one.push_back(bits);
+      else
+        EXPECT_EQ(one[i], bits) << cases[i].describe() << " with " << num_threads;
     }
   }
 }

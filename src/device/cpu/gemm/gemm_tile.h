@@ -1,5 +1,6 @@
 // The register tile: kRows x kPanelColumns of C in registers, one row of B and kRows broadcasts of A per step.
-// Included once per instruction set; everything is in an unnamed namespace (simd.h says why). `Step` says what a word is:
+// Included once per instruction set; everything is in an unnamed namespace (simd.h says why). `Step` says what a word
+// is:
 //   Vector, kVectorLanes, kRowsMax, kWordsOfA (words of A per word of B), and step(acc, a, word of a, b).
 #pragma once
 
@@ -10,8 +11,8 @@ namespace {
 
 constexpr int kTileVectors = 2;  // columns of a register tile, in vectors
 
-// The words of A for a tile. By rows, every third row has a pointer and the others are one or two strides from it, which
-// is what x86 addresses can say: fourteen pointers would not fit the registers.
+// The words of A for a tile. By rows, every third row has a pointer and the others are one or two strides from it,
+// which is what x86 addresses can say: fourteen pointers would not fit the registers.
 template <int kRows>
 struct RowsOfA {
   static constexpr int kGroups = (kRows + 2) / 3;
@@ -22,7 +23,9 @@ struct RowsOfA {
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) group[g] = job.a + 3 * g * stride;
   }
-  [[gnu::always_inline]] const uint32_t* at(int row, int64_t word) const { return group[row / 3] + row % 3 * stride + word; }
+  [[gnu::always_inline]] const uint32_t* at(int row, int64_t word) const {
+    return group[row / 3] + row % 3 * stride + word;
+  }
   [[gnu::always_inline]] void advance(int64_t words) {
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
@@ -51,7 +54,8 @@ struct OperandA<Step, kRows, true> {
 
 // `kSteps` words of B.
 template <class Step, int kRows, int kSteps, class A>
-[[gnu::always_inline]] inline void multiply_steps(typename Step::Vector (&acc)[kRows][kTileVectors], A& a, const uint32_t*& b) {
+[[gnu::always_inline]] inline void multiply_steps(typename Step::Vector (&acc)[kRows][kTileVectors], A& a,
+                                                  const uint32_t*& b) {
   // Few rows: B streams from memory faster than the processor looks ahead by itself.
   constexpr int64_t kPrefetchWords = 24 * kPanelColumns;
 #pragma GCC unroll 4
@@ -77,7 +81,8 @@ void compute_tile(const TileJob& job) {
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 2
       for (int v = 0; v < kTileVectors; ++v)
-        acc[r][v] = job.start ? Step::load(job.start + r * kPanelColumns + column + v * Step::kVectorLanes) : Step::zero();
+        acc[r][v] =
+            job.start ? Step::load(job.start + r * kPanelColumns + column + v * Step::kVectorLanes) : Step::zero();
 
     typename OperandA<Step, kRows, kByColumns>::Type a(job);
     const uint32_t* b = job.b + column;

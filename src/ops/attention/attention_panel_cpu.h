@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/thread_pool.h"
-#include "ops/attention/attention_strip.h"
+#include "ops/attention/attention_strip_cpu.h"
 
 namespace colossus {
 

@@ -1,0 +1,367 @@
+#include "checkpoint/checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "base/rng.h"
+#include "checkpoint/async_saver.h"
+#include "io/faulty_files.h"
+#include "io/testing.h"
+
+namespace colossus {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// What a run might hold; `generation` tells one content from another.
+struct Contents {
+  std::map<std::string, std::vector<std::byte>> bytes;
+  std::vector<CheckpointTensor> tensors;
+  CheckpointState state;
+
+  explicit Contents(int64_t step, int generation = 0, std::optional<double> validation_loss = std::nullopt)
+      : state{.step = step, .validation_loss = validation_loss,
+              .texts = {{"config.toml", fmt::format("generation = {}\n", generation)}, {"tokenizer.json", "{}"}}} {
+    add("model", "embedding", DType::kF32, {37, 5}, generation);
+    add("model", "layers.0.attn.q", DType::kBF16, {3, 7, 2}, generation);
+    add("model", "empty", DType::kF32, {0, 4}, generation);
+    add("optimizer", "embedding", DType::kF32, {37, 5}, generation + 1);
+    add("optimizer", "count", DType::kI64, {}, generation);
+  }
+  Contents(const Contents&) = delete;
+
+  void add(const std::string& file, const std::string& name, DType dtype, const Shape& shape, int generation) {
+    std::vector<std::byte>& values = bytes[file + "/" + name];
+    values.resize(static_cast<size_t>(shape.num_elements() * dtype_bytes(dtype)));
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<std::byte>(random_bits({.seed = static_cast<uint64_t>(generation), .step = bytes.size()}, i));
+    tensors.push_back({file, name, dtype, shape, [&values](int64_t offset, std::span<std::byte> into) {
+                         if (!into.empty()) std::memcpy(into.data(), values.data() + offset, into.size());
+                       }});
+  }
+};
+
+Status save(FileSystem& files, const std::string& directory, const Contents& contents) {
+  return save_checkpoint(files, directory, contents.state, contents.tensors);
+}
+
+// "" when the checkpoint holds exactly these contents.
+std::string difference(const Checkpoint& checkpoint, const Contents& contents) {
+  if (const Status verified = checkpoint.verify(); !verified.ok()) return verified.message();
+  if (checkpoint.state().step != contents.state.step) return "step";
+  if (checkpoint.state().texts != contents.state.texts) return "texts";
+  if (checkpoint.state().validation_loss != contents.state.validation_loss) return "validation loss";
+  if (checkpoint.tensors().size() != contents.tensors.size()) return "number of tensors";
+  for (const CheckpointTensor& tensor : contents.tensors) {
+    const Checkpoint::Entry* entry = checkpoint.find(tensor.file, tensor.name);
+    if (!entry || !(entry->shape == tensor.shape) || entry->dtype != tensor.dtype) return tensor.name;
+    std::vector<std::byte> read(static_cast<size_t>(tensor.num_bytes()));
+    if (!checkpoint.read(*entry, read).ok() || read != contents.bytes.at(tensor.file + "/" + tensor.name)) return "bytes of " + tensor.name;
+  }
+  return "";
+}
+
+TEST(Checkpoint, RoundTrip) {
+  const TemporaryDirectory directory;
+  const Contents contents(200, 1, 1.625);
+  ASSERT_TRUE(save(local_files(), directory / "checkpoints", contents).ok());
+  const auto checkpoint = Checkpoint::open(local_files(), directory / "checkpoints/step-00000200");
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  EXPECT_EQ(difference(*checkpoint, contents), "");
+  EXPECT_EQ(checkpoint->find("model", "count"), nullptr);
+  EXPECT_THAT(*list_checkpoints(local_files(), directory / "checkpoints"), ElementsAre(directory / "checkpoints/step-00000200"));
+  EXPECT_THAT(*list_checkpoints(local_files(), directory / "nothing"), IsEmpty());
+}
+
+// JSON cannot say NaN; a loss that is none must not make a checkpoint that nobody can read.
+TEST(Checkpoint, AValidationLossThatIsNotANumberIsLeftOut) {
+  const TemporaryDirectory directory;
+  for (const double loss : {std::nan(""), HUGE_VAL}) {
+    ASSERT_TRUE(save(local_files(), directory.path(), Contents(1, 0, loss)).ok());
+    const auto checkpoint = Checkpoint::open(local_files(), directory / "step-00000001");
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+    EXPECT_FALSE(checkpoint->state().validation_loss.has_value());
+    EXPECT_TRUE(prune_checkpoints(local_files(), directory.path(), 1, true).ok());
+  }
+}
+
+struct FaultCase {
+  const char* name;
+  Fault fault;
+  bool same_step;  // the save replaces a checkpoint of its own step
+};
+
+class FaultySave : public testing::TestWithParam<FaultCase> {};
+
+// Whatever goes wrong at whichever operation, what can be opened afterwards is the old checkpoint or the new one.
+TEST_P(FaultySave, LeavesTheOldOneOrTheNew) {
+  const auto [name, fault, same_step] = GetParam();
+  const Contents before(100, 1), after(same_step ? 100 : 200, 2);
+  int64_t num_operations = 0, num_old = 0, num_new = 0;
+  for (int64_t k = -1; k < num_operations; ++k) {
+    const TemporaryDirectory directory;
+    ASSERT_TRUE(save(local_files(), directory.path(), before).ok());
+    FaultyFiles files(local_files());
+    files.arm(k, k < 0 ? Fault::kNone : fault);
+    const Status saved = save(files, directory.path(), after);
+    if (k < 0) {  // only counts
+      ASSERT_TRUE(saved.ok());
+      num_operations = files.operations();
+      ASSERT_GT(num_operations, 15);
+      continue;
+    }
+    std::vector<Status> skipped;
+    const auto newest = open_newest_checkpoint(local_files(), directory.path(), skipped);
+    ASSERT_TRUE(newest.ok()) << "operation " << k << ": " << newest.status().message();
+    EXPECT_THAT(skipped, IsEmpty()) << "operation " << k;
+    const std::string to_old = difference(*newest, before), to_new = difference(*newest, after);
+    EXPECT_TRUE(to_old.empty() || to_new.empty()) << "operation " << k << ": " << to_old << " / " << to_new;
+    EXPECT_TRUE(!saved.ok() || to_new.empty()) << "operation " << k;
+    ++(to_new.empty() ? num_new : num_old);
+    // The next save works and clears the rubble away.
+    const Contents next(300, 3);
+    ASSERT_TRUE(save(local_files(), directory.path(), next).ok());
+    ASSERT_TRUE(prune_checkpoints(local_files(), directory.path(), 1, false).ok());
+    const auto left = *local_files().list(directory.path());
+    ASSERT_EQ(left.size(), 1u) << "operation " << k;
+    EXPECT_EQ(difference(*Checkpoint::open(local_files(), directory / left[0].name), next), "");
+  }
+  EXPECT_GT(num_old, 10);
+  if (fault != Fault::kDiskFull && fault != Fault::kShortWrite) {
+    EXPECT_GT(num_new, 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Faults, FaultySave,
+                         testing::Values(FaultCase{"error", Fault::kError, false}, FaultCase{"disk_full", Fault::kDiskFull, false},
+                                         FaultCase{"short_write", Fault::kShortWrite, false}, FaultCase{"killed", Fault::kKilled, false},
+                                         FaultCase{"error_same_step", Fault::kError, true}, FaultCase{"killed_same_step", Fault::kKilled, true}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+// A kill between the two renames of a save that replaces its own step, and then another: the first save's rubble holds the
+// only checkpoint, and stays until there is a new one.
+TEST(Checkpoint, TwoKillsInARowLoseNothing) {
+  const Contents before(100, 1), after(100, 2);
+  for (int64_t first = 0; first < 60; ++first) {
+    for (const int64_t second : {int64_t{0}, int64_t{1}, int64_t{20}, first - 1, first, first + 1}) {
+      const TemporaryDirectory directory;
+      ASSERT_TRUE(save(local_files(), directory.path(), before).ok());
+      for (const int64_t k : {first, second}) {
+        FaultyFiles files(local_files());
+        files.arm(k, Fault::kKilled);
+        static_cast<void>(save(files, directory.path(), after));
+      }
+      std::vector<Status> skipped;
+      const auto newest = open_newest_checkpoint(local_files(), directory.path(), skipped);
+      ASSERT_TRUE(newest.ok()) << first << " " << second;
+      EXPECT_TRUE(difference(*newest, before).empty() || difference(*newest, after).empty()) << first << " " << second;
+    }
+    if (first == 2) first = 25;  // between lies the writing of files, which FaultySave walks through
+  }
+}
+
+class DamagedCheckpoint : public testing::Test {
+ protected:
+  DamagedCheckpoint() { CHECK(save(local_files(), directory_.path(), Contents(7, 1, 2.0)).ok()); }
+
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  // Opened and read in full.
+  Status look() const {
+    const auto checkpoint = Checkpoint::open(local_files(), path_);
+    return checkpoint.ok() ? checkpoint->verify() : checkpoint.status();
+  }
+  void write(const std::string& name, const std::string& bytes) const { CHECK(write_file_atomically(local_files(), file(name), bytes).ok()); }
+  // A manifest whose own checksum is right again.
+  void rewrite_manifest(const std::string& from, const std::string& to) const {
+    std::string body = *read_file(local_files(), file("manifest.json"));
+    body.resize(body.size() - 17);
+    const size_t at = body.find(from);
+    CHECK(at != std::string::npos, from.c_str());
+    body.replace(at, from.size(), to);
+    write("manifest.json", body + fmt::format("{:016x}\n", checksum(body)));
+  }
+
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_ / "step-00000007";
+  const std::vector<std::string> files_ = {"manifest.json", "model.safetensors", "optimizer.safetensors", "config.toml", "tokenizer.json"};
+};
+
+TEST_F(DamagedCheckpoint, AFlippedBitIsFoundAndItsFileNamed) {
+  ASSERT_TRUE(look().ok());
+  for (const std::string& name : files_) {
+    const std::string good = *read_file(local_files(), file(name));
+    const size_t stride = std::max<size_t>(1, good.size() / 60);
+    for (size_t at = 0; at < good.size(); at += stride) {
+      std::string bad = good;
+      bad[at] = static_cast<char>(bad[at] ^ (1 << (at % 8)));
+      write(name, bad);
+      const Status status = look();
+      ASSERT_FALSE(status.ok()) << name << " byte " << at;
+      EXPECT_THAT(status.message(), HasSubstr(name)) << "byte " << at;
+    }
+    write(name, good);
+    ASSERT_TRUE(look().ok());
+  }
+}
+
+TEST_F(DamagedCheckpoint, ACutOrMissingFileIsFoundAndNamed) {
+  for (const std::string& name : files_) {
+    const std::string good = *read_file(local_files(), file(name));
+    for (const size_t length : {size_t{0}, size_t{1}, good.size() / 2, good.size() - 1}) {
+      write(name, good.substr(0, length));
+      ASSERT_FALSE(look().ok()) << name << " cut to " << length;
+      EXPECT_THAT(look().message(), HasSubstr(name)) << "cut to " << length;
+    }
+    write(name, good + "x");
+    EXPECT_FALSE(look().ok()) << name << " with a byte more";
+    ASSERT_TRUE(local_files().remove_all(file(name)).ok());
+    EXPECT_EQ(look().code(), ErrorCode::kNotFound) << name;
+    EXPECT_THAT(look().message(), HasSubstr(name));
+    write(name, good);
+    ASSERT_TRUE(look().ok());
+  }
+}
+
+TEST_F(DamagedCheckpoint, AnotherFilesTensorsAreFound) {
+  const TemporaryDirectory other;
+  ASSERT_TRUE(save(local_files(), other.path(), Contents(7, 5, 2.0)).ok());
+  write("model.safetensors", *read_file(local_files(), other / "step-00000007/model.safetensors"));
+  EXPECT_EQ(look().code(), ErrorCode::kCorrupt);
+  EXPECT_THAT(look().message(), HasSubstr("model.safetensors"));
+}
+
+TEST_F(DamagedCheckpoint, WrongManifestsAreErrors) {
+  const std::string good = *read_file(local_files(), file("manifest.json"));
+  const auto told = [&](const std::string& from, const std::string& to) {
+    rewrite_manifest(from, to);
+    const std::string message = look().message();
+    EXPECT_THAT(message, HasSubstr(path_)) << to;
+    // Whoever prunes meets it too, and goes on.
+    EXPECT_TRUE(prune_checkpoints(local_files(), directory_.path(), 1, true).ok()) << to;
+    write("manifest.json", good);
+    return message;
+  };
+  EXPECT_THAT(told("\"version\": 1", "\"version\": 2"), AllOf(HasSubstr("version 2"), HasSubstr("reads version 1")));
+  EXPECT_THAT(told("\"version\": 1", "\"version\": \"1\""), HasSubstr("version"));
+  EXPECT_THAT(told("colossus-checkpoint", "another"), HasSubstr("not a checkpoint's manifest"));
+  EXPECT_THAT(told("\"colossus-checkpoint\"", "[]"), HasSubstr("not a checkpoint's manifest"));
+  EXPECT_FALSE(told("\"step\": 7", "\"step\": \"seven\"").empty());
+  EXPECT_FALSE(told("\"validation_loss\": 2.0", "\"validation_loss\": \"low\"").empty());
+  EXPECT_FALSE(told("\"files\": {", "\"files\": 3, \"rest\": {").empty());
+  EXPECT_FALSE(told("\"texts\": {", "\"texts\": [], \"rest\": {").empty() && false);
+  EXPECT_FALSE(told("\"embedding\": \"", "\"embeddings\": \"").empty());
+  EXPECT_FALSE(told("\"count\": \"", "\"count\": \"0").empty());
+  EXPECT_FALSE(told("\"bytes\": ", "\"bytes\": 1").empty());
+}
+
+TEST_F(DamagedCheckpoint, NamesThatLeadOutAreRefused) {
+  const std::string good = *read_file(local_files(), file("manifest.json"));
+  for (const char* name : {"../secret", "a/b", "..", ".", ""}) {
+    rewrite_manifest("\"config.toml\"", fmt::format("\"{}\"", name));
+    EXPECT_THAT(look().message(), HasSubstr("no plain name")) << name;
+    write("manifest.json", good);
+    rewrite_manifest("\"model\": {", fmt::format("\"{}\": {{", name));
+    EXPECT_THAT(look().message(), HasSubstr("no plain name")) << name;
+    write("manifest.json", good);
+  }
+}
+
+TEST(Checkpoints, AreListedByStepAndForeignNamesLeftOut) {
+  const TemporaryDirectory directory;
+  for (const int64_t step : {100, 5, 123456789}) ASSERT_TRUE(save(local_files(), directory.path(), Contents(step)).ok());
+  for (const char* foreign : {"step-00000300.tmp", "step-00000400.deleting", "step-0000050x", "step-", "notes", "step-99999999999999999999"})
+    ASSERT_TRUE(local_files().make_directories(directory / foreign).ok());
+  ASSERT_TRUE(write_file_atomically(local_files(), directory / "step-00000600", "a file").ok());
+  EXPECT_THAT(*list_checkpoints(local_files(), directory.path()),
+              ElementsAre(directory / "step-00000005", directory / "step-00000100", directory / "step-123456789"));
+}
+
+TEST(Checkpoints, TheNewestThatOpensIsTaken) {
+  const TemporaryDirectory directory;
+  std::vector<Status> skipped;
+  EXPECT_EQ(open_newest_checkpoint(local_files(), directory.path(), skipped).status().code(), ErrorCode::kNotFound);
+  for (const int64_t step : {1, 2, 3}) ASSERT_TRUE(save(local_files(), directory.path(), Contents(step)).ok());
+  ASSERT_TRUE(local_files().remove_all(directory / "step-00000003/model.safetensors").ok());
+  const auto newest = open_newest_checkpoint(local_files(), directory.path(), skipped);
+  ASSERT_TRUE(newest.ok());
+  EXPECT_EQ(newest->state().step, 2);
+  ASSERT_EQ(skipped.size(), 1u);
+  EXPECT_THAT(skipped[0].message(), HasSubstr("step-00000003"));
+}
+
+TEST(Checkpoints, PruningKeepsTheLastAndTheBest) {
+  const auto kept = [](int64_t keep_last, bool keep_best) {
+    const TemporaryDirectory directory;
+    const std::pair<int64_t, std::optional<double>> saves[] = {{1, 3.0}, {2, 1.5}, {3, std::nullopt}, {4, 2.0}, {5, 2.5}};
+    for (const auto& [step, loss] : saves) CHECK(save(local_files(), directory.path(), Contents(step, 0, loss)).ok());
+    CHECK(local_files().make_directories(directory / "step-00000009.tmp").ok());
+    CHECK(local_files().make_directories(directory / "mine").ok());
+    CHECK(prune_checkpoints(local_files(), directory.path(), keep_last, keep_best).ok());
+    std::vector<std::string> names;
+    for (const FileEntry& entry : *local_files().list(directory.path())) names.push_back(entry.name);
+    return names;
+  };
+  EXPECT_THAT(kept(2, false), ElementsAre("mine", "step-00000004", "step-00000005"));
+  EXPECT_THAT(kept(2, true), ElementsAre("mine", "step-00000002", "step-00000004", "step-00000005"));
+  EXPECT_THAT(kept(1, true), ElementsAre("mine", "step-00000002", "step-00000005"));
+  EXPECT_EQ(kept(9, false).size(), 6u);
+}
+
+// Pruning that is cut short never takes more than it should.
+TEST(Checkpoints, APruneThatIsKilledLeavesTheLastOnes) {
+  for (int64_t k = 0; k < 8; ++k) {
+    const TemporaryDirectory directory;
+    for (const int64_t step : {1, 2, 3, 4}) ASSERT_TRUE(save(local_files(), directory.path(), Contents(step)).ok());
+    FaultyFiles files(local_files());
+    files.arm(k, Fault::kKilled);
+    static_cast<void>(prune_checkpoints(files, directory.path(), 2, false));
+    for (const char* name : {"step-00000003", "step-00000004"}) EXPECT_TRUE(Checkpoint::open(local_files(), directory / name)->verify().ok()) << k;
+    ASSERT_TRUE(prune_checkpoints(local_files(), directory.path(), 2, false).ok());
+    EXPECT_EQ(local_files().list(directory.path())->size(), 2u);
+  }
+}
+
+TEST(AsyncSaver, WritesASnapshot) {
+  const TemporaryDirectory directory;
+  const Contents expected(1, 4);
+  AsyncSaver saver(local_files(), directory.path(), {.keep_last = 2, .keep_best = false});
+  for (const int64_t step : {1, 2, 3}) {
+    Contents contents(step, 4);
+    ASSERT_TRUE(saver.start(contents.state, contents.tensors).ok());
+    // What happens to the tensors from here on is not in the checkpoint.
+    for (auto& [name, bytes] : contents.bytes) std::fill(bytes.begin(), bytes.end(), std::byte{0});
+  }
+  ASSERT_TRUE(saver.wait().ok());
+  EXPECT_THAT(*list_checkpoints(local_files(), directory.path()), ElementsAre(directory / "step-00000002", directory / "step-00000003"));
+  const Contents last(3, 4);
+  EXPECT_EQ(difference(*Checkpoint::open(local_files(), directory / "step-00000003"), last), "");
+}
+
+TEST(AsyncSaver, TellsOfAnErrorOnceAtTheNextCall) {
+  const TemporaryDirectory directory;
+  FaultyFiles files(local_files());
+  AsyncSaver saver(files, directory.path(), {});
+  const Contents contents(1);
+  for (const bool at_start : {false, true}) {
+    files.arm(3, Fault::kDiskFull);
+    ASSERT_TRUE(saver.start(contents.state, contents.tensors).ok());
+    const Status told = at_start ? saver.start(contents.state, contents.tensors) : saver.wait();
+    EXPECT_EQ(told.code(), ErrorCode::kExhausted);
+    EXPECT_TRUE(saver.wait().ok());
+    files.arm(0, Fault::kNone);
+    ASSERT_TRUE(saver.start(contents.state, contents.tensors).ok());
+    EXPECT_TRUE(saver.wait().ok());
+  }
+  EXPECT_EQ(difference(*Checkpoint::open(local_files(), directory / "step-00000001"), contents), "");
+}
+
+}  // namespace
+}  // namespace colossus

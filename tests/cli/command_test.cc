@@ -1,0 +1,162 @@
+// The binary as people use it: from text to a model that answers, and what happens when a run is stopped, killed or out
+// of disk on the way.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "workplace.h"
+
+namespace colossus {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+constexpr int kInterruptedExitCode = 130;
+constexpr int kExhaustedExitCode = 4;
+
+int64_t num_lines(const std::string& path) {
+  const auto text = read_file(local_files(), path);
+  return text.ok() ? std::count(text->begin(), text->end(), '\n') : 0;
+}
+
+TEST(Command, TakesTextToAModelThatAnswers) {
+  const Workplace place;
+  const Outcome encoded = place.must_succeed({"tokenizer", "encode", "tok.json"}, "the captain saw the sea");
+  EXPECT_EQ(place.must_succeed({"tokenizer", "decode", "tok.json"}, encoded.out).out, "the captain saw the sea");
+  EXPECT_EQ(place.read("shards/tokenizer.json"), place.read("tok.json"));
+  EXPECT_THAT(place.must_succeed({"data", "inspect", "shards"}).out, HasSubstr("all checksums hold"));
+
+  const Outcome trained = place.must_succeed(Workplace::train("run"));
+  EXPECT_THAT(trained.err, AllOf(HasSubstr("done after step 600"), HasSubstr("colossus generate run")));
+  EXPECT_EQ(trained.out, "");
+
+  // Twenty words, each of about three tokens, the rest certain: far below the 5.8 nats of a uniform guess.
+  const Outcome measured = place.must_succeed({"eval", "loss", "run", "--data", "shards", "--json"});
+  const size_t at = measured.out.find("\"nats_per_token\":");
+  ASSERT_NE(at, std::string::npos) << measured.out;
+  EXPECT_LT(std::stod(measured.out.substr(at + 17)), 3.5);
+  EXPECT_THAT(measured.out, HasSubstr("xz9_bits_per_byte"));
+
+  const std::vector<std::string> generate = {"generate", "run", "--prompt", "the captain", "--max-tokens", "20"};
+  const Outcome generated = place.must_succeed(generate);
+  EXPECT_THAT(generated.out, testing::StartsWith("the captain"));
+  EXPECT_GT(generated.out.size(), 20u);
+  EXPECT_EQ(place.must_succeed(generate).out, generated.out);  // the seed is fixed unless given
+  const Outcome several = place.must_succeed({"generate", "run", "--prompt", "the", "--prompt", "a ship", "--json",
+                                              "--max-tokens", "5", "--temperature", "0"});
+  EXPECT_EQ(std::count(several.out.begin(), several.out.end(), '\n'), 2);
+
+  const Outcome chatted =
+      place.must_succeed({"chat", "run", "--max-tokens", "10"}, "the sea\n/reset\na ship\n/quit\nnot read\n");
+  EXPECT_GE(std::count(chatted.out.begin(), chatted.out.end(), '\n'), 2);
+  EXPECT_THAT(chatted.err, IsEmpty());
+  EXPECT_THAT(place.must_succeed({"program", "show", "run/checkpoints/step-00000600/model.toml"}).out,
+              HasSubstr("parameters"));
+}
+
+TEST(Command, CtrlCSavesAndTheNextCallEndsWithTheSameLosses) {
+  const Workplace place;
+  place.must_succeed(Workplace::train("whole"));
+  for (const int signal : {SIGINT, SIGTERM}) {
+    SCOPED_TRACE(signal);
+    const std::string out = signal == SIGINT ? "ctrl-c" : "terminated";
+    Process process(place.command(Workplace::train(out)), place.directory());
+    ASSERT_TRUE(process.wait_until([&] { return num_lines(place.path(out + "/metrics.jsonl")) >= 15; }));
+    process.send(signal);
+    const Outcome stopped = process.wait();
+    EXPECT_EQ(stopped.exit_code, kInterruptedExitCode);
+    EXPECT_THAT(stopped.err, AllOf(HasSubstr("stopped after step"), HasSubstr("go on with: colossus train run.toml")));
+    const Outcome resumed = place.must_succeed(Workplace::train(out));
+    EXPECT_THAT(resumed.err, AllOf(HasSubstr("resuming"), HasSubstr("done after step 600")));
+    EXPECT_EQ(place.losses(out), place.losses("whole"));
+  }
+  // A third call has nothing left to do and changes nothing.
+  const Outcome again = place.must_succeed(Workplace::train("ctrl-c"));
+  EXPECT_THAT(again.err, HasSubstr("done after step 600"));
+}
+
+TEST(Command, KilledRunsGoOnFromTheirLastCheckpoint) {
+  const Workplace place;
+  place.must_succeed(Workplace::train("whole"));
+  // Wherever it is killed: while steps run, and while checkpoints are written.
+  for (int kills = 0; kills < 4; ++kills) {
+    Process process(place.command(Workplace::train("killed")), place.directory());
+    const int64_t enough = num_lines(place.path("killed/metrics.jsonl")) / 2 + 35 + 7 * kills;
+    ASSERT_TRUE(process.wait_until([&] { return num_lines(place.path("killed/metrics.jsonl")) >= enough; }));
+    process.send(SIGKILL);
+    EXPECT_EQ(process.wait().exit_code, 128 + SIGKILL);
+  }
+  const Outcome resumed = place.must_succeed(Workplace::train("killed"));
+  EXPECT_THAT(resumed.err, HasSubstr("resuming"));
+  EXPECT_EQ(place.losses("killed"), place.losses("whole"));
+}
+
+TEST(Command, ARunWithOtherSettingsIsNotMixedIn) {
+  const Workplace place;
+  const std::vector<std::string> short_run = {"--set", "train.steps=20"};
+  place.must_succeed(Workplace::train("run", short_run));
+  const Outcome other = place.run(Workplace::train("run", {"--set", "train.steps=20", "--set", "model.width=64"}));
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.err, AllOf(HasSubstr("another run"), HasSubstr("width"), HasSubstr("--fresh")));
+  place.must_succeed(Workplace::train("run", {"--set", "train.steps=20", "--set", "model.width=64", "--fresh"}));
+}
+
+// A file system of its own, full in the middle of the run. Nothing that was saved is lost, and with room the run goes
+// on.
+TEST(Command, AFullDiskIsSaidAndNothingIsLost) {
+  const Workplace place;
+  place.must_succeed(Workplace::train("whole", {"--set", "train.steps=40"}));
+  const std::string train =
+      std::string(COLOSSUS_BINARY) + " train run.toml --data shards --out disk/run --set train.steps=40";
+  const Outcome mounted =
+      place.shell("unshare -rm sh -c 'mkdir -p disk && mount -t tmpfs -o size=1m none disk' 2>/dev/null");
+  if (mounted.exit_code != 0) GTEST_SKIP() << "this system lets nobody but root mount a file system";
+  place.write("full.sh", "mkdir -p disk && mount -t tmpfs -o size=2m none disk\n" + train +
+                             " --set train.max_seconds=0.001 2>first.txt; echo first $?\n" +
+                             "dd if=/dev/zero of=disk/filler bs=1k 2>/dev/null\n" + train +
+                             " 2>full.txt; echo full $?\n" +
+                             "ls disk/run/checkpoints | tr '\\n' ' '; echo\nrm disk/filler\n" + train +
+                             " 2>again.txt; echo again $?\n" + "cp -r disk/run saved\n");
+  const Outcome outcome = place.shell("unshare -rm sh full.sh");
+  SCOPED_TRACE(outcome.out + outcome.err + place.read("first.txt") + place.read("full.txt") + place.read("again.txt"));
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("first 0\n"), HasSubstr("full " + std::to_string(kExhaustedExitCode) + "\n"),
+                                 HasSubstr("step-00000001"), HasSubstr("again 0\n")));
+  EXPECT_THAT(place.read("full.txt"), AllOf(HasSubstr("No space left"), HasSubstr("free some space")));
+  EXPECT_EQ(place.losses("saved").back(), place.losses("whole").back());
+}
+
+// The same at every size a file may have, which needs no rights: each attempt is refused with a message, and the
+// checkpoint there was is still read.
+TEST(Command, AFileSizeLimitIsSaidAndNothingIsLost) {
+  const Workplace place;
+  place.must_succeed(Workplace::train("run", {"--set", "train.steps=10", "--set", "train.max_seconds=0.001"}));
+  const std::string kept = place.newest_checkpoint("run");
+  const std::string train =
+      std::string(COLOSSUS_BINARY) + " train run.toml --data shards --out run --set train.steps=10";
+  for (const int blocks : {1, 8, 40}) {  // of 512 bytes; a checkpoint is larger
+    SCOPED_TRACE(blocks);
+    const Outcome refused = place.shell("ulimit -f " + std::to_string(blocks) + "; exec " + train);
+    EXPECT_EQ(refused.exit_code, kExhaustedExitCode) << refused.err;
+    EXPECT_THAT(refused.err, HasSubstr("File too large"));
+    EXPECT_EQ(place.newest_checkpoint("run"), kept);
+    place.must_succeed({"generate", "run", "--max-tokens", "1"});
+  }
+  EXPECT_THAT(place.must_succeed(Workplace::train("run", {"--set", "train.steps=10"})).err,
+              HasSubstr("done after step 10"));
+  const Outcome tokenizer = place.shell(std::string("ulimit -f 1; exec ") + COLOSSUS_BINARY +
+                                        " tokenizer train --vocab 320 --out new.json text.txt");
+  EXPECT_EQ(tokenizer.exit_code, kExhaustedExitCode) << tokenizer.err;
+  EXPECT_FALSE(local_files().stat(place.path("new.json")).ok());
+}
+
+TEST(Command, OutputThatCannotBeWrittenIsAnError) {
+  const Workplace place;
+  const Outcome full = place.shell(std::string(COLOSSUS_BINARY) + " tokenizer encode tok.json text.txt >/dev/full");
+  EXPECT_EQ(full.exit_code, 6);
+  EXPECT_THAT(full.err, HasSubstr("standard output"));
+}
+
+}  // namespace
+}  // namespace colossus

@@ -1,0 +1,121 @@
+// A directory with a small text, a tokenizer and shards made by the binary itself, and the smallest model that learns.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "io/testing.h"
+#include "process.h"
+
+namespace colossus {
+
+class Workplace {
+ public:
+  Workplace() {
+    write("text.txt", some_text());
+    write("run.toml", kRun);
+    must_succeed({"tokenizer", "train", "--vocab", "320", "--out", "tok.json", "text.txt"});
+    must_succeed({"data", "build", "--tokenizer", "tok.json", "--out", "shards", "text.txt"});
+  }
+
+  std::string path(const std::string& name) const { return directory_ / name; }
+  std::string read(const std::string& name) const {
+    auto text = read_file(local_files(), path(name));
+    CHECK(text.ok(), name.c_str());
+    return std::move(*text);
+  }
+  void write(const std::string& name, const std::string& text) const {
+    CHECK(write_file_atomically(local_files(), path(name), text).ok(), name.c_str());
+  }
+
+  std::vector<std::string> command(std::vector<std::string> words) const {
+    words.insert(words.begin(), COLOSSUS_BINARY);
+    return words;
+  }
+  Outcome run(std::vector<std::string> words, const std::string& input = "") const {
+    return Process(command(std::move(words)), directory_.path(), input).wait();
+  }
+  Outcome shell(const std::string& script) const {
+    return Process({"/bin/sh", "-c", script}, directory_.path()).wait();
+  }
+  Outcome must_succeed(std::vector<std::string> words, const std::string& input = "") const {
+    Outcome outcome = run(std::move(words), input);
+    CHECK(outcome.exit_code == 0, outcome.err.c_str());
+    return outcome;
+  }
+
+  // {"train", ...} of a run in directory `out`.
+  static std::vector<std::string> train(const std::string& out, std::vector<std::string> more = {}) {
+    std::vector<std::string> words = {"train", "run.toml", "--data", "shards", "--out", out};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  // The metrics of a run, one line for each step and evaluation, without what the clock wrote into them.
+  std::vector<std::string> losses(const std::string& out) const;
+  // The directory of the newest checkpoint.
+  std::string newest_checkpoint(const std::string& out) const {
+    const auto entries = local_files().list(path(out + "/checkpoints"));
+    CHECK(entries.ok() && !entries->empty());
+    return out + "/checkpoints/" + entries->back().name;
+  }
+
+  const std::string& directory() const { return directory_.path(); }
+
+ private:
+  static constexpr const char* kRun = R"(
+[model]
+num_layers = 1
+width = 32
+num_heads = 2
+num_kv_heads = 1
+head_dim = 16
+num_experts = 2
+num_experts_per_token = 1
+expert_width = 32
+context = 32
+[train]
+steps = 600
+batch = 4
+evaluate_every = 100
+evaluation_tokens = 256
+checkpoint_every = 10
+seed = 7
+)";
+  // Sentences with enough repetition to learn from, the same each time.
+  static std::string some_text() {
+    static const char* const kWords[] = {"the ",  "sea ", "ship ", "captain ", "saw ",  "a ",      "small ",
+                                         "wind ", "of ",  "and ",  "again ",   "over ", "island ", "one "};
+    std::string text;
+    uint32_t state = 1;
+    for (int sentence = 0; sentence < 1500; ++sentence) {
+      for (int word = 0; word < 7; ++word) {
+        state = state * 1664525u + 1013904223u;
+        text += kWords[(state >> 16) % std::size(kWords)];
+      }
+      text.back() = '.';
+      text += sentence % 5 == 4 ? '\n' : ' ';
+    }
+    return text;
+  }
+
+  TemporaryDirectory directory_;
+};
+
+inline std::vector<std::string> Workplace::losses(const std::string& out) const {
+  std::vector<std::string> kept;
+  const std::string text = read(out + "/metrics.jsonl");
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const std::string line = text.substr(at, end - at);
+    at = end + 1;
+    for (const char* name : {"\"train/loss\":", "\"validation/loss\":"}) {
+      const size_t begin = line.find(name);
+      if (begin != std::string::npos) kept.push_back(line.substr(begin, line.find_first_of(",}", begin) - begin));
+    }
+  }
+  return kept;
+}
+
+}  // namespace colossus
