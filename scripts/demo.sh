@@ -148,6 +148,6 @@ fi
 if interactive; then
   say "Talk to it (Ctrl-D ends)"
   trap - INT TERM
-  exec "$colossus" chat "$out/run"
+  exec "$colossus" chat --complete "$out/run"
 fi
-echo "Talk to it:  $colossus chat $out/run"
+echo "Talk to it:  $colossus chat --complete $out/run"

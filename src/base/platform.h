@@ -24,4 +24,7 @@ void flush_denormals();
 int64_t peak_resident_bytes();
 int64_t total_memory_bytes();
 
+// Since this process was started, to 0.01 s; 0 if the system does not say.
+double process_age_seconds();
+
 }  // namespace colossus

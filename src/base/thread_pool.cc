@@ -13,10 +13,10 @@
 namespace colossus {
 namespace {
 
-// Spinning covers the gaps between the operations of a step (a microsecond or so each). Then the core is offered to others:
-// when two threads of a pool share one, the spinner must not keep the one it waits for from running. An idle pool sleeps.
-constexpr int kSpins = 2'000;
-constexpr int kYields = 200;
+// Spinning covers the gaps between the operations of a step (a microsecond or so each); longer waits sleep in the kernel,
+// so that an idle pool costs nothing and two processes on one machine do not starve each other. Yielding in between was
+// slower: beside a busy process of any priority a yield costs a scheduler tick.
+constexpr int kSpins = 20'000;
 
 std::vector<int> usable_cores() {
   cpu_set_t set;
@@ -41,11 +41,6 @@ uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
     const uint32_t now = value.load(std::memory_order_acquire);
     if (now != old) return now;
     _mm_pause();
-  }
-  for (int yield = 0; yield < kYields; ++yield) {
-    const uint32_t now = value.load(std::memory_order_acquire);
-    if (now != old) return now;
-    sched_yield();
   }
   value.wait(old, std::memory_order_acquire);
   return value.load(std::memory_order_acquire);

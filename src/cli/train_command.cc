@@ -99,11 +99,11 @@ class TerminalObserver final : public TrainObserver {
 void print_memory(const Trainer& trainer) {
   double total = 0;
   for (const MemoryLine& line : trainer.memory_table()) {
-    std::fprintf(stderr, "  %10s  %s\n", format_quantity(static_cast<double>(line.bytes), "B").c_str(), line.what.c_str());
+    std::fprintf(stderr, "  %10s  %s\n", format_quantity(static_cast<double>(line.bytes), "bytes").c_str(), line.what.c_str());
     total += static_cast<double>(line.bytes);
   }
-  std::fprintf(stderr, "  %10s  in all; peak so far %s\n", format_quantity(total, "B").c_str(),
-               format_quantity(static_cast<double>(peak_resident_bytes()), "B").c_str());
+  std::fprintf(stderr, "  %10s  in all; peak so far %s, peak over plan %.3f\n", format_quantity(total, "bytes").c_str(),
+               format_quantity(static_cast<double>(peak_resident_bytes()), "bytes").c_str(), static_cast<double>(peak_resident_bytes()) / total);
 }
 
 Status print_header(const Trainer& trainer, Device& device) {
@@ -118,7 +118,7 @@ Status print_header(const Trainer& trainer, Device& device) {
                static_cast<long long>(run.model.vocab_size), std::string(dtype_name(trainer.compute_dtype())).c_str());
   std::fprintf(stderr, "step: %lld sequences of %lld tokens in microbatches of %lld; %s training tokens; %s of memory\n",
                static_cast<long long>(run.train.batch), static_cast<long long>(run.train.tokens), static_cast<long long>(run.train.microbatch),
-               format_quantity(static_cast<double>(trainer.train_data().num_tokens())).c_str(), format_quantity(memory, "B").c_str());
+               format_quantity(static_cast<double>(trainer.train_data().num_tokens())).c_str(), format_quantity(memory, "bytes").c_str());
   if (trainer.step() > 0)
     std::fprintf(stderr, "resuming %s after step %lld\n", run.out.c_str(), static_cast<long long>(trainer.step()));
   return ok_status();
@@ -166,7 +166,10 @@ Status train(const TrainArguments& arguments) {
   TerminalObserver observer(files, *device);
   ASSIGN_OR_RETURN(const auto trainer, Trainer::create(std::move(run), files, *device, std::move(tokenizer.text), observer));
   RETURN_IF_ERROR(print_header(*trainer, *device));
-  if (arguments.show_memory) print_memory(*trainer);
+  if (arguments.show_memory) {
+    print_memory(*trainer);
+    std::fprintf(stderr, "first step began after %.2f s\n", process_age_seconds());
+  }
   const ShardCounts validation = trainer->validation_totals();
   const double bits = validation.num_source_bytes == 0 ? 0 : static_cast<double>(validation.num_tokens) / static_cast<double>(validation.num_source_bytes) / kLn2;
   const InterruptScope interrupt("saving and stopping; Ctrl-C again stops at once");

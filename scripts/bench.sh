@@ -1,0 +1,130 @@
+#!/bin/bash
+# Measures every line of docs/benchmarks.md on this machine: name, value, bar, holds or short. Under 20 minutes.
+#   make bench                      all
+#   scripts/bench.sh train race     some: train tokenizer decode memory start race lowest peers
+#   SHAKESPEARE=file TEXTS=dir      the texts; without them the lines that need them are skipped and counted
+#   PYTHON=venv/bin/python          a Python with torch: measures PyTorch beside us (bench/peers); else those lines are skipped
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=${BUILD:-build/release}
+colossus=${COLOSSUS:-$build/bin/colossus}
+shakespeare=${SHAKESPEARE:-../shared/data/text/en/tinyshakespeare.txt}
+texts=${TEXTS:-../shared/data/text}
+python=${PYTHON:-}
+work=${WORK:-out/bench}
+lines=("$@")
+skipped=0 short=0 held=0
+mkdir -p "$work"
+
+wanted() { ((${#lines[@]} == 0)) || [[ " ${lines[*]} " == *" $1 "* ]]; }
+# number name < json line
+field() { sed -n "s/.*\"$1\": *\([-0-9.e+]*\).*/\1/p" | head -n 1; }
+calculate() { awk "BEGIN { printf \"%.4g\", $1 }"; }
+# report name value unit bar(">= 0.65")
+report() {
+  local verdict=short
+  if awk "BEGIN { exit !($2 $4) }"; then verdict=holds held=$((held + 1)); else short=$((short + 1)); fi
+  printf '%-58s %12s %-14s bar %-10s %s\n' "$1" "$2" "$3" "$4" "$verdict"
+}
+skip() {
+  printf '%-58s %12s %s\n' "$1" skipped "$2"
+  skipped=$((skipped + 1))
+}
+
+bench_train() {
+  local bars=("a 0.65" "b 0.65" "c 0.50" "d 0.45") model bar json
+  for entry in "${bars[@]}"; do
+    read -r model bar <<< "$entry"
+    json=$("$build/bench/train_bench" --model "$model" --seconds "${SECONDS_EACH:-15}")
+    echo "$json" >> "$work/train.jsonl"
+    report "train ($model): $(sed 's/.*"what": "\([^:"]*\).*/\1/' <<< "$json"), share of measured peak" "$(field share_of_peak <<< "$json")" \
+      "$(field tokens_per_second <<< "$json") tok/s" ">= $bar"
+    if [[ -n $python ]]; then
+      local peer best=0 rate
+      for flags in "" "--compile default"; do
+        # shellcheck disable=SC2086
+        peer=$(cd bench/peers && OMP_NUM_THREADS=$(nproc) "$python" train_speed.py --model "$model" --dtype fp32 --seconds "${SECONDS_EACH:-15}" $flags 2> /dev/null | tail -n 1) || continue
+        echo "$peer" >> "$work/peers.jsonl"
+        rate=$(field tokens_per_second <<< "$peer")
+        best=$(awk "BEGIN { print (${rate:-0} > $best) ? ${rate:-0} : $best }")
+      done
+      if awk "BEGIN { exit !($best > 0) }"; then
+        report "train ($model): times PyTorch at its best here" "$(calculate "$(field tokens_per_second <<< "$json") / $best")" "$best tok/s" ">= 1.5"
+      else
+        skip "train ($model): times PyTorch" "bench/peers/train_speed.py failed"
+      fi
+    else
+      skip "train ($model): times PyTorch" "set PYTHON"
+    fi
+  done
+}
+
+shakespeare_shards() {
+  [[ -f $shakespeare ]] || return 1
+  [[ -f $work/shards/index.json ]] && return 0
+  "$colossus" tokenizer train --kind char --out "$work/char.json" "$shakespeare" > /dev/null 2>&1
+  "$colossus" data build --tokenizer "$work/char.json" --out "$work/shards" "$shakespeare" > /dev/null 2>&1
+}
+
+train_quietly() { "$colossus" train "$@" --data "$work/shards" --fresh 2> "$work/log"; }
+final_loss() { sed -n 's/.*validation loss \([0-9.]*\) nats.*/\1/p' "$work/log" | tail -n 1; }
+training_seconds() { sed -n 's/.* \([0-9.]*\) s of training.*/\1/p' "$work/log" | tail -n 1; }
+
+bench_race() {
+  shakespeare_shards || { skip "time to 1.90 nats/character" "no $shakespeare"; return; }
+  train_quietly configs/runs/race.toml --out "$work/race"
+  local ours peer
+  ours=$(training_seconds)
+  report "race: validation loss, nats/character" "$(final_loss)" "in $ours s" "<= 1.90"
+  if [[ -n $python ]]; then
+    peer=$(cd bench/peers && OMP_NUM_THREADS=$(nproc) "$python" time_to_loss.py "$(realpath "$OLDPWD/$shakespeare" 2> /dev/null || realpath "$shakespeare")" 2> /dev/null | tail -n 1)
+    echo "$peer" >> "$work/peers.jsonl"
+    report "race: times faster than nanoGPT's recipe in PyTorch" "$(calculate "$(field training_s <<< "$peer") / $ours")" "peer $(field training_s <<< "$peer") s" ">= 5"
+  else
+    skip "race: times faster than PyTorch" "set PYTHON"
+  fi
+}
+
+bench_lowest() {
+  shakespeare_shards || { skip "lowest loss in 10 minutes" "no $shakespeare"; return; }
+  train_quietly configs/runs/lowest.toml --out "$work/lowest" --set train.max_seconds="${LOWEST_SECONDS:-590}"
+  report "lowest validation loss within 10 minutes, nats/character" "$(sed -n 's/.*: validation loss \([0-9.]*\) nats.*/\1/p' "$work/log" | sort -n | head -n 1)" \
+    "in $(training_seconds) s" "<= 1.60"
+}
+
+bench_tokenizer() {
+  [[ -d $texts ]] || { skip "tokenizer training" "no $texts"; return; }
+  /usr/bin/env bash -c "TIMEFORMAT='%R'; time '$colossus' tokenizer train --vocab 32768 --out '$work/tok.json' '$texts' 2> '$work/tok.log' > '$work/tok.out'" 2> "$work/seconds"
+  report "tokenizer: 32k merges on $(du -sh --apparent-size "$texts" | cut -f 1), seconds" "$(tail -n 1 "$work/seconds")" s "<= 20"
+  local peak
+  peak=$("$build/bench/peak_memory" "$colossus" tokenizer train --vocab 32768 --out "$work/tok.json" "$texts" 2>&1 > /dev/null | field peak_bytes)
+  report "tokenizer: peak memory, GB" "$(calculate "$peak / 1e9")" GB "<= 1"
+}
+
+bench_memory() {
+  shakespeare_shards || { skip "peak memory over plan" "no $shakespeare"; return; }
+  "$colossus" train configs/runs/shakespeare.toml --data "$work/shards" --out "$work/memory" --fresh --memory \
+    --set model.num_layers=12 --set model.width=768 --set model.num_heads=12 --set model.num_kv_heads=12 --set model.ffn_width=2048 \
+    --set train.steps=2 --set train.batch=32 --set train.evaluation_tokens=4096 2> "$work/log"
+  report "peak memory over the plan (12 layers, width 768)" "$(sed -n 's/.*peak over plan \([0-9.]*\).*/\1/p' "$work/log" | tail -n 1)" "" "<= 1.10"
+}
+
+bench_start() {
+  shakespeare_shards || { skip "start to first step" "no $shakespeare"; return; }
+  local json
+  json=$("$colossus" train configs/runs/baby.toml --data "$work/shards" --out "$work/start" --fresh --set train.steps=1 --set train.evaluation_tokens=256 --memory 2>&1 | sed -n 's/.*first step began after \([0-9.]*\) s.*/\1/p')
+  report "start of the binary to the first step, model (a)" "$json" s "<= 1"
+}
+
+bench_decode() {
+  local json
+  json=$("$build/bench/decode_bench" --seconds 10)
+  echo "$json" >> "$work/decode.jsonl"
+  report "decode, 110M in bf16, bytes of weights over read bandwidth" "$(field share_of_bandwidth <<< "$json")" "$(field tokens_per_second <<< "$json") tok/s" ">= 0.90"
+}
+
+for line in train decode tokenizer memory start race lowest; do
+  if wanted $line; then bench_$line; fi
+done
+echo "held $held, short $short, skipped $skipped"
