@@ -15,6 +15,7 @@ constexpr int kVersion = 1;
 constexpr int64_t kMaxManifestBytes = 256 << 20;
 constexpr int64_t kPieceBytes = 4 << 20;
 constexpr const char* kManifest = "manifest.json";
+const std::map<std::string, std::string> kMetadata = {{"format", "colossus"}};
 
 std::string safetensors_word(DType dtype) {
   std::string word(dtype_name(dtype));
@@ -48,7 +49,7 @@ Result<Json> write_tensors(FileSystem& files, const std::string& path, std::span
   std::vector<SafetensorsSpec> specs;
   for (const CheckpointTensor* tensor : tensors)
     specs.push_back({tensor->name, safetensors_word(tensor->dtype), {tensor->shape.sizes().begin(), tensor->shape.sizes().end()}});
-  ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(files, path, std::move(specs), {{"format", "colossus"}}));
+  ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(files, path, std::move(specs), kMetadata));
   std::vector<std::byte> piece;
   for (const CheckpointTensor* tensor : tensors)
     for (int64_t at = 0; at < tensor->num_bytes(); at += kPieceBytes) {
@@ -151,6 +152,7 @@ Result<Checkpoint> Checkpoint::open_unguarded(FileSystem& files, const std::stri
   checkpoint.state_.step = manifest.value("step", int64_t{0});
   if (manifest.contains("validation_loss")) checkpoint.state_.validation_loss = manifest.value("validation_loss", 0.0);
   const Json texts = manifest.value("texts", Json::object()), listed = manifest.value("files", Json::object());
+  if (!texts.is_object() || !listed.is_object()) return corrupt(fmt::format("[{}/{}] files and texts are not lists by name", path, kManifest));
   for (const auto& [name, sum] : texts.items()) {
     RETURN_IF_ERROR(check_file_name(path, name));
     ASSIGN_OR_RETURN(std::string text, read_file(files, path + "/" + name));
@@ -164,6 +166,7 @@ Result<Checkpoint> Checkpoint::open_unguarded(FileSystem& files, const std::stri
     if (on_disk.size_bytes != entry.value("bytes", int64_t{-1}))
       return corrupt(fmt::format("[{}] is {} bytes long; the manifest says {}", file_path, on_disk.size_bytes, entry.value("bytes", int64_t{-1})));
     ASSIGN_OR_RETURN(SafetensorsFile opened, SafetensorsFile::open(files, file_path));
+    if (opened.metadata() != kMetadata) return corrupt(fmt::format("[{}] was altered: its header is not as a checkpoint's", file_path));
     const Json sums = entry.value("tensors", Json::object());
     for (const SafetensorsEntry& tensor : opened.tensors()) {
       const auto dtype = dtype_of_word(tensor.dtype);
@@ -231,6 +234,10 @@ Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& 
 
 Status prune_checkpoints(FileSystem& files, const std::string& directory, int64_t keep_last, bool keep_best) {
   CHECK(keep_last >= 1);
+  ASSIGN_OR_RETURN(const auto present, files.list(directory));
+  for (const FileEntry& entry : present)  // left behind by a save that was cut short after its last rename
+    if (step_of(entry.name) && entry.name.ends_with(kReplaced) && files.stat(directory + "/" + entry.name.substr(0, entry.name.size() - kReplaced.size())).ok())
+      RETURN_IF_ERROR(files.remove_all(directory + "/" + entry.name));
   ASSIGN_OR_RETURN(const auto paths, list_checkpoints(files, directory));
   std::string best;
   double best_loss = 0;

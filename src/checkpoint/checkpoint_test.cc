@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <cmath>
 #include <cstring>
 
@@ -20,6 +22,9 @@ using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+
+// Hundreds of saves, each synced several times: a file system in memory makes them quick.
+const bool kInMemory = access("/dev/shm", W_OK) == 0 && setenv("TMPDIR", "/dev/shm", 0) == 0;
 
 // What a run might hold; `generation` tells one content from another.
 struct Contents {
@@ -150,8 +155,16 @@ INSTANTIATE_TEST_SUITE_P(Faults, FaultySave,
 // only checkpoint, and stays until there is a new one.
 TEST(Checkpoint, TwoKillsInARowLoseNothing) {
   const Contents before(100, 1), after(100, 2);
-  for (int64_t first = 0; first < 60; ++first) {
-    for (const int64_t second : {int64_t{0}, int64_t{1}, int64_t{20}, first - 1, first, first + 1}) {
+  int64_t num_operations = 0;
+  {
+    const TemporaryDirectory directory;
+    ASSERT_TRUE(save(local_files(), directory.path(), before).ok());
+    FaultyFiles files(local_files());
+    ASSERT_TRUE(save(files, directory.path(), after).ok());
+    num_operations = files.operations();
+  }
+  for (int64_t first = num_operations - 6; first < num_operations; ++first) {  // the renames are at the end
+    for (const int64_t second : {int64_t{0}, int64_t{2}, num_operations - 5, num_operations - 4, num_operations - 3, num_operations - 2}) {
       const TemporaryDirectory directory;
       ASSERT_TRUE(save(local_files(), directory.path(), before).ok());
       for (const int64_t k : {first, second}) {
@@ -164,7 +177,6 @@ TEST(Checkpoint, TwoKillsInARowLoseNothing) {
       ASSERT_TRUE(newest.ok()) << first << " " << second;
       EXPECT_TRUE(difference(*newest, before).empty() || difference(*newest, after).empty()) << first << " " << second;
     }
-    if (first == 2) first = 25;  // between lies the writing of files, which FaultySave walks through
   }
 }
 
@@ -256,7 +268,7 @@ TEST_F(DamagedCheckpoint, WrongManifestsAreErrors) {
   EXPECT_FALSE(told("\"step\": 7", "\"step\": \"seven\"").empty());
   EXPECT_FALSE(told("\"validation_loss\": 2.0", "\"validation_loss\": \"low\"").empty());
   EXPECT_FALSE(told("\"files\": {", "\"files\": 3, \"rest\": {").empty());
-  EXPECT_FALSE(told("\"texts\": {", "\"texts\": [], \"rest\": {").empty() && false);
+  EXPECT_FALSE(told("\"texts\": {", "\"texts\": [], \"rest\": {").empty());
   EXPECT_FALSE(told("\"embedding\": \"", "\"embeddings\": \"").empty());
   EXPECT_FALSE(told("\"count\": \"", "\"count\": \"0").empty());
   EXPECT_FALSE(told("\"bytes\": ", "\"bytes\": 1").empty());

@@ -63,6 +63,7 @@ Result<Shard> Shard::open(FileSystem& files, const std::string& path) {
   ASSIGN_OR_RETURN(shard.file_, files.open(path));
   const Status checked = shard.check_and_read_tables();
   if (!checked.ok()) return checked.at(path);
+  RETURN_IF_ERROR(shard.check_last_document());
   return shard;
 }
 
@@ -94,15 +95,16 @@ Status Shard::check_and_read_tables() {
   if (checksum(table) != footer.checksums_checksum)
     return corrupt(fmt::format("the table of checksums was changed{}", kBuildAgain));
   block_checked_ = std::make_unique<std::atomic<uint8_t>[]>(block_checksums_.size());
+  return ok_status();
+}
 
+Status Shard::check_last_document() const {
   if (counts_.num_tokens == 0) return ok_status();
   uint32_t last_end = 0;
   if (counts_.num_documents > 0)
     RETURN_IF_ERROR(read_document_ends(counts_.num_documents - 1, std::span(&last_end, 1)));
-  if (last_end != counts_.num_tokens) {
-    return invalid(fmt::format("the last document ends at token {} of {}", last_end, counts_.num_tokens));
-  }
-  return ok_status();
+  if (last_end == counts_.num_tokens) return ok_status();
+  return invalid(fmt::format("[{}] the last document ends at token {} of {}", path_, last_end, counts_.num_tokens));
 }
 
 Status Shard::check_block(int64_t block) const {

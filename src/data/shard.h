@@ -83,6 +83,7 @@ class Shard {
  private:
   Shard() = default;
   Status check_and_read_tables();
+  Status check_last_document() const;
   Status read_payload(int64_t offset, std::span<std::byte> into) const;
   Status check_block(int64_t block) const;
   int64_t payload_bytes() const;

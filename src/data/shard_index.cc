@@ -79,7 +79,7 @@ Result<std::vector<ShardListing>> parse_split(const Json& splits, const char* na
 
 Result<ShardIndex> parse_index(const std::string& text) {
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return invalid("not valid JSON; build the shards again");
+  if (!json.is_object()) return corrupt("not valid JSON; build the shards again");
   if (json.value("format", Json()) != kFormat || json.value("version", Json()) != kVersion) {
     return invalid(fmt::format("not an index of \"{}\", version {}", kFormat, kVersion));
   }

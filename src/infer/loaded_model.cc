@@ -12,6 +12,8 @@ constexpr int64_t kLargeModel = 20'000'000;
 Result<Checkpoint> find_checkpoint(FileSystem& files, const std::string& path, std::vector<Status>& passed_over) {
   if (files.stat(path + "/manifest.json").ok()) return Checkpoint::open(files, path);
   if (!files.stat(path).ok()) return not_found(fmt::format("[{}] is not there; give a run's directory, as made by `colossus train`", path));
+  if (!files.stat(path + "/checkpoints").ok())
+    return not_found(fmt::format("[{}] holds neither manifest.json, as a checkpoint does, nor checkpoints, as a run does", path));
   return open_newest_checkpoint(files, path + "/checkpoints", passed_over);
 }
 

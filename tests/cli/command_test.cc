@@ -29,7 +29,7 @@ TEST(Command, TakesTextToAModelThatAnswers) {
   EXPECT_THAT(place.must_succeed({"data", "inspect", "shards"}).out, HasSubstr("all checksums hold"));
 
   const Outcome trained = place.must_succeed(Workplace::train("run"));
-  EXPECT_THAT(trained.err, AllOf(HasSubstr("done after step 600"), HasSubstr("colossus generate run")));
+  EXPECT_THAT(trained.err, AllOf(HasSubstr("done after step 300"), HasSubstr("colossus generate run")));
   EXPECT_EQ(trained.out, "");
 
   // Twenty words, each of about three tokens, the rest certain: far below the 5.8 nats of a uniform guess.
@@ -52,7 +52,7 @@ TEST(Command, TakesTextToAModelThatAnswers) {
       place.must_succeed({"chat", "run", "--max-tokens", "10"}, "the sea\n/reset\na ship\n/quit\nnot read\n");
   EXPECT_GE(std::count(chatted.out.begin(), chatted.out.end(), '\n'), 2);
   EXPECT_THAT(chatted.err, IsEmpty());
-  EXPECT_THAT(place.must_succeed({"program", "show", "run/checkpoints/step-00000600/model.toml"}).out,
+  EXPECT_THAT(place.must_succeed({"program", "show", "run/checkpoints/step-00000300/model.toml"}).out,
               HasSubstr("parameters"));
 }
 
@@ -69,12 +69,12 @@ TEST(Command, CtrlCSavesAndTheNextCallEndsWithTheSameLosses) {
     EXPECT_EQ(stopped.exit_code, kInterruptedExitCode);
     EXPECT_THAT(stopped.err, AllOf(HasSubstr("stopped after step"), HasSubstr("go on with: colossus train run.toml")));
     const Outcome resumed = place.must_succeed(Workplace::train(out));
-    EXPECT_THAT(resumed.err, AllOf(HasSubstr("resuming"), HasSubstr("done after step 600")));
+    EXPECT_THAT(resumed.err, AllOf(HasSubstr("resuming"), HasSubstr("done after step 300")));
     EXPECT_EQ(place.losses(out), place.losses("whole"));
   }
   // A third call has nothing left to do and changes nothing.
   const Outcome again = place.must_succeed(Workplace::train("ctrl-c"));
-  EXPECT_THAT(again.err, HasSubstr("done after step 600"));
+  EXPECT_THAT(again.err, HasSubstr("done after step 300"));
 }
 
 TEST(Command, KilledRunsGoOnFromTheirLastCheckpoint) {
@@ -146,7 +146,7 @@ TEST(Command, AFileSizeLimitIsSaidAndNothingIsLost) {
   EXPECT_THAT(place.must_succeed(Workplace::train("run", {"--set", "train.steps=10"})).err,
               HasSubstr("done after step 10"));
   const Outcome tokenizer = place.shell(std::string("ulimit -f 1; exec ") + COLOSSUS_BINARY +
-                                        " tokenizer train --vocab 320 --out new.json text.txt");
+                                        " tokenizer train --vocab 300 --out new.json text.txt");
   EXPECT_EQ(tokenizer.exit_code, kExhaustedExitCode) << tokenizer.err;
   EXPECT_FALSE(local_files().stat(place.path("new.json")).ok());
 }

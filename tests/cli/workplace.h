@@ -16,7 +16,7 @@ class Workplace {
   Workplace() {
     write("text.txt", some_text());
     write("run.toml", kRun);
-    must_succeed({"tokenizer", "train", "--vocab", "320", "--out", "tok.json", "text.txt"});
+    must_succeed({"tokenizer", "train", "--vocab", "300", "--out", "tok.json", "text.txt"});
     must_succeed({"data", "build", "--tokenizer", "tok.json", "--out", "shards", "text.txt"});
   }
 
@@ -54,11 +54,15 @@ class Workplace {
   }
   // The metrics of a run, one line for each step and evaluation, without what the clock wrote into them.
   std::vector<std::string> losses(const std::string& out) const;
-  // The directory of the newest checkpoint.
+  // The directory of the newest checkpoint; what an interrupted save left is none.
   std::string newest_checkpoint(const std::string& out) const {
     const auto entries = local_files().list(path(out + "/checkpoints"));
-    CHECK(entries.ok() && !entries->empty());
-    return out + "/checkpoints/" + entries->back().name;
+    std::string newest;
+    if (entries.ok())
+      for (const FileEntry& entry : *entries)
+        if (!entry.name.ends_with(".tmp")) newest = entry.name;
+    CHECK(!newest.empty(), out.c_str());
+    return out + "/checkpoints/" + newest;
   }
 
   const std::string& directory() const { return directory_.path(); }
@@ -76,11 +80,11 @@ num_experts_per_token = 1
 expert_width = 32
 context = 32
 [train]
-steps = 600
+steps = 300
 batch = 4
 evaluate_every = 100
 evaluation_tokens = 256
-checkpoint_every = 10
+checkpoint_every = 20
 seed = 7
 )";
   // Sentences with enough repetition to learn from, the same each time.

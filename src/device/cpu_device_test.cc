@@ -1,0 +1,138 @@
+#include "device/cpu/cpu_device.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "device/tensor_set.h"
+#include "program/builder.h"
+
+namespace colossus {
+namespace {
+
+// y = x @ w, with w a parameter.
+Program product(int64_t rows, int64_t inner = 24, int64_t cols = 40) {
+  Builder b("product");
+  const TensorId x = b.input("x" + std::to_string(rows), {rows, inner}, DType::kF32), w = b.parameter("w", {inner, cols});
+  b.mark_output(b.emit(Matmul{}, {x, w}), "y");
+  return *b.finish();
+}
+
+class CpuDeviceTest : public testing::Test {
+ protected:
+  std::unique_ptr<Executable> compile(Program program, const CompileOptions& options = {}) {
+    CHECK(tensors_.add_all(*device_, program).ok());
+    auto executable = *device_->compile(std::move(program), options);
+    tensors_.bind_to(*executable);
+    return executable;
+  }
+  void fill(const std::string& name, float value) {
+    const std::vector<float> values(static_cast<size_t>(tensors_.at(name).type.shape.num_elements()), value);
+    device_->write(*tensors_.at(name).memory, 0, std::as_bytes(std::span(values)));
+  }
+  std::vector<float> output(Executable& executable) {
+    const TensorId id = executable.program().find("y");
+    std::vector<float> values(static_cast<size_t>(executable.program().tensor(id).type.shape.num_elements()));
+    executable.read_output(id, std::as_writable_bytes(std::span(values)));
+    return values;
+  }
+
+  std::unique_ptr<Device> device_ = *make_cpu_device({.num_threads = 2});
+  TensorSet tensors_;
+};
+
+// Weights are packed when they change, however they change, and every executable sees it.
+TEST_F(CpuDeviceTest, PackedWeightsFollowTheirMemory) {
+  const auto many = compile(product(64)), one = compile(product(1));
+  fill("x64", 1);
+  fill("x1", 1);
+  fill("w", 0.5F);
+  const auto expect = [&](float value) {
+    many->run();
+    EXPECT_THAT(output(*many), testing::Each(value));
+    one->run();
+    EXPECT_THAT(output(*one), testing::Each(value));
+  };
+  expect(12);
+  fill("w", 2);
+  expect(48);
+  DeviceMemory& w = *tensors_.at("w").memory;
+  device_->zero(w);
+  expect(0);
+  const auto other = *device_->allocate(w.num_bytes());
+  const std::vector<float> ones(24 * 40, 1);
+  device_->write(*other, 0, std::as_bytes(std::span(ones)));
+  device_->copy(w, *other);
+  expect(24);
+  device_->add(w, *other, 24 * 40);
+  expect(48);
+
+  // A program that changes the weight in place.
+  Builder b("update");
+  const TensorType type{{24, 40}, DType::kF32};
+  b.emit(AdamW{}, {b.parameter("w", type.shape), b.declare("grad.w", type, Role::kGradient), b.declare("w.m", type, Role::kOptimizerState),
+                   b.declare("w.v", type, Role::kOptimizerState), b.input("lr", {}, DType::kF32), b.input("step", {}, DType::kI64), b.input("scale", {}, DType::kF32)});
+  const auto update = compile(*b.finish());
+  fill("grad.w", 3);
+  fill("lr", 1);
+  fill("scale", 1);
+  const int64_t step = 1;
+  device_->write(*tensors_.at("step").memory, 0, bytes_of(step));
+  update->run();  // the first step of AdamW is lr against the gradient's sign
+  many->run();
+  for (const float value : output(*many)) EXPECT_NEAR(value, 24, 1e-4F);
+  one->run();
+  for (const float value : output(*one)) EXPECT_NEAR(value, 24, 1e-4F);
+}
+
+// A larger program moves the arena; the smaller one compiled before goes on.
+TEST_F(CpuDeviceTest, TheSharedArenaGrows) {
+  const auto small = compile(product(1));
+  fill("x1", 1);
+  fill("w", 1);
+  small->run();
+  EXPECT_THAT(output(*small), testing::Each(24.0F));
+  const auto large = compile(product(5000));
+  EXPECT_GT(large->memory_plan().arena_bytes, 100 * small->memory_plan().arena_bytes / 50);
+  fill("x5000", 2);
+  large->run();
+  EXPECT_THAT(output(*large), testing::Each(48.0F));
+  small->run();
+  EXPECT_THAT(output(*small), testing::Each(24.0F));
+  EXPECT_EQ(small->packed_bytes(), large->packed_bytes());
+}
+
+TEST_F(CpuDeviceTest, ProfilesWhenAsked) {
+  const auto plain = compile(product(8)), profiled = compile(product(9), {.profile = true});
+  for (const char* name : {"x8", "x9", "w"}) fill(name, 1);
+  for (int i = 0; i < 3; ++i) {
+    plain->run();
+    profiled->run();
+  }
+  EXPECT_TRUE(plain->operation_times().empty());
+  ASSERT_EQ(profiled->operation_times().size(), profiled->program().operations.size());
+  EXPECT_EQ(profiled->operation_times()[0].num_runs, 3);
+  EXPECT_GE(profiled->operation_times()[0].seconds, 0);
+}
+
+TEST_F(CpuDeviceTest, MemoryBeginsAsZeros) {
+  const auto memory = *device_->allocate(1000);
+  std::vector<std::byte> bytes(1000, std::byte{1});
+  device_->read(*memory, 0, bytes);
+  EXPECT_THAT(bytes, testing::Each(std::byte{0}));
+  EXPECT_EQ(device_->allocate(int64_t{1} << 60).status().code(), ErrorCode::kExhausted);
+  EXPECT_THAT(device_->description(), testing::HasSubstr("2 threads"));
+}
+
+TEST_F(CpuDeviceTest, AnUnverifiedProgramIsRefused) {
+  Program program = product(4);
+  program.tensors.push_back(program.tensors[0]);  // a name twice
+  EXPECT_FALSE(device_->compile(std::move(program)).ok());
+}
+
+TEST_F(CpuDeviceTest, AMissingBindingIsOurMistake) {
+  const auto executable = *device_->compile(product(4));
+  EXPECT_DEATH(executable->run(), "x4");
+}
+
+}  // namespace
+}  // namespace colossus
