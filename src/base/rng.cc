@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/fill_normal.h"
 
 namespace colossus {
 
@@ -30,11 +31,29 @@ float random_uniform(const RngKey& key, uint64_t index) {
   return static_cast<float>(random_bits(key, index) >> 8) * 0x1p-24f;
 }
 
+void fill_normal(const RngKey& key, uint64_t first, float scale, std::span<float> into) {
+  std::array<float, 4> normal{};
+  uint64_t block = UINT64_MAX;
+  for (size_t i = 0; i < into.size(); ++i) {
+    const uint64_t index = first + i;
+    if (index / 4 != block) {
+      block = index / 4;
+      const auto bits = random_block(key, block);
+      for (size_t pair = 0; pair < 4; pair += 2) {
+        const double radius = std::sqrt(-2 * std::log((static_cast<double>(bits[pair]) + 1) * 0x1p-32));
+        const double angle = static_cast<double>(bits[pair + 1]) * 0x1p-32 * 6.283185307179586;
+        normal[pair] = static_cast<float>(radius * std::cos(angle));
+        normal[pair + 1] = static_cast<float>(radius * std::sin(angle));
+      }
+    }
+    into[i] = scale * normal[index % 4];
+  }
+}
+
 float random_normal(const RngKey& key, uint64_t index) {
-  const auto bits = random_block(key, index / 2);
-  const size_t pair = (index % 2) * 2;
-  const double u1 = (static_cast<double>(bits[pair]) + 1.0) * 0x1p-32, u2 = static_cast<double>(bits[pair + 1]) * 0x1p-32;
-  return static_cast<float>(std::sqrt(-2.0 * std::log(u1)) * std::cos(6.283185307179586 * u2));
+  float value = 0;
+  fill_normal(key, index, 1, {&value, 1});
+  return value;
 }
 
 uint64_t permute(const RngKey& key, uint64_t position, uint64_t size) {

@@ -3,10 +3,27 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 
-#include "base/rng.h"
+#include "base/platform.h"
+#include "base/fill_normal.h"
 
 namespace colossus {
+namespace {
+
+// Billions of logarithms and cosines: worth every core. The numbers do not depend on how they are shared out.
+void fill_in_parallel(const RngKey& key, float scale, std::span<float> values) {
+  constexpr size_t kGrain = 1 << 16;
+  const size_t num_parts = std::clamp<size_t>(values.size() / kGrain, 1, static_cast<size_t>(num_usable_cores()));
+  std::vector<std::thread> threads;
+  for (size_t part = 0; part < num_parts; ++part) {
+    const size_t begin = values.size() * part / num_parts, end = values.size() * (part + 1) / num_parts;
+    threads.emplace_back([=] { fill_normal(key, begin, scale, values.subspan(begin, end - begin)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
 
 void initialize_parameters(Device& device, const TensorSet& tensors, std::span<const ParameterSpec> parameters, uint64_t seed) {
   std::vector<float> values;
@@ -14,8 +31,8 @@ void initialize_parameters(Device& device, const TensorSet& tensors, std::span<c
     const ParameterSpec& spec = parameters[p];
     values.resize(static_cast<size_t>(spec.shape.num_elements()));
     const RngKey key{.seed = seed, .purpose = RngPurpose::kInit, .step = p};
-    for (size_t i = 0; i < values.size(); ++i)
-      values[i] = spec.init_std == 0 ? static_cast<float>(spec.init_value) : static_cast<float>(spec.init_std) * random_normal(key, i);
+    if (spec.init_std == 0) std::fill(values.begin(), values.end(), static_cast<float>(spec.init_value));
+    else fill_in_parallel(key, static_cast<float>(spec.init_std), values);
     device.write(*tensors.at(spec.name).memory, 0, std::as_bytes(std::span(values)));
   }
 }
