@@ -121,11 +121,13 @@ TEST_P(CachedDecoding, TheContextIsALimit) {
   expect_close(logits_of(*session), full_forward(model_, all), "the last token");
 }
 
+std::string family_name(Family family) {
+  const char* names[] = {"grok_1", "grok_2", "llama", "gpt_2"};
+  return names[static_cast<int>(family)];
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, CachedDecoding, testing::Values(Family::kGrok1, Family::kGrok2, Family::kLlama, Family::kGpt2),
-                         [](const auto& info) {
-                           const char* names[] = {"grok_1", "grok_2", "llama", "gpt_2"};
-                           return std::string(names[static_cast<int>(info.param)]);
-                         });
+                         [](const auto& info) { return family_name(info.param); });
 
 TEST(DecodeSession, RefusesWhatItCannotDo) {
   RandomModel model(Family::kLlama);
