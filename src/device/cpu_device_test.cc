@@ -92,7 +92,7 @@ TEST_F(CpuDeviceTest, TheSharedArenaGrows) {
   small->run();
   EXPECT_THAT(output(*small), testing::Each(24.0F));
   const auto large = compile(product(5000));
-  EXPECT_GT(large->memory_plan().arena_bytes, 100 * small->memory_plan().arena_bytes / 50);
+  ASSERT_GT(large->memory_plan().arena_bytes, small->memory_plan().arena_bytes);
   fill("x5000", 2);
   large->run();
   EXPECT_THAT(output(*large), testing::Each(48.0F));
@@ -130,6 +130,7 @@ TEST_F(CpuDeviceTest, AnUnverifiedProgramIsRefused) {
 }
 
 TEST_F(CpuDeviceTest, AMissingBindingIsOurMistake) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // the device has threads
   const auto executable = *device_->compile(product(4));
   EXPECT_DEATH(executable->run(), "x4");
 }

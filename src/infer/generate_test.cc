@@ -10,6 +10,9 @@ namespace {
 
 using Tokens = std::vector<int32_t>;
 
+// Random weights with tied embeddings repeat their last token unless the draw is nearly even.
+constexpr double kWarm = 40;
+
 // Pieces as a stream shows them, "|" between, the last one from flush().
 std::string shown(const std::string& text, std::vector<std::string> stops) {
   const Tokenizer tokenizer = byte_tokenizer();
@@ -72,14 +75,14 @@ TEST_F(Generate, ABatchIsItsPromptsAlone) {
   }
   // What stands beside it does not change a sequence's draws.
   GenerateOptions warm = greedy;
-  warm.sampler.temperature = 1;
+  warm.sampler.temperature = kWarm;
   EXPECT_EQ(run({prompts[0]}, warm)[0].tokens, run(prompts, warm)[0].tokens);
   EXPECT_NE(run({prompts[0]}, warm)[0].tokens, together[0].tokens);
 }
 
 TEST_F(Generate, StopsWhereItShould) {
   const std::vector<Tokens> prompts = {random_tokens(1, 3)};
-  GenerateOptions options{.sampler = {.temperature = 1, .seed = 4}, .max_tokens = 20, .stop_ids = {}, .stop_strings = {}};
+  GenerateOptions options{.sampler = {.temperature = kWarm, .seed = 4}, .max_tokens = 20, .stop_ids = {}, .stop_strings = {}};
   const Tokens tokens = run(prompts, options)[0].tokens;
   ASSERT_EQ(tokens.size(), 20u);
 
@@ -105,14 +108,13 @@ TEST_F(Generate, StopsWhereItShould) {
 
 TEST_F(Generate, StopStringsEndOneSequenceAndNotTheOthers) {
   const std::vector<Tokens> prompts = {random_tokens(1, 3), random_tokens(2, 4)};
-  GenerateOptions options{.sampler = {.temperature = 1, .seed = 4}, .max_tokens = 24, .stop_ids = {}, .stop_strings = {}};
+  GenerateOptions options{.sampler = {.temperature = kWarm, .seed = 4}, .max_tokens = 24, .stop_ids = {}, .stop_strings = {}};
   const auto free = run(prompts, options);
-  // A piece of the first text, two characters of it, that the second does not have.
+  // A character of the first text that the second does not have.
   std::string stop;
-  for (size_t at = 2; at + 2 < free[0].text.size() && stop.empty(); ++at) {
-    const std::string piece = free[0].text.substr(at, 2);
-    const bool plain = piece[0] > ' ' && piece[1] > ' ' && piece[0] < 127 && piece[1] < 127;
-    if (plain && free[1].text.find(piece) == std::string::npos) stop = piece;
+  for (size_t at = 4; at < free[0].text.size() && stop.empty(); ++at) {
+    const std::string piece = free[0].text.substr(at, 1);
+    if (piece[0] > ' ' && piece[0] < 127 && free[1].text.find(piece) == std::string::npos) stop = piece;
   }
   ASSERT_FALSE(stop.empty()) << free[0].text;
   options.stop_strings = {stop};
