@@ -81,6 +81,11 @@ Lifetimes lifetimes_of(const Program& program) {
   return life;
 }
 
+// Small programs in bytes, or the text would say 0.0 MB for all of them.
+std::string amount(int64_t bytes) {
+  return bytes < 1'000'000 ? fmt::format("{} bytes", bytes) : fmt::format("{:.1f} MB", static_cast<double>(bytes) * 1e-6);
+}
+
 void count_outside(const Program& program, MemoryPlan& plan) {
   for (const Tensor& tensor : program.tensors) {
     const int64_t bytes = tensor.type.num_bytes();
@@ -123,14 +128,9 @@ MemoryPlan plan_memory(const Program& program) {
 }
 
 std::string to_string(const MemoryPlan& plan, const Program& program) {
-  constexpr double kMega = 1e-6;
-  std::string text = fmt::format(
-      "parameters {:.1f} MB, gradients {:.1f} MB, optimizer {:.1f} MB, states {:.1f} MB, inputs {:.1f} MB\n"
-      "arena {:.1f} MB (at least {:.1f} MB are alive at once",
-      static_cast<double>(plan.parameter_bytes) * kMega, static_cast<double>(plan.gradient_bytes) * kMega,
-      static_cast<double>(plan.optimizer_bytes) * kMega, static_cast<double>(plan.state_bytes) * kMega,
-      static_cast<double>(plan.input_bytes) * kMega, static_cast<double>(plan.arena_bytes) * kMega,
-      static_cast<double>(plan.live_peak_bytes) * kMega);
+  std::string text = fmt::format("parameters {}, gradients {}, optimizer {}, states {}, inputs {}\narena {} (at least {} are alive at once",
+                                 amount(plan.parameter_bytes), amount(plan.gradient_bytes), amount(plan.optimizer_bytes),
+                                 amount(plan.state_bytes), amount(plan.input_bytes), amount(plan.arena_bytes), amount(plan.live_peak_bytes));
   if (plan.peak_operation < 0) return text + ")\n";
   const auto& peak = program.operations[static_cast<size_t>(plan.peak_operation)];
   text += fmt::format(", at operation {} {} # {} {})\n", plan.peak_operation, op_name(peak.op), phase_name(peak.phase), peak.scope);
@@ -144,7 +144,7 @@ std::string to_string(const MemoryPlan& plan, const Program& program) {
       ++count;
     }
   for (const auto& [maker, held] : by_maker)
-    text += fmt::format("  {:>10.1f} MB in {:>4} tensors made by {}\n", static_cast<double>(held.first) * kMega, held.second, maker);
+    text += fmt::format("  {:>14} in {:>4} tensors made by {}\n", amount(held.first), held.second, maker);
   return text;
 }
 

@@ -298,7 +298,8 @@ Result<TrainResult> Trainer::finish(StopReason reason, const std::atomic<bool>& 
     const Status evaluated = evaluate(stop_requested);
     if (!evaluated.ok() && evaluated.code() != ErrorCode::kInterrupted) return evaluated;
   }
-  if (last_saved_step_ != step_ && skipped_in_a_row_ == 0) RETURN_IF_ERROR(save());
+  // Also right behind a skipped step: it left parameters and optimizer as they were.
+  if (last_saved_step_ != step_) RETURN_IF_ERROR(save());
   RETURN_IF_ERROR(saver_->wait());
   RETURN_IF_ERROR(metrics_->close());
   return TrainResult{.reason = reason, .step = step_, .training_seconds = training_seconds_, .final_evaluation = evaluation_,
