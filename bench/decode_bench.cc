@@ -24,8 +24,17 @@ struct DecodeArguments {
 
 // A Llama-shaped model of 110M parameters, random weights.
 ModelConfig bench_model() {
-  return {.family = Family::kLlama, .num_layers = 12, .width = 768, .num_heads = 12, .num_kv_heads = 12, .head_dim = 64, .ffn_width = 2048,
-          .num_experts = 0, .vocab_size = 32000, .context = 1024, .activation = ActivationKind::kSilu};
+  return {.family = Family::kLlama,
+          .num_layers = 12,
+          .width = 768,
+          .num_heads = 12,
+          .num_kv_heads = 12,
+          .head_dim = 64,
+          .ffn_width = 2048,
+          .num_experts = 0,
+          .vocab_size = 32000,
+          .context = 1024,
+          .activation = ActivationKind::kSilu};
 }
 
 Status run(const DecodeArguments& arguments) {
@@ -54,9 +63,12 @@ Status run(const DecodeArguments& arguments) {
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
   const double bytes = static_cast<double>(counts.active_matmul * dtype_bytes(compute));
-  std::printf("{\"parameters\": %lld, \"compute\": \"%s\", \"tokens_per_second\": %.2f, \"weights_gb_per_second\": %.2f, \"bandwidth_gb_per_second\": %.2f, "
-              "\"share_of_bandwidth\": %.4f}\n",
-              static_cast<long long>(counts.total), arguments.compute.c_str(), 1 / median, bytes / median * 1e-9, bandwidth * 1e-9, bytes / median / bandwidth);
+  std::printf(
+      "{\"parameters\": %lld, \"compute\": \"%s\", \"tokens_per_second\": %.2f, \"weights_gb_per_second\": %.2f, "
+      "\"bandwidth_gb_per_second\": %.2f, "
+      "\"share_of_bandwidth\": %.4f}\n",
+      static_cast<long long>(counts.total), arguments.compute.c_str(), 1 / median, bytes / median * 1e-9,
+      bandwidth * 1e-9, bytes / median / bandwidth);
   return ok_status();
 }
 

@@ -32,18 +32,42 @@ struct BenchModel {
 };
 
 std::vector<BenchModel> bench_models() {
-  ModelConfig gpt{.family = Family::kGpt2, .num_layers = 6, .width = 384, .num_heads = 6, .num_kv_heads = 6, .head_dim = 64, .ffn_width = 1536,
-                  .num_experts = 0, .vocab_size = 65, .context = 256};
+  ModelConfig gpt{.family = Family::kGpt2,
+                  .num_layers = 6,
+                  .width = 384,
+                  .num_heads = 6,
+                  .num_kv_heads = 6,
+                  .head_dim = 64,
+                  .ffn_width = 1536,
+                  .num_experts = 0,
+                  .vocab_size = 65,
+                  .context = 256};
   ModelConfig gpt2 = gpt;
-  gpt2.num_layers = 12, gpt2.width = 768, gpt2.num_heads = gpt2.num_kv_heads = 12, gpt2.ffn_width = 3072, gpt2.vocab_size = 50257;
+  gpt2.num_layers = 12, gpt2.width = 768, gpt2.num_heads = gpt2.num_kv_heads = 12, gpt2.ffn_width = 3072,
+  gpt2.vocab_size = 50257;
   gpt2.context = 1024, gpt2.biases = true;
-  ModelConfig grok{.family = Family::kGrok1, .num_layers = 8, .width = 512, .num_heads = 8, .num_kv_heads = 4, .head_dim = 64, .num_experts = 8,
-                   .num_experts_per_token = 2, .expert_width = 1024, .vocab_size = 8192, .context = 512, .embedding_scale = 22.6, .logit_scale = 0.577,
-                   .attn_softcap = 30, .balance_loss = 0.01};
+  ModelConfig grok{.family = Family::kGrok1,
+                   .num_layers = 8,
+                   .width = 512,
+                   .num_heads = 8,
+                   .num_kv_heads = 4,
+                   .head_dim = 64,
+                   .num_experts = 8,
+                   .num_experts_per_token = 2,
+                   .expert_width = 1024,
+                   .vocab_size = 8192,
+                   .context = 512,
+                   .embedding_scale = 22.6,
+                   .logit_scale = 0.577,
+                   .attn_softcap = 30,
+                   .balance_loss = 0.01};
   ModelConfig tiny = gpt;
-  tiny.num_layers = 4, tiny.width = 128, tiny.num_heads = tiny.num_kv_heads = 4, tiny.head_dim = 32, tiny.ffn_width = 512, tiny.context = 64;
-  return {{"a", "baby: 6 layers, width 384, T 256, B 64", gpt, 64}, {"b", "GPT-2 124M: T 1024, B 4", gpt2, 4},
-          {"c", "Grok, 8 experts top-2, 8 layers, width 512, T 512, B 8", grok, 8}, {"d", "tiny: 4 layers, width 128, T 64, B 12", tiny, 12}};
+  tiny.num_layers = 4, tiny.width = 128, tiny.num_heads = tiny.num_kv_heads = 4, tiny.head_dim = 32,
+  tiny.ffn_width = 512, tiny.context = 64;
+  return {{"a", "baby: 6 layers, width 384, T 256, B 64", gpt, 64},
+          {"b", "GPT-2 124M: T 1024, B 4", gpt2, 4},
+          {"c", "Grok, 8 experts top-2, 8 layers, width 512, T 512, B 8", grok, 8},
+          {"d", "tiny: 4 layers, width 128, T 64, B 12", tiny, 12}};
 }
 
 struct BenchArguments {
@@ -58,7 +82,8 @@ struct BenchArguments {
 // A whole step as the trainer does it, but for the data: random tokens, written once.
 class StepBench {
  public:
-  static Result<std::unique_ptr<StepBench>> create(Device& device, const BenchModel& model, const BenchArguments& arguments) {
+  static Result<std::unique_ptr<StepBench>> create(Device& device, const BenchModel& model,
+                                                   const BenchArguments& arguments) {
     std::unique_ptr<StepBench> bench(new StepBench(device));
     RunConfig run;
     run.model = model.config;
@@ -67,8 +92,10 @@ class StepBench {
     RETURN_IF_ERROR(resolve(run, model.config.vocab_size));
     bench->num_microbatches_ = run.train.batch / run.train.microbatch;
     bench->leaves_ = run.train.reduction_leaves;
-    const ProgramOptions options{.batch = run.train.microbatch, .tokens = run.train.tokens,
-                                 .compute = arguments.compute == "auto" ? device.preferred_compute_dtype() : *dtype_from_name(arguments.compute)};
+    const ProgramOptions options{.batch = run.train.microbatch,
+                                 .tokens = run.train.tokens,
+                                 .compute = arguments.compute == "auto" ? device.preferred_compute_dtype()
+                                                                        : *dtype_from_name(arguments.compute)};
     ASSIGN_OR_RETURN(const auto parameters, parameter_table(run.model));
     ASSIGN_OR_RETURN(Program microbatch, write_training_program(run.model, options, Recompute::kNone));
     ASSIGN_OR_RETURN(Program update, write_update_program(parameters, run.optimizer));
@@ -102,13 +129,15 @@ class StepBench {
       const Program& program = executable->program();
       for (size_t i = 0; i < program.operations.size(); ++i) {
         const OperationTime& time = executable->operation_times()[i];
-        auto& [seconds, flops] = by_op[std::string(op_name(program.operations[i].op)) + " " + std::string(phase_name(program.operations[i].phase))];
+        auto& [seconds, flops] = by_op[std::string(op_name(program.operations[i].op)) + " " +
+                                       std::string(phase_name(program.operations[i].phase))];
         seconds += time.seconds;
         flops += cost_of(program, program.operations[i]).flops * static_cast<double>(time.num_runs);
         total += time.seconds;
       }
       for (const auto& [name, row] : by_op)
-        std::printf("  %-36s %6.2f %%  %8.1f GFLOP/s\n", name.c_str(), 100 * row.first / total, row.second / row.first * 1e-9);
+        std::printf("  %-36s %6.2f %%  %8.1f GFLOP/s\n", name.c_str(), 100 * row.first / total,
+                    row.second / row.first * 1e-9);
       std::printf("  %-36s %8.3f s\n", program.name.c_str(), total);
     }
   }
@@ -121,7 +150,8 @@ class StepBench {
     std::vector<int32_t> tokens(static_cast<size_t>(options.batch * options.tokens));
     for (const char* name : {"tokens", "targets"}) {
       for (size_t i = 0; i < tokens.size(); ++i)
-        tokens[i] = static_cast<int32_t>(random_bits(key, i + (name[1] == 'a' ? 1 : 0)) % static_cast<uint64_t>(vocab_size));
+        tokens[i] =
+            static_cast<int32_t>(random_bits(key, i + (name[1] == 'a' ? 1 : 0)) % static_cast<uint64_t>(vocab_size));
       device_.write(*tensors_.at(name).memory, 0, std::as_bytes(std::span(tokens)));
     }
     const float grad = 1.0F / static_cast<float>(num_microbatches_), lr = 1e-4F, loss = 1;
@@ -141,13 +171,15 @@ class StepBench {
 
 Status run_bench(const BenchArguments& arguments) {
   const auto models = bench_models();
-  const auto model = std::find_if(models.begin(), models.end(), [&](const BenchModel& m) { return arguments.model == m.name; });
+  const auto model =
+      std::find_if(models.begin(), models.end(), [&](const BenchModel& m) { return arguments.model == m.name; });
   if (model == models.end()) return invalid("[--model] give a, b, c or d");
   ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = arguments.threads}));
   ASSIGN_OR_RETURN(const auto bench, StepBench::create(*device, *model, arguments));
   const int64_t tokens_per_step = model->batch * model->config.context;
   ASSIGN_OR_RETURN(const double flops_per_token, training_flops_per_token(model->config, model->config.context));
-  const DType compute = arguments.compute == "auto" ? device->preferred_compute_dtype() : *dtype_from_name(arguments.compute);
+  const DType compute =
+      arguments.compute == "auto" ? device->preferred_compute_dtype() : *dtype_from_name(arguments.compute);
   const double peak = device->peak_flops(compute);
   bench->step();
   std::vector<double> times;
@@ -158,10 +190,14 @@ Status run_bench(const BenchArguments& arguments) {
   }
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2], tokens_per_second = static_cast<double>(tokens_per_step) / median;
-  std::printf("{\"model\": \"%s\", \"what\": \"%s\", \"compute\": \"%s\", \"tokens_per_second\": %.0f, \"median_step_seconds\": %.4f, "
-              "\"best_step_seconds\": %.4f, \"steps\": %zu, \"gflops\": %.1f, \"peak_gflops\": %.1f, \"share_of_peak\": %.4f}\n",
-              model->name, model->what, std::string(dtype_name(compute)).c_str(), tokens_per_second, median, times.front(), times.size(),
-              tokens_per_second * flops_per_token * 1e-9, peak * 1e-9, tokens_per_second * flops_per_token / peak);
+  std::printf(
+      "{\"model\": \"%s\", \"what\": \"%s\", \"compute\": \"%s\", \"tokens_per_second\": %.0f, "
+      "\"median_step_seconds\": %.4f, "
+      "\"best_step_seconds\": %.4f, \"steps\": %zu, \"gflops\": %.1f, \"peak_gflops\": %.1f, \"share_of_peak\": "
+      "%.4f}\n",
+      model->name, model->what, std::string(dtype_name(compute)).c_str(), tokens_per_second, median, times.front(),
+      times.size(), tokens_per_second * flops_per_token * 1e-9, peak * 1e-9,
+      tokens_per_second * flops_per_token / peak);
   if (arguments.profile) bench->print_profile();
   return ok_status();
 }

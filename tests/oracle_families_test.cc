@@ -9,9 +9,9 @@
 namespace colossus {
 namespace {
 
-// Of fp32 the largest error over the largest value of a tensor; of bf16 the rms of both. docs/numerics.md repeats the table.
-// What bf16 loses here lies in what is stored between operations, not in the kernels: the reference kernels, which
-// compute in fp64 and round only that, come to the same errors within a few percent.
+// Of fp32 the largest error over the largest value of a tensor; of bf16 the rms of both. docs/numerics.md repeats the
+// table. What bf16 loses here lies in what is stored between operations, not in the kernels: the reference kernels,
+// which compute in fp64 and round only that, come to the same errors within a few percent.
 struct OracleTolerance {
   double loss, logits, gradient;
 };
@@ -36,9 +36,16 @@ std::string case_name(const testing::TestParamInfo<OracleCase>& info) {
 
 class OracleFamilies : public testing::TestWithParam<OracleCase> {
  protected:
-  OracleFamilies() : golden_(GetParam().golden), config_(golden_.model()), tolerance_(tolerance_of(GetParam().compute)), device_(*make_cpu_device({.num_threads = 1})) {
+  OracleFamilies()
+      : golden_(GetParam().golden),
+        config_(golden_.model()),
+        tolerance_(tolerance_of(GetParam().compute)),
+        device_(*make_cpu_device({.num_threads = 1})) {
     const auto& shape = golden_.entry("input.tokens").shape;
-    options_ = {.batch = shape[0], .tokens = shape[1], .compute = GetParam().compute, .document_mask = golden_.has("input.document_start")};
+    options_ = {.batch = shape[0],
+                .tokens = shape[1],
+                .compute = GetParam().compute,
+                .document_mask = golden_.has("input.document_start")};
   }
 
   // The program compiled, every outside tensor made, parameters from the golden.
@@ -55,7 +62,8 @@ class OracleFamilies : public testing::TestWithParam<OracleCase> {
 
   void write_batch(const TensorSet& tensors) {
     for (const char* name : {"tokens", "targets", "document_start"})
-      if (tensors.find(name)) write_tensor(*device_, tensors, name, golden_.values<int32_t>(std::string("input.") + name));
+      if (tensors.find(name))
+        write_tensor(*device_, tensors, name, golden_.values<int32_t>(std::string("input.") + name));
   }
 
   const Golden golden_;
@@ -81,16 +89,19 @@ TEST_P(OracleFamilies, LossAndGradients) {
     }
     double largest_of_all = 0;
     for (const SafetensorsEntry& entry : golden_.tensors())
-      if (entry.name.rfind("grad.", 0) == 0) largest_of_all = std::max(largest_of_all, largest(golden_.values<float>(entry.name)));
+      if (entry.name.rfind("grad.", 0) == 0)
+        largest_of_all = std::max(largest_of_all, largest(golden_.values<float>(entry.name)));
     for (const auto& [name, entry] : tensors.entries()) {
       if (entry.role != Role::kGradient) continue;
-      const double error = error_of(options_.compute, read_tensor(*device_, tensors, name), golden_.values<float>(name), kGradientFloor * largest_of_all);
+      const double error = error_of(options_.compute, read_tensor(*device_, tensors, name), golden_.values<float>(name),
+                                    kGradientFloor * largest_of_all);
       EXPECT_LE(error, tolerance_.gradient) << name;
     }
   }
 }
 
-// The forward program has no logits, but with every token of the vocabulary as the target in turn it has log-probabilities.
+// The forward program has no logits, but with every token of the vocabulary as the target in turn it has
+// log-probabilities.
 TEST_P(OracleFamilies, LogProbabilitiesOfTheLossProgram) {
   TensorSet tensors;
   const auto executable = compile(write_loss_program(config_, options_), tensors);
@@ -102,7 +113,8 @@ TEST_P(OracleFamilies, LogProbabilitiesOfTheLossProgram) {
   for (size_t row = 0; row < num_rows; ++row) {
     double sum = 0;
     for (size_t v = 0; v < vocab; ++v) sum += std::exp(static_cast<double>(logits[row * vocab + v]));
-    for (size_t v = 0; v < vocab; ++v) expected[row * vocab + v] = static_cast<float>(logits[row * vocab + v] - std::log(sum));
+    for (size_t v = 0; v < vocab; ++v)
+      expected[row * vocab + v] = static_cast<float>(logits[row * vocab + v] - std::log(sum));
   }
   for (size_t v = 0; v < vocab; ++v) {
     write_tensor(*device_, tensors, "targets", std::vector<int32_t>(num_rows, static_cast<int32_t>(v)));
@@ -127,11 +139,13 @@ TEST_P(OracleFamilies, LogitsOfTheDecodeProgram) {
   const auto expected = golden_.values<float>("output.logits");  // (B, T, V)
   std::vector<float> got(expected.size());
   for (int64_t t = 0; t < num_tokens; ++t) {
-    write_tensor(*device_, tensors, "last", std::vector<int32_t>(static_cast<size_t>(options_.batch), static_cast<int32_t>(t)));
+    write_tensor(*device_, tensors, "last",
+                 std::vector<int32_t>(static_cast<size_t>(options_.batch), static_cast<int32_t>(t)));
     executable->run();
     const auto logits = read_output(*executable, "logits");  // (B, 1, V)
     for (int64_t b = 0; b < options_.batch; ++b)
-      std::copy_n(logits.begin() + b * config_.vocab_size, config_.vocab_size, got.begin() + (b * num_tokens + t) * config_.vocab_size);
+      std::copy_n(logits.begin() + b * config_.vocab_size, config_.vocab_size,
+                  got.begin() + (b * num_tokens + t) * config_.vocab_size);
   }
   EXPECT_LE(error_of(options_.compute, got, expected), tolerance_.logits);
 }

@@ -20,8 +20,12 @@ TEST_P(OracleTraining, AdamWFollowsPyTorch) {
   const Golden golden(GetParam());
   const auto device = *make_cpu_device({.num_threads = 1});
   const auto adamw = golden.metadata("adamw");
-  const OptimizerConfig optimizer{.learning_rate = adamw.at("learning_rate"), .beta1 = adamw.at("beta1"), .beta2 = adamw.at("beta2"), .eps = adamw.at("eps"),
-                                  .weight_decay = adamw.at("weight_decay"), .clip_norm = adamw.at("max_grad_norm")};
+  const OptimizerConfig optimizer{.learning_rate = adamw.at("learning_rate"),
+                                  .beta1 = adamw.at("beta1"),
+                                  .beta2 = adamw.at("beta2"),
+                                  .eps = adamw.at("eps"),
+                                  .weight_decay = adamw.at("weight_decay"),
+                                  .clip_norm = adamw.at("max_grad_norm")};
   const ModelConfig config = golden.model();
   const auto& shape = golden.entry("train.tokens").shape;  // (steps, B, T + 1)
   const int64_t num_steps = shape[0], batch = shape[1], num_tokens = shape[2] - 1;
@@ -70,11 +74,14 @@ TEST_P(OracleTraining, AdamWFollowsPyTorch) {
   for (const SafetensorsEntry& entry : golden.tensors()) {
     if (entry.name.rfind("final.", 0) != 0) continue;
     const std::string name = entry.name.substr(6);
-    EXPECT_LE(relative_error(read_tensor(*device, tensors, name), golden.values<float>(entry.name)), kParameterTolerance) << name;
+    EXPECT_LE(relative_error(read_tensor(*device, tensors, name), golden.values<float>(entry.name)),
+              kParameterTolerance)
+        << name;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Goldens, OracleTraining, testing::Values("train_llama", "train_grok"), [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Goldens, OracleTraining, testing::Values("train_llama", "train_grok"),
+                         [](const auto& info) { return std::string(info.param); });
 
 // The generator that the goldens' gradients come from (README: Muon).
 class GoldenNumbers {
@@ -109,7 +116,9 @@ TEST_P(OracleMuon, FollowsPyTorch) {
   Builder b("muon");
   const TensorId param = b.parameter("w", shape), grad = b.declare("grad.w", {shape, DType::kF32}, Role::kGradient);
   const TensorId momentum = b.declare("w.momentum", {shape, DType::kF32}, Role::kOptimizerState);
-  b.emit(Muon{.momentum = settings.at("momentum"), .iterations = settings.at("iterations"), .weight_decay = settings.at("weight_decay")},
+  b.emit(Muon{.momentum = settings.at("momentum"),
+              .iterations = settings.at("iterations"),
+              .weight_decay = settings.at("weight_decay")},
          {param, grad, momentum, b.input("lr", {}, DType::kF32), b.input("scale", {}, DType::kF32)});
   const auto device = *make_cpu_device({.num_threads = 1});
   Program program = *b.finish();
@@ -135,12 +144,15 @@ TEST_P(OracleMuon, FollowsPyTorch) {
     // Weights are stored (in, out).
     const std::string stored = name + ".cols_over_rows.after_" + std::to_string(step);
     if (golden.has(stored)) {
-      EXPECT_LE(relative_error(read_tensor(*device, tensors, "w"), golden.values<float>(stored)), 1e-5) << "step " << step;
+      EXPECT_LE(relative_error(read_tensor(*device, tensors, "w"), golden.values<float>(stored)), 1e-5)
+          << "step " << step;
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Goldens, OracleMuon, testing::Values(MuonCase{"wide", 1}, MuonCase{"tall", 2}, MuonCase{"square", 3}, MuonCase{"experts", 4}),
+INSTANTIATE_TEST_SUITE_P(Goldens, OracleMuon,
+                         testing::Values(MuonCase{"wide", 1}, MuonCase{"tall", 2}, MuonCase{"square", 3},
+                                         MuonCase{"experts", 4}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -13,8 +13,17 @@ namespace colossus {
 namespace {
 
 ModelConfig small(Family family) {
-  ModelConfig c{.family = family, .num_layers = 2, .width = 32, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .num_experts = 4,
-                .num_experts_per_token = 2, .expert_width = 48, .vocab_size = 96, .context = 16};
+  ModelConfig c{.family = family,
+                .num_layers = 2,
+                .width = 32,
+                .num_heads = 4,
+                .num_kv_heads = 2,
+                .head_dim = 8,
+                .num_experts = 4,
+                .num_experts_per_token = 2,
+                .expert_width = 48,
+                .vocab_size = 96,
+                .context = 16};
   if (c.is_grok()) {
     c.balance_loss = 0.01;
     c.attn_softcap = 30;
@@ -69,8 +78,10 @@ TEST_P(ProgramGolden, BeforeAndAfterEachPass) {
   compare(std::string(name) + ".fused", to_string(p.fused, options));
   compare(std::string(name) + ".recompute_selective", to_string(p.selective, options));
   compare(std::string(name) + ".recompute_full", to_string(p.full, options));
-  compare(std::string(name) + ".memory", to_string(plan_memory(p.fused), p.fused) + to_string(plan_memory(p.full), p.full));
-  compare(std::string(name) + ".decode", to_string(*write_decode_program(small(family), {.batch = 2, .tokens = 1}, 32), options));
+  compare(std::string(name) + ".memory",
+          to_string(plan_memory(p.fused), p.fused) + to_string(plan_memory(p.full), p.full));
+  compare(std::string(name) + ".decode",
+          to_string(*write_decode_program(small(family), {.batch = 2, .tokens = 1}, 32), options));
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, ProgramGolden,

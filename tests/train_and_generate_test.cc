@@ -29,7 +29,8 @@ TEST(TrainAndGenerate, ACheckpointAnswersLikeTheRunThatWroteIt) {
     const auto session = *DecodeSession::create(*device, *parameters, loaded->config, {});
     const std::vector<int32_t> prompts[] = {*loaded->tokenizer.encode("the")};
     const GenerateOptions options{.sampler = {.temperature = 1}, .max_tokens = 10, .stop_ids = {}, .stop_strings = {}};
-    texts.push_back((*generate(*session, loaded->tokenizer, prompts, options, [](int64_t, std::string_view) {}))[0].text);
+    texts.push_back(
+        (*generate(*session, loaded->tokenizer, prompts, options, [](int64_t, std::string_view) {}))[0].text);
   }
   EXPECT_EQ(texts[0], texts[1]);
   EXPECT_EQ(texts[0].size(), 10u);

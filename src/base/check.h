@@ -8,10 +8,9 @@ namespace colossus::internal {
 
 }  // namespace colossus::internal
 
-#define CHECK(condition, ...)                                                              \
-  (static_cast<bool>(condition)                                                            \
-       ? static_cast<void>(0)                                                              \
-       : ::colossus::internal::check_failed(__FILE__, __LINE__, #condition, ##__VA_ARGS__))
+#define CHECK(condition, ...)                          \
+  (static_cast<bool>(condition) ? static_cast<void>(0) \
+                                : ::colossus::internal::check_failed(__FILE__, __LINE__, #condition, ##__VA_ARGS__))
 
 #ifdef NDEBUG
 #define DCHECK(condition, ...) static_cast<void>(0)

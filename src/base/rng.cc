@@ -21,8 +21,9 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
 
 std::array<uint32_t, 4> random_block(const RngKey& key, uint64_t index) {
   const uint32_t high = (static_cast<uint32_t>(key.purpose) << 16) | static_cast<uint32_t>((key.step >> 32) & 0xFFFF);
-  return philox4x32({static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), static_cast<uint32_t>(key.step), high},
-                    {static_cast<uint32_t>(key.seed), static_cast<uint32_t>(key.seed >> 32)});
+  return philox4x32(
+      {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), static_cast<uint32_t>(key.step), high},
+      {static_cast<uint32_t>(key.seed), static_cast<uint32_t>(key.seed >> 32)});
 }
 
 uint32_t random_bits(const RngKey& key, uint64_t index) { return random_block(key, index / 4)[index % 4]; }

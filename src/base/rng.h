@@ -15,7 +15,7 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
 struct RngKey {
   uint64_t seed = 0;
   RngPurpose purpose = RngPurpose::kTest;
-  uint64_t step = 0;    // training step, or any 48-bit stream number
+  uint64_t step = 0;  // training step, or any 48-bit stream number
 };
 
 // Four independent 32-bit numbers for block `index`.

@@ -61,7 +61,7 @@ class [[nodiscard]] Result {
     CHECK(!std::get<1>(state_).ok(), "a Result was made from an ok Status");
   }
   template <class U>
-    requires(std::is_convertible_v<U &&, T> && !std::is_same_v<std::remove_cvref_t<U>, T> &&
+    requires(std::is_convertible_v<U&&, T> && !std::is_same_v<std::remove_cvref_t<U>, T> &&
              !std::is_same_v<std::remove_cvref_t<U>, Status> && !std::is_same_v<std::remove_cvref_t<U>, Result<T>>)
   Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
 
@@ -103,10 +103,10 @@ Status to_status(const Result<T>& result) {
 
 }  // namespace colossus
 
-#define RETURN_IF_ERROR(expression)                                                    \
-  do {                                                                                 \
+#define RETURN_IF_ERROR(expression)                                                                  \
+  do {                                                                                               \
     if (auto colossus_status = ::colossus::internal::to_status((expression)); !colossus_status.ok()) \
-      return colossus_status;                                                          \
+      return colossus_status;                                                                        \
   } while (false)
 
 #define COLOSSUS_CONCAT_INNER(a, b) a##b

@@ -45,9 +45,7 @@ TEST(Result, HoldsWhatCanOnlyMove) {
   EXPECT_EQ(*taken, 7);
 }
 
-TEST(ResultDeathTest, TheValueOfAFailureIsOurMistake) {
-  EXPECT_DEATH(static_cast<void>(half(3).value()), "odd");
-}
+TEST(ResultDeathTest, TheValueOfAFailureIsOurMistake) { EXPECT_DEATH(static_cast<void>(half(3).value()), "odd"); }
 
 }  // namespace
 }  // namespace colossus

@@ -13,9 +13,9 @@
 namespace colossus {
 namespace {
 
-// Spinning covers the gaps between the operations of a step (a microsecond or so each); longer waits sleep in the kernel,
-// so that an idle pool costs nothing and two processes on one machine do not starve each other. Yielding in between was
-// slower: beside a busy process of any priority a yield costs a scheduler tick.
+// Spinning covers the gaps between the operations of a step (a microsecond or so each); longer waits sleep in the
+// kernel, so that an idle pool costs nothing and two processes on one machine do not starve each other. Yielding in
+// between was slower: beside a busy process of any priority a yield costs a scheduler tick.
 constexpr int kSpins = 20'000;
 
 std::vector<int> usable_cores() {

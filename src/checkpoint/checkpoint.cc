@@ -19,12 +19,14 @@ const std::map<std::string, std::string> kMetadata = {{"format", "colossus"}};
 
 std::string safetensors_word(DType dtype) {
   std::string word(dtype_name(dtype));
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   return word;
 }
 
 std::optional<DType> dtype_of_word(std::string word) {
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return dtype_from_name(word);
 }
 
@@ -45,10 +47,12 @@ std::optional<int64_t> step_of(std::string_view name) {
   return step;
 }
 
-Result<Json> write_tensors(FileSystem& files, const std::string& path, std::span<const CheckpointTensor* const> tensors) {
+Result<Json> write_tensors(FileSystem& files, const std::string& path,
+                           std::span<const CheckpointTensor* const> tensors) {
   std::vector<SafetensorsSpec> specs;
   for (const CheckpointTensor* tensor : tensors)
-    specs.push_back({tensor->name, safetensors_word(tensor->dtype), {tensor->shape.sizes().begin(), tensor->shape.sizes().end()}});
+    specs.push_back(
+        {tensor->name, safetensors_word(tensor->dtype), {tensor->shape.sizes().begin(), tensor->shape.sizes().end()}});
   ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(files, path, std::move(specs), kMetadata));
   std::vector<std::byte> piece;
   for (const CheckpointTensor* tensor : tensors)
@@ -63,11 +67,17 @@ Result<Json> write_tensors(FileSystem& files, const std::string& path, std::span
   return entry;
 }
 
-Status write_contents(FileSystem& files, const std::string& path, const CheckpointState& state, std::span<const CheckpointTensor> tensors) {
+Status write_contents(FileSystem& files, const std::string& path, const CheckpointState& state,
+                      std::span<const CheckpointTensor> tensors) {
   RETURN_IF_ERROR(files.make_directories(path));
-  Json manifest = {{"format", "colossus-checkpoint"}, {"version", kVersion}, {"step", state.step}, {"files", Json::object()}, {"texts", Json::object()}};
+  Json manifest = {{"format", "colossus-checkpoint"},
+                   {"version", kVersion},
+                   {"step", state.step},
+                   {"files", Json::object()},
+                   {"texts", Json::object()}};
   // JSON has no NaN: a loss that is none was not measured.
-  if (state.validation_loss && std::isfinite(*state.validation_loss)) manifest["validation_loss"] = *state.validation_loss;
+  if (state.validation_loss && std::isfinite(*state.validation_loss))
+    manifest["validation_loss"] = *state.validation_loss;
   std::map<std::string, std::vector<const CheckpointTensor*>> by_file;
   for (const CheckpointTensor& tensor : tensors) by_file[tensor.file].push_back(&tensor);
   for (const auto& [file, members] : by_file) {
@@ -79,7 +89,8 @@ Status write_contents(FileSystem& files, const std::string& path, const Checkpoi
   }
   const std::string body = manifest.dump(1) + "\n";
   // The last line guards the manifest itself.
-  RETURN_IF_ERROR(write_file_atomically(files, path + "/" + kManifest, body + fmt::format("{:016x}\n", checksum(body))));
+  RETURN_IF_ERROR(
+      write_file_atomically(files, path + "/" + kManifest, body + fmt::format("{:016x}\n", checksum(body))));
   return files.sync_directory(path);
 }
 
@@ -87,16 +98,19 @@ Status write_contents(FileSystem& files, const std::string& path, const Checkpoi
 Result<Json> read_manifest(FileSystem& files, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, read_file(files, path, kMaxManifestBytes));
   constexpr size_t kGuardBytes = 17;
-  if (text.size() < kGuardBytes || fmt::format("{:016x}\n", checksum(std::string_view(text).substr(0, text.size() - kGuardBytes))) !=
-                                       text.substr(text.size() - kGuardBytes))
-    return corrupt(fmt::format("[{}] the manifest was cut or altered: its checksum does not match; use an earlier checkpoint", path));
+  if (text.size() < kGuardBytes ||
+      fmt::format("{:016x}\n", checksum(std::string_view(text).substr(0, text.size() - kGuardBytes))) !=
+          text.substr(text.size() - kGuardBytes))
+    return corrupt(fmt::format(
+        "[{}] the manifest was cut or altered: its checksum does not match; use an earlier checkpoint", path));
   Json manifest = Json::parse(text.substr(0, text.size() - kGuardBytes), nullptr, false);
   const Json absent;
   const auto field = [&](const char* key) -> const Json& { return manifest.contains(key) ? manifest[key] : absent; };
   if (!manifest.is_object() || field("format") != "colossus-checkpoint")
     return corrupt(fmt::format("[{}] not a checkpoint's manifest", path));
   if (field("version") != kVersion)
-    return invalid(fmt::format("[{}] version {}; this program reads version {}", path, field("version").dump(), kVersion));
+    return invalid(
+        fmt::format("[{}] version {}; this program reads version {}", path, field("version").dump(), kVersion));
   return manifest;
 }
 
@@ -125,8 +139,8 @@ Status save_checkpoint(FileSystem& files, const std::string& directory, const Ch
   RETURN_IF_ERROR(files.make_directories(directory));
   RETURN_IF_ERROR(files.remove_all(unfinished));
   RETURN_IF_ERROR(write_contents(files, unfinished, state, tensors));
-  // A checkpoint of this very step may be there from before a resume: it steps aside under a name that still counts, for
-  // between the two renames it is the only one.
+  // A checkpoint of this very step may be there from before a resume: it steps aside under a name that still counts,
+  // for between the two renames it is the only one.
   const std::string old = final_path + std::string(kReplaced);
   if (files.stat(final_path).ok()) {
     RETURN_IF_ERROR(files.remove_all(old));
@@ -152,11 +166,13 @@ Result<Checkpoint> Checkpoint::open_unguarded(FileSystem& files, const std::stri
   checkpoint.state_.step = manifest.value("step", int64_t{0});
   if (manifest.contains("validation_loss")) checkpoint.state_.validation_loss = manifest.value("validation_loss", 0.0);
   const Json texts = manifest.value("texts", Json::object()), listed = manifest.value("files", Json::object());
-  if (!texts.is_object() || !listed.is_object()) return corrupt(fmt::format("[{}/{}] files and texts are not lists by name", path, kManifest));
+  if (!texts.is_object() || !listed.is_object())
+    return corrupt(fmt::format("[{}/{}] files and texts are not lists by name", path, kManifest));
   for (const auto& [name, sum] : texts.items()) {
     RETURN_IF_ERROR(check_file_name(path, name));
     ASSIGN_OR_RETURN(std::string text, read_file(files, path + "/" + name));
-    if (parse_checksum(sum) != checksum(text)) return corrupt(fmt::format("[{}/{}] was cut or altered: its checksum does not match", path, name));
+    if (parse_checksum(sum) != checksum(text))
+      return corrupt(fmt::format("[{}/{}] was cut or altered: its checksum does not match", path, name));
     checkpoint.state_.texts[name] = std::move(text);
   }
   for (const auto& [file, entry] : listed.items()) {
@@ -164,9 +180,11 @@ Result<Checkpoint> Checkpoint::open_unguarded(FileSystem& files, const std::stri
     const std::string file_path = path + "/" + file + ".safetensors";
     ASSIGN_OR_RETURN(const FileEntry on_disk, files.stat(file_path));
     if (on_disk.size_bytes != entry.value("bytes", int64_t{-1}))
-      return corrupt(fmt::format("[{}] is {} bytes long; the manifest says {}", file_path, on_disk.size_bytes, entry.value("bytes", int64_t{-1})));
+      return corrupt(fmt::format("[{}] is {} bytes long; the manifest says {}", file_path, on_disk.size_bytes,
+                                 entry.value("bytes", int64_t{-1})));
     ASSIGN_OR_RETURN(SafetensorsFile opened, SafetensorsFile::open(files, file_path));
-    if (opened.metadata() != kMetadata) return corrupt(fmt::format("[{}] was altered: its header is not as a checkpoint's", file_path));
+    if (opened.metadata() != kMetadata)
+      return corrupt(fmt::format("[{}] was altered: its header is not as a checkpoint's", file_path));
     const Json sums = entry.value("tensors", Json::object());
     for (const SafetensorsEntry& tensor : opened.tensors()) {
       const auto dtype = dtype_of_word(tensor.dtype);
@@ -176,7 +194,8 @@ Result<Checkpoint> Checkpoint::open_unguarded(FileSystem& files, const std::stri
       checkpoint.entries_.push_back({file, tensor.name, *dtype, Shape(std::span<const int64_t>(tensor.shape)), *sum});
     }
     if (sums.size() != opened.tensors().size())
-      return corrupt(fmt::format("[{}] holds {} tensors; the manifest names {}", file_path, opened.tensors().size(), sums.size()));
+      return corrupt(
+          fmt::format("[{}] holds {} tensors; the manifest names {}", file_path, opened.tensors().size(), sums.size()));
     checkpoint.files_.emplace(file, std::move(opened));
   }
   return checkpoint;
@@ -194,7 +213,8 @@ Status Checkpoint::read(const Entry& entry, std::span<std::byte> into) const {
   CHECK(tensor && static_cast<int64_t>(into.size()) == tensor->size_bytes);
   RETURN_IF_ERROR(file.read(*tensor, 0, into));
   if (checksum(into) != entry.checksum)
-    return corrupt(fmt::format("[{}] tensor {} was altered: its checksum does not match; use an earlier checkpoint", file.path(), entry.name));
+    return corrupt(fmt::format("[{}] tensor {} was altered: its checksum does not match; use an earlier checkpoint",
+                               file.path(), entry.name));
   return ok_status();
 }
 
@@ -203,18 +223,22 @@ Status Checkpoint::verify() const {
     const SafetensorsFile& file = files_.at(entry.file);
     ASSIGN_OR_RETURN(const uint64_t sum, file.read_checksum(*file.find(entry.name)));
     if (sum != entry.checksum)
-      return corrupt(fmt::format("[{}] tensor {} was altered: its checksum does not match; use an earlier checkpoint", file.path(), entry.name));
+      return corrupt(fmt::format("[{}] tensor {} was altered: its checksum does not match; use an earlier checkpoint",
+                                 file.path(), entry.name));
   }
   return ok_status();
 }
 
 Result<std::vector<std::string>> list_checkpoints(FileSystem& files, const std::string& directory) {
   auto listed = files.list(directory);
-  if (!listed.ok()) return listed.status().code() == ErrorCode::kNotFound ? Result<std::vector<std::string>>(std::vector<std::string>{}) : listed.status();
+  if (!listed.ok())
+    return listed.status().code() == ErrorCode::kNotFound ? Result<std::vector<std::string>>(std::vector<std::string>{})
+                                                          : listed.status();
   std::vector<std::pair<int64_t, std::string>> found;
   // Sorted by name, the replaced one of a step comes right behind that which replaces it, and then is left out.
   for (const FileEntry& entry : *listed)
-    if (const auto step = step_of(entry.name); step && entry.is_directory && (found.empty() || found.back().first != *step))
+    if (const auto step = step_of(entry.name);
+        step && entry.is_directory && (found.empty() || found.back().first != *step))
       found.emplace_back(*step, directory + "/" + entry.name);
   std::sort(found.begin(), found.end());
   std::vector<std::string> paths;
@@ -222,7 +246,8 @@ Result<std::vector<std::string>> list_checkpoints(FileSystem& files, const std::
   return paths;
 }
 
-Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& directory, std::vector<Status>& skipped) {
+Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& directory,
+                                          std::vector<Status>& skipped) {
   ASSIGN_OR_RETURN(auto paths, list_checkpoints(files, directory));
   for (auto path = paths.rbegin(); path != paths.rend(); ++path) {
     auto opened = Checkpoint::open(files, *path);
@@ -236,7 +261,8 @@ Status prune_checkpoints(FileSystem& files, const std::string& directory, int64_
   CHECK(keep_last >= 1);
   ASSIGN_OR_RETURN(const auto present, files.list(directory));
   for (const FileEntry& entry : present)  // left behind by a save that was cut short after its last rename
-    if (step_of(entry.name) && entry.name.ends_with(kReplaced) && files.stat(directory + "/" + entry.name.substr(0, entry.name.size() - kReplaced.size())).ok())
+    if (step_of(entry.name) && entry.name.ends_with(kReplaced) &&
+        files.stat(directory + "/" + entry.name.substr(0, entry.name.size() - kReplaced.size())).ok())
       RETURN_IF_ERROR(files.remove_all(directory + "/" + entry.name));
   ASSIGN_OR_RETURN(const auto paths, list_checkpoints(files, directory));
   std::string best;
@@ -244,7 +270,8 @@ Status prune_checkpoints(FileSystem& files, const std::string& directory, int64_
   if (keep_best)
     for (const std::string& path : paths) {
       const auto manifest = read_manifest(files, path + "/" + kManifest);
-      if (!manifest.ok() || !manifest->contains("validation_loss") || !(*manifest)["validation_loss"].is_number()) continue;
+      if (!manifest.ok() || !manifest->contains("validation_loss") || !(*manifest)["validation_loss"].is_number())
+        continue;
       const double loss = (*manifest)["validation_loss"].get<double>();
       if (best.empty() || loss < best_loss) {
         best = path;

@@ -1,5 +1,5 @@
-// A checkpoint is a directory step-00000200/ with safetensors files and a manifest.json that names every file, tensor and
-// checksum. It is written under another name, synced and renamed, so that a kill at any moment leaves the old
+// A checkpoint is a directory step-00000200/ with safetensors files and a manifest.json that names every file, tensor
+// and checksum. It is written under another name, synced and renamed, so that a kill at any moment leaves the old
 // checkpoints or the new one too, never a mix.
 #pragma once
 
@@ -74,10 +74,11 @@ class Checkpoint {
 Result<std::vector<std::string>> list_checkpoints(FileSystem& files, const std::string& directory);
 
 // The newest checkpoint that opens; those passed over and why are appended to `skipped`. kNotFound when there is none.
-Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& directory, std::vector<Status>& skipped);
+Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& directory,
+                                          std::vector<Status>& skipped);
 
-// Removes all but the newest keep_last and, if asked, the one with the lowest validation loss; and leftovers of saves and
-// removals that were cut short.
+// Removes all but the newest keep_last and, if asked, the one with the lowest validation loss; and leftovers of saves
+// and removals that were cut short.
 Status prune_checkpoints(FileSystem& files, const std::string& directory, int64_t keep_last, bool keep_best);
 
 }  // namespace colossus

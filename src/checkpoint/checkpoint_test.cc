@@ -33,7 +33,8 @@ struct Contents {
   CheckpointState state;
 
   explicit Contents(int64_t step, int generation = 0, std::optional<double> validation_loss = std::nullopt)
-      : state{.step = step, .validation_loss = validation_loss,
+      : state{.step = step,
+              .validation_loss = validation_loss,
               .texts = {{"config.toml", fmt::format("generation = {}\n", generation)}, {"tokenizer.json", "{}"}}} {
     add("model", "embedding", DType::kF32, {37, 5}, generation);
     add("model", "layers.0.attn.q", DType::kBF16, {3, 7, 2}, generation);
@@ -47,7 +48,8 @@ struct Contents {
     std::vector<std::byte>& values = bytes[file + "/" + name];
     values.resize(static_cast<size_t>(shape.num_elements() * dtype_bytes(dtype)));
     for (size_t i = 0; i < values.size(); ++i)
-      values[i] = static_cast<std::byte>(random_bits({.seed = static_cast<uint64_t>(generation), .step = bytes.size()}, i));
+      values[i] =
+          static_cast<std::byte>(random_bits({.seed = static_cast<uint64_t>(generation), .step = bytes.size()}, i));
     tensors.push_back({file, name, dtype, shape, [&values](int64_t offset, std::span<std::byte> into) {
                          if (!into.empty()) std::memcpy(into.data(), values.data() + offset, into.size());
                        }});
@@ -69,7 +71,8 @@ std::string difference(const Checkpoint& checkpoint, const Contents& contents) {
     const Checkpoint::Entry* entry = checkpoint.find(tensor.file, tensor.name);
     if (!entry || !(entry->shape == tensor.shape) || entry->dtype != tensor.dtype) return tensor.name;
     std::vector<std::byte> read(static_cast<size_t>(tensor.num_bytes()));
-    if (!checkpoint.read(*entry, read).ok() || read != contents.bytes.at(tensor.file + "/" + tensor.name)) return "bytes of " + tensor.name;
+    if (!checkpoint.read(*entry, read).ok() || read != contents.bytes.at(tensor.file + "/" + tensor.name))
+      return "bytes of " + tensor.name;
   }
   return "";
 }
@@ -82,7 +85,8 @@ TEST(Checkpoint, RoundTrip) {
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
   EXPECT_EQ(difference(*checkpoint, contents), "");
   EXPECT_EQ(checkpoint->find("model", "count"), nullptr);
-  EXPECT_THAT(*list_checkpoints(local_files(), directory / "checkpoints"), ElementsAre(directory / "checkpoints/step-00000200"));
+  EXPECT_THAT(*list_checkpoints(local_files(), directory / "checkpoints"),
+              ElementsAre(directory / "checkpoints/step-00000200"));
   EXPECT_THAT(*list_checkpoints(local_files(), directory / "nothing"), IsEmpty());
 }
 
@@ -146,13 +150,16 @@ TEST_P(FaultySave, LeavesTheOldOneOrTheNew) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Faults, FaultySave,
-                         testing::Values(FaultCase{"error", Fault::kError, false}, FaultCase{"disk_full", Fault::kDiskFull, false},
-                                         FaultCase{"short_write", Fault::kShortWrite, false}, FaultCase{"killed", Fault::kKilled, false},
-                                         FaultCase{"error_same_step", Fault::kError, true}, FaultCase{"killed_same_step", Fault::kKilled, true}),
+                         testing::Values(FaultCase{"error", Fault::kError, false},
+                                         FaultCase{"disk_full", Fault::kDiskFull, false},
+                                         FaultCase{"short_write", Fault::kShortWrite, false},
+                                         FaultCase{"killed", Fault::kKilled, false},
+                                         FaultCase{"error_same_step", Fault::kError, true},
+                                         FaultCase{"killed_same_step", Fault::kKilled, true}),
                          [](const auto& info) { return std::string(info.param.name); });
 
-// A kill between the two renames of a save that replaces its own step, and then another: the first save's rubble holds the
-// only checkpoint, and stays until there is a new one.
+// A kill between the two renames of a save that replaces its own step, and then another: the first save's rubble holds
+// the only checkpoint, and stays until there is a new one.
 TEST(Checkpoint, TwoKillsInARowLoseNothing) {
   const Contents before(100, 1), after(100, 2);
   int64_t num_operations = 0;
@@ -164,7 +171,8 @@ TEST(Checkpoint, TwoKillsInARowLoseNothing) {
     num_operations = files.operations();
   }
   for (int64_t first = num_operations - 6; first < num_operations; ++first) {  // the renames are at the end
-    for (const int64_t second : {int64_t{0}, int64_t{2}, num_operations - 5, num_operations - 4, num_operations - 3, num_operations - 2}) {
+    for (const int64_t second :
+         {int64_t{0}, int64_t{2}, num_operations - 5, num_operations - 4, num_operations - 3, num_operations - 2}) {
       const TemporaryDirectory directory;
       ASSERT_TRUE(save(local_files(), directory.path(), before).ok());
       for (const int64_t k : {first, second}) {
@@ -190,7 +198,9 @@ class DamagedCheckpoint : public testing::Test {
     const auto checkpoint = Checkpoint::open(local_files(), path_);
     return checkpoint.ok() ? checkpoint->verify() : checkpoint.status();
   }
-  void write(const std::string& name, const std::string& bytes) const { CHECK(write_file_atomically(local_files(), file(name), bytes).ok()); }
+  void write(const std::string& name, const std::string& bytes) const {
+    CHECK(write_file_atomically(local_files(), file(name), bytes).ok());
+  }
   // A manifest whose own checksum is right again.
   void rewrite_manifest(const std::string& from, const std::string& to) const {
     std::string body = *read_file(local_files(), file("manifest.json"));
@@ -203,7 +213,8 @@ class DamagedCheckpoint : public testing::Test {
 
   const TemporaryDirectory directory_;
   const std::string path_ = directory_ / "step-00000007";
-  const std::vector<std::string> files_ = {"manifest.json", "model.safetensors", "optimizer.safetensors", "config.toml", "tokenizer.json"};
+  const std::vector<std::string> files_ = {"manifest.json", "model.safetensors", "optimizer.safetensors", "config.toml",
+                                           "tokenizer.json"};
 };
 
 TEST_F(DamagedCheckpoint, AFlippedBitIsFoundAndItsFileNamed) {
@@ -288,8 +299,10 @@ TEST_F(DamagedCheckpoint, NamesThatLeadOutAreRefused) {
 
 TEST(Checkpoints, AreListedByStepAndForeignNamesLeftOut) {
   const TemporaryDirectory directory;
-  for (const int64_t step : {100, 5, 123456789}) ASSERT_TRUE(save(local_files(), directory.path(), Contents(step)).ok());
-  for (const char* foreign : {"step-00000300.tmp", "step-00000400.deleting", "step-0000050x", "step-", "notes", "step-99999999999999999999"})
+  for (const int64_t step : {100, 5, 123456789})
+    ASSERT_TRUE(save(local_files(), directory.path(), Contents(step)).ok());
+  for (const char* foreign :
+       {"step-00000300.tmp", "step-00000400.deleting", "step-0000050x", "step-", "notes", "step-99999999999999999999"})
     ASSERT_TRUE(local_files().make_directories(directory / foreign).ok());
   ASSERT_TRUE(write_file_atomically(local_files(), directory / "step-00000600", "a file").ok());
   EXPECT_THAT(*list_checkpoints(local_files(), directory.path()),
@@ -312,7 +325,8 @@ TEST(Checkpoints, TheNewestThatOpensIsTaken) {
 TEST(Checkpoints, PruningKeepsTheLastAndTheBest) {
   const auto kept = [](int64_t keep_last, bool keep_best) {
     const TemporaryDirectory directory;
-    const std::pair<int64_t, std::optional<double>> saves[] = {{1, 3.0}, {2, 1.5}, {3, std::nullopt}, {4, 2.0}, {5, 2.5}};
+    const std::pair<int64_t, std::optional<double>> saves[] = {
+        {1, 3.0}, {2, 1.5}, {3, std::nullopt}, {4, 2.0}, {5, 2.5}};
     for (const auto& [step, loss] : saves) CHECK(save(local_files(), directory.path(), Contents(step, 0, loss)).ok());
     CHECK(local_files().make_directories(directory / "step-00000009.tmp").ok());
     CHECK(local_files().make_directories(directory / "mine").ok());
@@ -335,7 +349,8 @@ TEST(Checkpoints, APruneThatIsKilledLeavesTheLastOnes) {
     FaultyFiles files(local_files());
     files.arm(k, Fault::kKilled);
     static_cast<void>(prune_checkpoints(files, directory.path(), 2, false));
-    for (const char* name : {"step-00000003", "step-00000004"}) EXPECT_TRUE(Checkpoint::open(local_files(), directory / name)->verify().ok()) << k;
+    for (const char* name : {"step-00000003", "step-00000004"})
+      EXPECT_TRUE(Checkpoint::open(local_files(), directory / name)->verify().ok()) << k;
     ASSERT_TRUE(prune_checkpoints(local_files(), directory.path(), 2, false).ok());
     EXPECT_EQ(local_files().list(directory.path())->size(), 2u);
   }
@@ -352,7 +367,8 @@ TEST(AsyncSaver, WritesASnapshot) {
     for (auto& [name, bytes] : contents.bytes) std::fill(bytes.begin(), bytes.end(), std::byte{0});
   }
   ASSERT_TRUE(saver.wait().ok());
-  EXPECT_THAT(*list_checkpoints(local_files(), directory.path()), ElementsAre(directory / "step-00000002", directory / "step-00000003"));
+  EXPECT_THAT(*list_checkpoints(local_files(), directory.path()),
+              ElementsAre(directory / "step-00000002", directory / "step-00000003"));
   const Contents last(3, 4);
   EXPECT_EQ(difference(*Checkpoint::open(local_files(), directory / "step-00000003"), last), "");
 }

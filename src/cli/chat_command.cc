@@ -37,11 +37,13 @@ class Conversation {
       if (auto chat = ChatFormat::create(open_.model.tokenizer); chat.ok()) chat_.emplace(std::move(*chat));
     if (!chat_) return ok_status();
     pending_.push_back(chat_->bos());
-    return arguments_.system.empty() ? ok_status() : chat_->append_message({ChatRole::kSystem, arguments_.system}, pending_);
+    return arguments_.system.empty() ? ok_status()
+                                     : chat_->append_message({ChatRole::kSystem, arguments_.system}, pending_);
   }
 
   Status answer(const std::string& line) {
-    GenerateOptions options{.sampler = arguments_.model.sampler, .max_tokens = arguments_.max_tokens, .stop_ids = {}, .stop_strings = {}};
+    GenerateOptions options{
+        .sampler = arguments_.model.sampler, .max_tokens = arguments_.max_tokens, .stop_ids = {}, .stop_strings = {}};
     options.sampler.seed += turn_++;
     if (chat_) {
       RETURN_IF_ERROR(chat_->append_message({ChatRole::kUser, line}, pending_));
@@ -55,12 +57,13 @@ class Conversation {
     RETURN_IF_ERROR(make_room());
     const InterruptScope interrupt("");
     const std::vector<int32_t> prompts[] = {std::exchange(pending_, {})};
-    ASSIGN_OR_RETURN(const auto generations, generate(*open_.session, open_.model.tokenizer, prompts, options,
-                                                      [](int64_t, std::string_view text) {
-                                                        std::fwrite(text.data(), 1, text.size(), stdout);
-                                                        std::fflush(stdout);
-                                                      },
-                                                      &interrupt.requested()));
+    ASSIGN_OR_RETURN(const auto generations, generate(
+                                                 *open_.session, open_.model.tokenizer, prompts, options,
+                                                 [](int64_t, std::string_view text) {
+                                                   std::fwrite(text.data(), 1, text.size(), stdout);
+                                                   std::fflush(stdout);
+                                                 },
+                                                 &interrupt.requested()));
     std::fputs(generations.front().reason == EndReason::kContextFull ? " [the context is full]\n" : "\n", stdout);
     // The last token sampled, and the marker that ended the message, are not in the cache yet.
     if (chat_) pending_.push_back(chat_->end());
@@ -72,7 +75,8 @@ class Conversation {
   Status make_room() {
     const int64_t needed = open_.session->length(0) + static_cast<int64_t>(pending_.size()) + 1;
     if (needed < open_.session->context()) return ok_status();
-    std::fprintf(stderr, "[the context of %lld tokens is full: what was said before is forgotten]\n", static_cast<long long>(open_.session->context()));
+    std::fprintf(stderr, "[the context of %lld tokens is full: what was said before is forgotten]\n",
+                 static_cast<long long>(open_.session->context()));
     open_.session->truncate(0, 0);
     const auto room = static_cast<size_t>(std::max<int64_t>(1, open_.session->context() / 2));
     if (pending_.size() > room) pending_.erase(pending_.begin(), pending_.end() - static_cast<int64_t>(room));
@@ -92,8 +96,8 @@ Status run_chat(const ChatArguments& arguments) {
   RETURN_IF_ERROR(conversation.begin());
   const bool interactive = query_terminal(0).interactive;
   if (interactive)
-    std::fprintf(stderr, "%s, step %lld. %s /reset starts over, /quit or Ctrl-D leaves, Ctrl-C stops a reply.\n", open.model.path.c_str(),
-                 static_cast<long long>(open.model.step),
+    std::fprintf(stderr, "%s, step %lld. %s /reset starts over, /quit or Ctrl-D leaves, Ctrl-C stops a reply.\n",
+                 open.model.path.c_str(), static_cast<long long>(open.model.step),
                  conversation.is_chat() ? "Say something." : "A pre-trained model: it goes on with what you type.");
   std::string line;
   while (true) {
@@ -106,7 +110,8 @@ Status run_chat(const ChatArguments& arguments) {
     }
     if (line.empty()) continue;
     const Status answered = conversation.answer(line);
-    if (!answered.ok()) std::fprintf(stderr, "%s\n", answered.message().c_str());  // a character the vocabulary lacks: say it and go on
+    if (!answered.ok())
+      std::fprintf(stderr, "%s\n", answered.message().c_str());  // a character the vocabulary lacks: say it and go on
   }
   if (interactive) std::fputs("\n", stderr);
   return ok_status();

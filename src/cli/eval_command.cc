@@ -36,7 +36,8 @@ Result<std::string> evaluated_text(const Loader& loader, const Tokenizer& tokeni
   std::vector<int32_t> tokens(row), targets(row);
   std::string text;
   for (int64_t first = 0; first * loader.options().row_tokens < num_tokens; ++first) {
-    RETURN_IF_ERROR(loader.fill(first / loader.options().rows_per_step, first % loader.options().rows_per_step, 1, tokens, targets, {}));
+    RETURN_IF_ERROR(loader.fill(first / loader.options().rows_per_step, first % loader.options().rows_per_step, 1,
+                                tokens, targets, {}));
     for (int32_t token : targets)
       if (!tokenizer.is_special(token)) text += tokenizer.token_bytes(token);
   }
@@ -61,19 +62,24 @@ Result<Evaluation> evaluate_with_progress(Evaluator& evaluator, const Loader& lo
   return result;
 }
 
-void print_result(const LossArguments& arguments, const LoadedModel& model, const Evaluation& evaluation, const std::string& text, int64_t xz_bytes) {
-  const double nats_per_byte = evaluation.loss * static_cast<double>(evaluation.num_tokens) / static_cast<double>(std::max<size_t>(text.size(), 1));
+void print_result(const LossArguments& arguments, const LoadedModel& model, const Evaluation& evaluation,
+                  const std::string& text, int64_t xz_bytes) {
+  const double nats_per_byte = evaluation.loss * static_cast<double>(evaluation.num_tokens) /
+                               static_cast<double>(std::max<size_t>(text.size(), 1));
   const double xz_bits = 8.0 * static_cast<double>(xz_bytes) / static_cast<double>(std::max<size_t>(text.size(), 1));
   if (arguments.json) {
-    nlohmann::json line = {{"checkpoint", model.path}, {"step", model.step}, {"split", arguments.split}, {"tokens", evaluation.num_tokens},
-                           {"bytes", text.size()}, {"nats_per_token", evaluation.loss}, {"nats_per_byte", nats_per_byte},
-                           {"bits_per_byte", nats_per_byte / kLn2}};
+    nlohmann::json line = {{"checkpoint", model.path},       {"step", model.step},
+                           {"split", arguments.split},       {"tokens", evaluation.num_tokens},
+                           {"bytes", text.size()},           {"nats_per_token", evaluation.loss},
+                           {"nats_per_byte", nats_per_byte}, {"bits_per_byte", nats_per_byte / kLn2}};
     if (!arguments.no_xz) line["xz9_bits_per_byte"] = xz_bits;
     std::printf("%s\n", line.dump().c_str());
     return;
   }
-  std::printf("%s, %s split: %lld tokens, %zu bytes\n", model.path.c_str(), arguments.split.c_str(), static_cast<long long>(evaluation.num_tokens), text.size());
-  std::printf("  %8.4f nats per token\n  %8.4f nats per byte\n  %8.4f bits per byte\n", evaluation.loss, nats_per_byte, nats_per_byte / kLn2);
+  std::printf("%s, %s split: %lld tokens, %zu bytes\n", model.path.c_str(), arguments.split.c_str(),
+              static_cast<long long>(evaluation.num_tokens), text.size());
+  std::printf("  %8.4f nats per token\n  %8.4f nats per byte\n  %8.4f bits per byte\n", evaluation.loss, nats_per_byte,
+              nats_per_byte / kLn2);
   if (!arguments.no_xz) std::printf("  %8.4f bits per byte: xz -9 on the same text\n", xz_bits);
 }
 
@@ -82,12 +88,17 @@ Status eval_loss(const LossArguments& arguments) {
   ASSIGN_OR_RETURN(const LoadedModel model, load_model(local_files(), *device, arguments.model));
   for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
   const int64_t tokens = model.config.context, batch = std::max<int64_t>(1, 4096 / tokens);
-  ASSIGN_OR_RETURN(const Loader loader, Loader::open(local_files(), {{arguments.data, 1.0}},
-                                                     {.row_tokens = tokens, .rows_per_step = batch, .split = arguments.split, .shuffle = false}));
+  ASSIGN_OR_RETURN(
+      const Loader loader,
+      Loader::open(local_files(), {{arguments.data, 1.0}},
+                   {.row_tokens = tokens, .rows_per_step = batch, .split = arguments.split, .shuffle = false}));
   if (loader.identity().vocab_size != model.tokenizer.vocab_size())
-    return invalid(fmt::format("[{}] the shards have a vocabulary of {}, the model's tokenizer {}; build them with the model's tokenizer.json",
-                               arguments.data, loader.identity().vocab_size, model.tokenizer.vocab_size()));
-  ASSIGN_OR_RETURN(const auto evaluator, Evaluator::create(*device, model.parameters, model.config, {.batch = batch, .tokens = tokens, .compute = device->preferred_compute_dtype()}));
+    return invalid(fmt::format(
+        "[{}] the shards have a vocabulary of {}, the model's tokenizer {}; build them with the model's tokenizer.json",
+        arguments.data, loader.identity().vocab_size, model.tokenizer.vocab_size()));
+  ASSIGN_OR_RETURN(const auto evaluator,
+                   Evaluator::create(*device, model.parameters, model.config,
+                                     {.batch = batch, .tokens = tokens, .compute = device->preferred_compute_dtype()}));
   ASSIGN_OR_RETURN(const Evaluation evaluation, evaluate_with_progress(*evaluator, loader, arguments.tokens));
   ASSIGN_OR_RETURN(const std::string text, evaluated_text(loader, model.tokenizer, evaluation.num_tokens));
   int64_t xz_bytes = 0;

@@ -40,7 +40,9 @@ Result<std::vector<std::string>> collect_prompts(const GenerateArguments& argume
 
 void print_json(const std::vector<std::string>& prompts, const std::vector<Generation>& generations) {
   for (size_t i = 0; i < prompts.size(); ++i) {
-    const nlohmann::json line = {{"prompt", prompts[i]}, {"text", generations[i].text}, {"tokens", generations[i].tokens},
+    const nlohmann::json line = {{"prompt", prompts[i]},
+                                 {"text", generations[i].text},
+                                 {"tokens", generations[i].tokens},
                                  {"end", end_reason_name(generations[i].reason)}};
     std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   }
@@ -56,29 +58,37 @@ Status run_generate(const GenerateArguments& arguments) {
     if (encoded->empty()) return invalid("[--prompt] the prompt is empty; give at least one character");
     ids.push_back(std::move(*encoded));
   }
-  GenerateOptions options{.sampler = arguments.model.sampler, .max_tokens = arguments.max_tokens, .stop_ids = {}, .stop_strings = arguments.stop};
+  GenerateOptions options{.sampler = arguments.model.sampler,
+                          .max_tokens = arguments.max_tokens,
+                          .stop_ids = {},
+                          .stop_strings = arguments.stop};
   for (const char* name : {"<|end|>", "<|endoftext|>", "<|bos|>"})
     if (const auto id = open.model.tokenizer.special(name)) options.stop_ids.push_back(*id);
   const InterruptScope interrupt("");
   const bool streams = prompts.size() == 1 && !arguments.json;
   if (streams) std::fputs(prompts.front().c_str(), stdout);
   const double start = monotonic_seconds();
-  ASSIGN_OR_RETURN(const auto generations, generate(*open.session, open.model.tokenizer, ids, options,
-                                                    [&](int64_t, std::string_view text) {
-                                                      if (!streams) return;
-                                                      std::fwrite(text.data(), 1, text.size(), stdout);
-                                                      std::fflush(stdout);
-                                                    },
-                                                    &interrupt.requested()));
+  ASSIGN_OR_RETURN(const auto generations, generate(
+                                               *open.session, open.model.tokenizer, ids, options,
+                                               [&](int64_t, std::string_view text) {
+                                                 if (!streams) return;
+                                                 std::fwrite(text.data(), 1, text.size(), stdout);
+                                                 std::fflush(stdout);
+                                               },
+                                               &interrupt.requested()));
   const double seconds = monotonic_seconds() - start;
-  if (streams) std::fputs("\n", stdout);
-  else if (arguments.json) print_json(prompts, generations);
+  if (streams)
+    std::fputs("\n", stdout);
+  else if (arguments.json)
+    print_json(prompts, generations);
   else
-    for (size_t i = 0; i < prompts.size(); ++i) std::printf("%s%s%s\n", i ? "\n---\n" : "", prompts[i].c_str(), generations[i].text.c_str());
+    for (size_t i = 0; i < prompts.size(); ++i)
+      std::printf("%s%s%s\n", i ? "\n---\n" : "", prompts[i].c_str(), generations[i].text.c_str());
   if (arguments.show_speed) {
     size_t num_tokens = 0;
     for (const Generation& generation : generations) num_tokens += generation.tokens.size();
-    std::fprintf(stderr, "%zu tokens in %.2f s, prompt included: %.1f tokens/s\n", num_tokens, seconds, static_cast<double>(num_tokens) / seconds);
+    std::fprintf(stderr, "%zu tokens in %.2f s, prompt included: %.1f tokens/s\n", num_tokens, seconds,
+                 static_cast<double>(num_tokens) / seconds);
   }
   return interrupt.requested().load() ? interrupted("stopped") : ok_status();
 }

@@ -50,8 +50,8 @@ void print_operations(const Program& program, bool all, int64_t num_layers) {
   if (!all) std::erase_if(shown.operations, is_later_layer);
   std::fputs(to_string(shown, {.costs = true, .tensors = false}).c_str(), stdout);
   if (!all && num_layers > 1)
-    std::printf("  (layers 1 to %lld are like layer 0: %zu of %zu operations shown; --all shows every one)\n", static_cast<long long>(num_layers - 1),
-                shown.operations.size(), program.operations.size());
+    std::printf("  (layers 1 to %lld are like layer 0: %zu of %zu operations shown; --all shows every one)\n",
+                static_cast<long long>(num_layers - 1), shown.operations.size(), program.operations.size());
 }
 
 void print_costs(const Program& program) {
@@ -70,10 +70,11 @@ void print_costs(const Program& program) {
   }
   std::printf("\n%-24s %8s %14s %7s %12s %12s\n", "operation", "count", "TFLOP", "share", "GB read", "GB written");
   for (const auto& [name, row] : rows)
-    std::printf("%-24s %8lld %14.4f %6.1f%% %12.3f %12.3f\n", name.c_str(), static_cast<long long>(row.count), row.cost.flops * 1e-12,
-                100 * row.cost.flops / std::max(total.flops, 1.0), row.cost.bytes_read * 1e-9, row.cost.bytes_written * 1e-9);
-  std::printf("%-24s %8zu %14.4f %6.1f%% %12.3f %12.3f\n", "all", program.operations.size(), total.flops * 1e-12, 100.0, total.bytes_read * 1e-9,
-              total.bytes_written * 1e-9);
+    std::printf("%-24s %8lld %14.4f %6.1f%% %12.3f %12.3f\n", name.c_str(), static_cast<long long>(row.count),
+                row.cost.flops * 1e-12, 100 * row.cost.flops / std::max(total.flops, 1.0), row.cost.bytes_read * 1e-9,
+                row.cost.bytes_written * 1e-9);
+  std::printf("%-24s %8zu %14.4f %6.1f%% %12.3f %12.3f\n", "all", program.operations.size(), total.flops * 1e-12, 100.0,
+              total.bytes_read * 1e-9, total.bytes_written * 1e-9);
 }
 
 Status show(const ShowArguments& arguments) {
@@ -81,7 +82,8 @@ Status show(const ShowArguments& arguments) {
   if (model.vocab_size == 0) model.vocab_size = 65536;
   ProgramOptions options{.batch = arguments.batch, .tokens = arguments.seq > 0 ? arguments.seq : model.context};
   const auto compute = dtype_from_name(arguments.compute);
-  if (!compute || !is_float(*compute)) return invalid(fmt::format("[--compute] {}; give bf16 or f32", arguments.compute));
+  if (!compute || !is_float(*compute))
+    return invalid(fmt::format("[--compute] {}; give bf16 or f32", arguments.compute));
   options.compute = *compute;
   ASSIGN_OR_RETURN(const Program program, write_program(arguments, model, options));
   RETURN_IF_ERROR(verify(program));
@@ -94,8 +96,10 @@ Status show(const ShowArguments& arguments) {
     for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), 1, ',');
     return text;
   };
-  std::printf("\nparameters           %s\nactive per token     %s\ntraining FLOPs/token %.4g (6 * matmul parameters + 12 * L * C * T)\n",
-              grouped(counts.total).c_str(), grouped(counts.active).c_str(), flops);
+  std::printf(
+      "\nparameters           %s\nactive per token     %s\ntraining FLOPs/token %.4g (6 * matmul parameters + 12 * L * "
+      "C * T)\n",
+      grouped(counts.total).c_str(), grouped(counts.active).c_str(), flops);
   std::printf("\n%s", to_string(plan_memory(program), program).c_str());
   return ok_status();
 }
@@ -104,14 +108,16 @@ Status show(const ShowArguments& arguments) {
 
 void add_program_command(Command root) {
   auto arguments = std::make_shared<ShowArguments>();
-  Command shown = root.add_command("program", "Look at the programs that run")
-                      .add_command("show", "Operations, shapes, memory, FLOPs and parameters of a model, without running it");
+  Command shown =
+      root.add_command("program", "Look at the programs that run")
+          .add_command("show", "Operations, shapes, memory, FLOPs and parameters of a model, without running it");
   shown.option("config", arguments->config, "a model, for example configs/models/grok-1.toml", {.required = true});
   shown.option("--set", arguments->overrides, "a=value over the model's configuration; repeatable");
   shown.option("--kind", arguments->kind, "which program", {.choices = {"forward", "train", "decode"}});
   shown.option("--batch", arguments->batch, "sequences", {.min = 1, .max = 1 << 20});
   shown.option("--seq", arguments->seq, "tokens of a sequence; 0: the model's context", {.min = 0, .max = 1 << 24});
-  shown.option("--recompute", arguments->recompute, "activations computed again instead of kept", {.choices = recompute_names()});
+  shown.option("--recompute", arguments->recompute, "activations computed again instead of kept",
+               {.choices = recompute_names()});
   shown.option("--compute", arguments->compute, "type of activations", {.choices = {"bf16", "f32"}});
   shown.flag("--all", arguments->all, "every layer's operations");
   shown.run([arguments] { return show(*arguments); });

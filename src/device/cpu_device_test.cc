@@ -12,7 +12,8 @@ namespace {
 // y = x @ w, with w a parameter.
 Program product(int64_t rows, int64_t inner = 24, int64_t cols = 40) {
   Builder b("product");
-  const TensorId x = b.input("x" + std::to_string(rows), {rows, inner}, DType::kF32), w = b.parameter("w", {inner, cols});
+  const TensorId x = b.input("x" + std::to_string(rows), {rows, inner}, DType::kF32),
+                 w = b.parameter("w", {inner, cols});
   b.mark_output(b.emit(Matmul{}, {x, w}), "y");
   return *b.finish();
 }
@@ -69,8 +70,10 @@ TEST_F(CpuDeviceTest, PackedWeightsFollowTheirMemory) {
   // A program that changes the weight in place.
   Builder b("update");
   const TensorType type{{24, 40}, DType::kF32};
-  b.emit(AdamW{}, {b.parameter("w", type.shape), b.declare("grad.w", type, Role::kGradient), b.declare("w.m", type, Role::kOptimizerState),
-                   b.declare("w.v", type, Role::kOptimizerState), b.input("lr", {}, DType::kF32), b.input("step", {}, DType::kI64), b.input("scale", {}, DType::kF32)});
+  b.emit(AdamW{},
+         {b.parameter("w", type.shape), b.declare("grad.w", type, Role::kGradient),
+          b.declare("w.m", type, Role::kOptimizerState), b.declare("w.v", type, Role::kOptimizerState),
+          b.input("lr", {}, DType::kF32), b.input("step", {}, DType::kI64), b.input("scale", {}, DType::kF32)});
   const auto update = compile(*b.finish());
   fill("grad.w", 3);
   fill("lr", 1);

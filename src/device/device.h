@@ -21,7 +21,7 @@ class DeviceMemory {
 };
 
 struct OperationTime {
-  double seconds = 0;    // summed over runs
+  double seconds = 0;  // summed over runs
   int64_t num_runs = 0;
 };
 
@@ -51,7 +51,7 @@ struct CompileOptions {
 class Device {
  public:
   virtual ~Device() = default;
-  virtual std::string description() const = 0;   // "2 cores of Intel Xeon ..., avx512"
+  virtual std::string description() const = 0;  // "2 cores of Intel Xeon ..., avx512"
   virtual Result<std::unique_ptr<Executable>> compile(Program program, const CompileOptions& options = {}) = 0;
   virtual Result<std::shared_ptr<DeviceMemory>> allocate(int64_t num_bytes) = 0;
   virtual void write(DeviceMemory& memory, int64_t offset_bytes, std::span<const std::byte> bytes) = 0;

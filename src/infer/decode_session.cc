@@ -6,8 +6,8 @@
 
 namespace colossus {
 
-Result<std::unique_ptr<DecodeSession>> DecodeSession::create(Device& device, const TensorSet& parameters, const ModelConfig& model,
-                                                             const DecodeOptions& options) {
+Result<std::unique_ptr<DecodeSession>> DecodeSession::create(Device& device, const TensorSet& parameters,
+                                                             const ModelConfig& model, const DecodeOptions& options) {
   std::unique_ptr<DecodeSession> session(new DecodeSession);
   session->device_ = &device;
   session->batch_ = options.batch;
@@ -26,8 +26,12 @@ Result<std::unique_ptr<DecodeSession>> DecodeSession::create(Device& device, con
   return session;
 }
 
-Status DecodeSession::compile(Extension& extension, const TensorSet& parameters, const ModelConfig& model, const DecodeOptions& options) {
-  ASSIGN_OR_RETURN(Program program, write_decode_program(model, {.batch = batch_, .tokens = extension.tokens, .compute = options.compute}, cache_tokens_));
+Status DecodeSession::compile(Extension& extension, const TensorSet& parameters, const ModelConfig& model,
+                              const DecodeOptions& options) {
+  ASSIGN_OR_RETURN(
+      Program program,
+      write_decode_program(model, {.batch = batch_, .tokens = extension.tokens, .compute = options.compute},
+                           cache_tokens_));
   RETURN_IF_ERROR(states_.add_role(*device_, program, Role::kState));
   RETURN_IF_ERROR(extension.inputs.add_role(*device_, program, Role::kInput));
   ASSIGN_OR_RETURN(extension.executable, device_->compile(std::move(program)));
@@ -45,9 +49,11 @@ Status DecodeSession::feed(std::span<const std::vector<int32_t>> tokens) {
     const auto& added = tokens[static_cast<size_t>(b)];
     longest = std::max(longest, static_cast<int64_t>(added.size()));
     if (length(b) + static_cast<int64_t>(added.size()) > context_)
-      return exhausted(fmt::format("sequence {}: {} tokens and {} more are beyond the context of {}", b, length(b), added.size(), context_));
+      return exhausted(fmt::format("sequence {}: {} tokens and {} more are beyond the context of {}", b, length(b),
+                                   added.size(), context_));
     for (int32_t token : added)
-      if (token < 0 || token >= vocab_size_) return invalid(fmt::format("sequence {}: token {} is outside the vocabulary of {}", b, token, vocab_size_));
+      if (token < 0 || token >= vocab_size_)
+        return invalid(fmt::format("sequence {}: token {} is outside the vocabulary of {}", b, token, vocab_size_));
   }
   std::vector<int64_t> done(tokens.size(), 0);
   for (int64_t left = longest; left > 0;) {
@@ -58,7 +64,8 @@ Status DecodeSession::feed(std::span<const std::vector<int32_t>> tokens) {
   return ok_status();
 }
 
-void DecodeSession::run_chunk(Extension& extension, std::span<const std::vector<int32_t>> tokens, std::span<int64_t> done) {
+void DecodeSession::run_chunk(Extension& extension, std::span<const std::vector<int32_t>> tokens,
+                              std::span<int64_t> done) {
   const int64_t width = extension.tokens;
   tokens_.assign(static_cast<size_t>(batch_ * width), 0);
   positions_.assign(static_cast<size_t>(batch_ * width), 0);
@@ -69,7 +76,8 @@ void DecodeSession::run_chunk(Extension& extension, std::span<const std::vector<
     taken[s] = std::clamp<int64_t>(static_cast<int64_t>(tokens[s].size()) - done[s], 0, width);
     for (int64_t t = 0; t < width; ++t) {
       if (t < taken[s]) tokens_[static_cast<size_t>(b * width + t)] = tokens[s][static_cast<size_t>(done[s] + t)];
-      positions_[static_cast<size_t>(b * width + t)] = static_cast<int32_t>(std::min<int64_t>(lengths_[s] + t, context_ - 1));
+      positions_[static_cast<size_t>(b * width + t)] =
+          static_cast<int32_t>(std::min<int64_t>(lengths_[s] + t, context_ - 1));
     }
     last_[s] = static_cast<int32_t>(std::max<int64_t>(taken[s] - 1, 0));
   }

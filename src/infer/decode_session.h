@@ -11,20 +11,20 @@
 namespace colossus {
 
 struct DecodeOptions {
-  int64_t batch = 1;               // sequences side by side
-  int64_t context = 0;             // most tokens of a sequence; 0: the model's
-  DType compute = DType::kF32;     // bf16 halves the bytes of weights read per token
-  int64_t prefill_tokens = 64;     // of a prompt taken at once
+  int64_t batch = 1;            // sequences side by side
+  int64_t context = 0;          // most tokens of a sequence; 0: the model's
+  DType compute = DType::kF32;  // bf16 halves the bytes of weights read per token
+  int64_t prefill_tokens = 64;  // of a prompt taken at once
 };
 
 class DecodeSession {
  public:
   // `parameters` holds the model's; more may be in it.
-  static Result<std::unique_ptr<DecodeSession>> create(Device& device, const TensorSet& parameters, const ModelConfig& model,
-                                                       const DecodeOptions& options);
+  static Result<std::unique_ptr<DecodeSession>> create(Device& device, const TensorSet& parameters,
+                                                       const ModelConfig& model, const DecodeOptions& options);
 
-  // Appends tokens to each sequence (an empty list leaves a sequence as it is). Fails, changing nothing, where the context
-  // would overflow.
+  // Appends tokens to each sequence (an empty list leaves a sequence as it is). Fails, changing nothing, where the
+  // context would overflow.
   Status feed(std::span<const std::vector<int32_t>> tokens);
   // Of the token after the last one fed to this sequence, (V); valid until the next feed.
   std::span<const float> logits(int64_t sequence) const;
@@ -44,7 +44,8 @@ class DecodeSession {
   };
 
   DecodeSession() = default;
-  Status compile(Extension& program, const TensorSet& parameters, const ModelConfig& model, const DecodeOptions& options);
+  Status compile(Extension& program, const TensorSet& parameters, const ModelConfig& model,
+                 const DecodeOptions& options);
   // Runs one chunk: of each sequence the next `program.tokens` of `tokens` from `done` on.
   void run_chunk(Extension& program, std::span<const std::vector<int32_t>> tokens, std::span<int64_t> done);
 

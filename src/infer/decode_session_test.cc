@@ -23,7 +23,9 @@ void feed_one(DecodeSession& session, const Tokens& tokens) {
   CHECK(fed.ok(), fed.message().c_str());
 }
 
-Tokens part(const Tokens& tokens, int64_t first, int64_t count) { return {tokens.begin() + first, tokens.begin() + first + count}; }
+Tokens part(const Tokens& tokens, int64_t first, int64_t count) {
+  return {tokens.begin() + first, tokens.begin() + first + count};
+}
 
 // What the model says after `tokens` when it sees all of them at once, in an empty cache.
 std::vector<float> full_forward(RandomModel& model, const Tokens& tokens) {
@@ -55,7 +57,8 @@ TEST_P(CachedDecoding, TokenByTokenIsTheFullForward) {
   for (int64_t t = 0; t < 20; ++t) {
     feed_one(*session, part(tokens, t, 1));
     EXPECT_EQ(session->length(0), t + 1);
-    if (t % 3 == 1 || t == 19) expect_close(logits_of(*session), full_forward(model_, part(tokens, 0, t + 1)), "token " + std::to_string(t));
+    if (t % 3 == 1 || t == 19)
+      expect_close(logits_of(*session), full_forward(model_, part(tokens, 0, t + 1)), "token " + std::to_string(t));
   }
 }
 
@@ -65,7 +68,8 @@ TEST_P(CachedDecoding, PromptsInChunksAreTheFullForward) {
     for (const int64_t prompt : {1, 4, 9, 29}) {
       const auto session = model_.session({.prefill_tokens = chunk});
       feed_one(*session, part(tokens, 0, prompt));
-      expect_close(logits_of(*session), full_forward(model_, part(tokens, 0, prompt)), std::to_string(prompt) + " by " + std::to_string(chunk));
+      expect_close(logits_of(*session), full_forward(model_, part(tokens, 0, prompt)),
+                   std::to_string(prompt) + " by " + std::to_string(chunk));
       feed_one(*session, part(tokens, prompt, 1));
       expect_close(logits_of(*session), full_forward(model_, part(tokens, 0, prompt + 1)), "one more");
     }
@@ -77,7 +81,9 @@ TEST_P(CachedDecoding, RaggedBatchesAreTheirSequencesAlone) {
   std::vector<Tokens> prompts, more(4);
   for (int64_t i = 0; i < 4; ++i) prompts.push_back(random_tokens(static_cast<uint64_t>(10 + i), lengths[i]));
   ASSERT_TRUE(session->feed(prompts).ok());
-  for (int64_t i = 0; i < 4; ++i) expect_close(logits_of(*session, i), full_forward(model_, prompts[static_cast<size_t>(i)]), "prompt " + std::to_string(i));
+  for (int64_t i = 0; i < 4; ++i)
+    expect_close(logits_of(*session, i), full_forward(model_, prompts[static_cast<size_t>(i)]),
+                 "prompt " + std::to_string(i));
   // Some go on, one rests.
   const auto resting = logits_of(*session, 2);
   more[0] = {5};
@@ -126,12 +132,14 @@ std::string family_name(Family family) {
   return names[static_cast<int>(family)];
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, CachedDecoding, testing::Values(Family::kGrok1, Family::kGrok2, Family::kLlama, Family::kGpt2),
+INSTANTIATE_TEST_SUITE_P(Families, CachedDecoding,
+                         testing::Values(Family::kGrok1, Family::kGrok2, Family::kLlama, Family::kGpt2),
                          [](const auto& info) { return family_name(info.param); });
 
 TEST(DecodeSession, RefusesWhatItCannotDo) {
   RandomModel model(Family::kLlama);
-  EXPECT_THAT(DecodeSession::create(*model.device, model.parameters, model.config, {.context = 49}).status().message(), testing::HasSubstr("49"));
+  EXPECT_THAT(DecodeSession::create(*model.device, model.parameters, model.config, {.context = 49}).status().message(),
+              testing::HasSubstr("49"));
   const auto session = model.session();
   for (const int32_t token : {-1, 256}) {
     const Tokens bad[] = {{1, token}};

@@ -40,15 +40,17 @@ std::string TextStream::release() {
   // Keep back the longest end of the text that a stop string could begin with.
   size_t keep = 0;
   for (const std::string& stop : stop_strings_)
-    for (size_t length = std::min(held_.size(), stop.size() - std::min<size_t>(stop.size(), 1)); length > keep; --length)
+    for (size_t length = std::min(held_.size(), stop.size() - std::min<size_t>(stop.size(), 1)); length > keep;
+         --length)
       if (held_.compare(held_.size() - length, length, stop, 0, length) == 0) keep = length;
   std::string shown = held_.substr(0, held_.size() - keep);
   held_.erase(0, shown.size());
   return shown;
 }
 
-Result<std::vector<Generation>> generate(DecodeSession& session, const Tokenizer& tokenizer, std::span<const std::vector<int32_t>> prompts,
-                                         const GenerateOptions& options, FunctionRef<void(int64_t, std::string_view)> on_text,
+Result<std::vector<Generation>> generate(DecodeSession& session, const Tokenizer& tokenizer,
+                                         std::span<const std::vector<int32_t>> prompts, const GenerateOptions& options,
+                                         FunctionRef<void(int64_t, std::string_view)> on_text,
                                          const std::atomic<bool>* stop) {
   for (size_t i = 0; i < prompts.size(); ++i)
     if (prompts[i].empty()) return invalid("prompt " + std::to_string(i) + " has no tokens; give at least one");
@@ -74,11 +76,15 @@ Result<std::vector<Generation>> generate(DecodeSession& session, const Tokenizer
     for (size_t i = 0; i < prompts.size(); ++i) {
       next[i].clear();
       if (ended[i]) continue;
-      if (stop && stop->load()) end(i, EndReason::kInterrupted);
-      else if (made == options.max_tokens) end(i, EndReason::kMaxTokens);
-      else if (session.length(static_cast<int64_t>(i)) >= session.context()) end(i, EndReason::kContextFull);
+      if (stop && stop->load())
+        end(i, EndReason::kInterrupted);
+      else if (made == options.max_tokens)
+        end(i, EndReason::kMaxTokens);
+      else if (session.length(static_cast<int64_t>(i)) >= session.context())
+        end(i, EndReason::kContextFull);
       if (ended[i]) continue;
-      const int32_t token = sampler.sample(session.logits(static_cast<int64_t>(i)), histories[i], static_cast<int64_t>(i));
+      const int32_t token =
+          sampler.sample(session.logits(static_cast<int64_t>(i)), histories[i], static_cast<int64_t>(i));
       if (std::find(options.stop_ids.begin(), options.stop_ids.end(), token) != options.stop_ids.end()) {
         end(i, EndReason::kStopToken);
         continue;
@@ -86,8 +92,10 @@ Result<std::vector<Generation>> generate(DecodeSession& session, const Tokenizer
       results[i].tokens.push_back(token);
       histories[i].push_back(token);
       show(i, streams[i].push(token));
-      if (streams[i].stopped()) end(i, EndReason::kStopString);
-      else next[i].push_back(token);
+      if (streams[i].stopped())
+        end(i, EndReason::kStopString);
+      else
+        next[i].push_back(token);
     }
     if (num_running > 0) RETURN_IF_ERROR(session.feed(next));
   }

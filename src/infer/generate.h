@@ -16,8 +16,8 @@ namespace colossus {
 struct GenerateOptions {
   SamplerOptions sampler;
   int64_t max_tokens = 256;
-  std::vector<int32_t> stop_ids;           // end a sequence; not part of its text
-  std::vector<std::string> stop_strings;   // the same, wherever they arise, also across tokens
+  std::vector<int32_t> stop_ids;          // end a sequence; not part of its text
+  std::vector<std::string> stop_strings;  // the same, wherever they arise, also across tokens
 };
 
 enum class EndReason { kMaxTokens, kStopToken, kStopString, kContextFull, kInterrupted };
@@ -35,8 +35,8 @@ class TextStream {
   TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop_strings)
       : tokenizer_(tokenizer), stop_strings_(std::move(stop_strings)) {}
 
-  std::string push(int32_t token);  // what may be shown now; "" is common
-  std::string flush();              // the rest, at the end
+  std::string push(int32_t token);           // what may be shown now; "" is common
+  std::string flush();                       // the rest, at the end
   bool stopped() const { return stopped_; }  // a stop string was met: what follows it is dropped
 
  private:
@@ -49,10 +49,11 @@ class TextStream {
   bool stopped_ = false;
 };
 
-// Continues every prompt (ids, at least one each; as many as the session's batch). `on_text` hears each sequence's text as
-// it comes. The session keeps the caches, so a later call can go on from there. `stop` is looked at between tokens.
-Result<std::vector<Generation>> generate(DecodeSession& session, const Tokenizer& tokenizer, std::span<const std::vector<int32_t>> prompts,
-                                         const GenerateOptions& options, FunctionRef<void(int64_t sequence, std::string_view text)> on_text,
+// Continues every prompt (ids, at least one each; as many as the session's batch). `on_text` hears each sequence's text
+// as it comes. The session keeps the caches, so a later call can go on from there. `stop` is looked at between tokens.
+Result<std::vector<Generation>> generate(DecodeSession& session, const Tokenizer& tokenizer,
+                                         std::span<const std::vector<int32_t>> prompts, const GenerateOptions& options,
+                                         FunctionRef<void(int64_t sequence, std::string_view text)> on_text,
                                          const std::atomic<bool>* stop = nullptr);
 
 }  // namespace colossus

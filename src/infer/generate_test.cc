@@ -48,11 +48,13 @@ TEST(TextStream, NeverShowsAPartOfAStopString) {
 
 class Generate : public testing::Test {
  protected:
-  std::vector<Generation> run(const std::vector<Tokens>& prompts, const GenerateOptions& options, const std::atomic<bool>* stop = nullptr) {
+  std::vector<Generation> run(const std::vector<Tokens>& prompts, const GenerateOptions& options,
+                              const std::atomic<bool>* stop = nullptr) {
     const auto session = model_.session({.batch = static_cast<int64_t>(prompts.size()), .prefill_tokens = 5});
     heard_.assign(prompts.size(), "");
-    auto made = generate(*session, tokenizer_, prompts, options,
-                         [&](int64_t sequence, std::string_view text) { heard_[static_cast<size_t>(sequence)] += text; }, stop);
+    auto made = generate(
+        *session, tokenizer_, prompts, options,
+        [&](int64_t sequence, std::string_view text) { heard_[static_cast<size_t>(sequence)] += text; }, stop);
     CHECK(made.ok(), made.status().message().c_str());
     for (size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(heard_[i], (*made)[i].text);
     return *made;
@@ -82,7 +84,8 @@ TEST_F(Generate, ABatchIsItsPromptsAlone) {
 
 TEST_F(Generate, StopsWhereItShould) {
   const std::vector<Tokens> prompts = {random_tokens(1, 3)};
-  GenerateOptions options{.sampler = {.temperature = kWarm, .seed = 4}, .max_tokens = 20, .stop_ids = {}, .stop_strings = {}};
+  GenerateOptions options{
+      .sampler = {.temperature = kWarm, .seed = 4}, .max_tokens = 20, .stop_ids = {}, .stop_strings = {}};
   const Tokens tokens = run(prompts, options)[0].tokens;
   ASSERT_EQ(tokens.size(), 20u);
 
@@ -108,7 +111,8 @@ TEST_F(Generate, StopsWhereItShould) {
 
 TEST_F(Generate, StopStringsEndOneSequenceAndNotTheOthers) {
   const std::vector<Tokens> prompts = {random_tokens(1, 3), random_tokens(2, 4)};
-  GenerateOptions options{.sampler = {.temperature = kWarm, .seed = 4}, .max_tokens = 24, .stop_ids = {}, .stop_strings = {}};
+  GenerateOptions options{
+      .sampler = {.temperature = kWarm, .seed = 4}, .max_tokens = 24, .stop_ids = {}, .stop_strings = {}};
   const auto free = run(prompts, options);
   // A character of the first text that the second does not have.
   std::string stop;
@@ -128,7 +132,8 @@ TEST_F(Generate, StopStringsEndOneSequenceAndNotTheOthers) {
 TEST_F(Generate, AnEmptyPromptIsRefused) {
   const auto session = model_.session();
   const Tokens prompts[] = {{}};
-  EXPECT_THAT(generate(*session, tokenizer_, prompts, {}, [](int64_t, std::string_view) {}).status().message(), testing::HasSubstr("at least one"));
+  EXPECT_THAT(generate(*session, tokenizer_, prompts, {}, [](int64_t, std::string_view) {}).status().message(),
+              testing::HasSubstr("at least one"));
 }
 
 }  // namespace

@@ -11,9 +11,11 @@ constexpr int64_t kLargeModel = 20'000'000;
 
 Result<Checkpoint> find_checkpoint(FileSystem& files, const std::string& path, std::vector<Status>& passed_over) {
   if (files.stat(path + "/manifest.json").ok()) return Checkpoint::open(files, path);
-  if (!files.stat(path).ok()) return not_found(fmt::format("[{}] is not there; give a run's directory, as made by `colossus train`", path));
+  if (!files.stat(path).ok())
+    return not_found(fmt::format("[{}] is not there; give a run's directory, as made by `colossus train`", path));
   if (!files.stat(path + "/checkpoints").ok())
-    return not_found(fmt::format("[{}] holds neither manifest.json, as a checkpoint does, nor checkpoints, as a run does", path));
+    return not_found(
+        fmt::format("[{}] holds neither manifest.json, as a checkpoint does, nor checkpoints, as a run does", path));
   return open_newest_checkpoint(files, path + "/checkpoints", passed_over);
 }
 
@@ -31,9 +33,10 @@ Status read_parameters(Device& device, const Checkpoint& checkpoint, LoadedModel
   for (const auto& [name, entry] : model.parameters.entries()) {
     const Checkpoint::Entry* stored = checkpoint.find("model", name);
     if (!stored || !(stored->shape == entry.type.shape) || stored->dtype != entry.type.dtype)
-      return corrupt(fmt::format("[{}/model.safetensors] {} is {}; the configuration needs {} {}", checkpoint.path(), name,
-                                 stored ? fmt::format("{} {}", dtype_name(stored->dtype), stored->shape.to_string()) : "not there",
-                                 dtype_name(entry.type.dtype), entry.type.shape.to_string()));
+      return corrupt(
+          fmt::format("[{}/model.safetensors] {} is {}; the configuration needs {} {}", checkpoint.path(), name,
+                      stored ? fmt::format("{} {}", dtype_name(stored->dtype), stored->shape.to_string()) : "not there",
+                      dtype_name(entry.type.dtype), entry.type.shape.to_string()));
     staging.resize(static_cast<size_t>(entry.type.num_bytes()));
     RETURN_IF_ERROR(checkpoint.read(*stored, staging));
     device.write(*entry.memory, 0, staging);
@@ -52,9 +55,14 @@ Result<LoadedModel> load_model(FileSystem& files, Device& device, const std::str
   auto tokenizer = Tokenizer::from_json(tokenizer_text);
   if (!tokenizer.ok()) return tokenizer.status().at(checkpoint.path() + "/tokenizer.json");
   if (tokenizer->vocab_size() > config.vocab_size)
-    return invalid(fmt::format("[{}] the tokenizer has {} tokens, the model {}", checkpoint.path(), tokenizer->vocab_size(), config.vocab_size));
-  LoadedModel model{.path = checkpoint.path(), .step = checkpoint.state().step, .config = config, .parameters = {},
-                    .tokenizer = std::move(*tokenizer), .passed_over = std::move(passed_over)};
+    return invalid(fmt::format("[{}] the tokenizer has {} tokens, the model {}", checkpoint.path(),
+                               tokenizer->vocab_size(), config.vocab_size));
+  LoadedModel model{.path = checkpoint.path(),
+                    .step = checkpoint.state().step,
+                    .config = config,
+                    .parameters = {},
+                    .tokenizer = std::move(*tokenizer),
+                    .passed_over = std::move(passed_over)};
   RETURN_IF_ERROR(read_parameters(device, checkpoint, model));
   return model;
 }

@@ -10,12 +10,12 @@
 namespace colossus {
 
 struct SamplerOptions {
-  double temperature = 0.8;        // 0: always the most likely token
-  int64_t top_k = 0;               // only the k most likely; 0: all
-  double top_p = 1;                // only the fewest whose probability sums to p (Holtzman et al. 2019)
-  double min_p = 0;                // only those with at least min_p of the most likely one's probability (Nguyen et al. 2024)
-  double repetition_penalty = 1;   // divides positive, multiplies negative logits of tokens seen (Keskar et al. 2019)
-  int64_t repetition_window = 256; // of the last so many tokens
+  double temperature = 0.8;  // 0: always the most likely token
+  int64_t top_k = 0;         // only the k most likely; 0: all
+  double top_p = 1;          // only the fewest whose probability sums to p (Holtzman et al. 2019)
+  double min_p = 0;          // only those with at least min_p of the most likely one's probability (Nguyen et al. 2024)
+  double repetition_penalty = 1;    // divides positive, multiplies negative logits of tokens seen (Keskar et al. 2019)
+  int64_t repetition_window = 256;  // of the last so many tokens
   int64_t seed = 1;
 
   void visit_fields(FieldVisitor& v);

@@ -12,8 +12,17 @@
 namespace colossus {
 
 inline ModelConfig random_model_config(Family family) {
-  ModelConfig m{.family = family, .num_layers = 2, .width = 32, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .num_experts = 4,
-                .num_experts_per_token = 2, .expert_width = 24, .vocab_size = 256, .context = 48};
+  ModelConfig m{.family = family,
+                .num_layers = 2,
+                .width = 32,
+                .num_heads = 4,
+                .num_kv_heads = 2,
+                .head_dim = 8,
+                .num_experts = 4,
+                .num_experts_per_token = 2,
+                .expert_width = 24,
+                .vocab_size = 256,
+                .context = 48};
   if (m.is_grok()) {
     m.embedding_scale = 5;
     m.attn_softcap = 5;
@@ -47,8 +56,11 @@ struct RandomModel {
       std::vector<float> values(static_cast<size_t>(spec.shape.num_elements()));
       const RngKey key{.seed = 11, .step = ++number};
       const bool is_vector = spec.kind == ParameterSpec::Kind::kVector;
-      const float std = is_vector ? 0.2F : spec.kind == ParameterSpec::Kind::kEmbedding ? 0.4F : 2 * static_cast<float>(spec.init_std);
-      for (size_t i = 0; i < values.size(); ++i) values[i] = (is_vector ? static_cast<float>(spec.init_value) : 0) + std * random_normal(key, i);
+      const float std = is_vector                                      ? 0.2F
+                        : spec.kind == ParameterSpec::Kind::kEmbedding ? 0.4F
+                                                                       : 2 * static_cast<float>(spec.init_std);
+      for (size_t i = 0; i < values.size(); ++i)
+        values[i] = (is_vector ? static_cast<float>(spec.init_value) : 0) + std * random_normal(key, i);
       device->write(*parameters.at(spec.name).memory, 0, std::as_bytes(std::span(values)));
     }
   }
@@ -62,14 +74,16 @@ struct RandomModel {
 
 // Token i is byte i of the alphabet: none has more than one byte.
 inline Tokenizer byte_tokenizer() {
-  auto trained = train_bpe({.vocab_size = 256}, [](DocumentSink sink) { return sink("a"); }, [](const TrainProgress&) {});
+  auto trained = train_bpe(
+      {.vocab_size = 256}, [](DocumentSink sink) { return sink("a"); }, [](const TrainProgress&) {});
   CHECK(trained.ok(), trained.status().message().c_str());
   return std::move(trained->tokenizer);
 }
 
 inline std::vector<int32_t> random_tokens(uint64_t stream, int64_t count) {
   std::vector<int32_t> tokens(static_cast<size_t>(count));
-  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(random_bits({.seed = 21, .step = stream}, i) % 256);
+  for (size_t i = 0; i < tokens.size(); ++i)
+    tokens[i] = static_cast<int32_t>(random_bits({.seed = 21, .step = stream}, i) % 256);
   return tokens;
 }
 

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <numeric>
 
-// The library's own switches. TOML_EXCEPTIONS 0: parse errors as values. Version 3.3 takes for granted that a key begins
-// with a key's character, which broken text can make untrue: an abort, or undefined behaviour with NDEBUG. Without the
-// assumption it goes on to the branch that reports the error.
+// The library's own switches. TOML_EXCEPTIONS 0: parse errors as values. Version 3.3 takes for granted that a key
+// begins with a key's character, which broken text can make untrue: an abort, or undefined behaviour with NDEBUG.
+// Without the assumption it goes on to the branch that reports the error.
 #define TOML_EXCEPTIONS 0
 #include <toml++/impl/preprocessor.h>
 #undef TOML_ASSERT_ASSUME

@@ -1,4 +1,5 @@
-// Files behind an interface, so that tests can fill the disk, cut a write short or take a file away at the k-th operation.
+// Files behind an interface, so that tests can fill the disk, cut a write short or take a file away at the k-th
+// operation.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,7 @@ class FileWriter {
  public:
   virtual ~FileWriter() = default;  // closes without promising anything; call close() for that
   virtual Status append(std::span<const std::byte> bytes) = 0;
-  virtual Status sync() = 0;   // on the disk when this returns ok
+  virtual Status sync() = 0;  // on the disk when this returns ok
   virtual Status close() = 0;
 };
 
@@ -36,19 +37,21 @@ struct FileEntry {
   bool is_link = false;       // the name is a symbolic link: whoever descends into these can meet a circle
 };
 
-// Paths are the system's. Errors name the path and the system's reason; kNotFound, kExhausted (disk full) are told apart.
+// Paths are the system's. Errors name the path and the system's reason; kNotFound, kExhausted (disk full) are told
+// apart.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
   virtual Result<std::unique_ptr<FileReader>> open(const std::string& path) = 0;
-  virtual Result<std::unique_ptr<FileWriter>> create(const std::string& path) = 0;  // truncates
+  virtual Result<std::unique_ptr<FileWriter>> create(const std::string& path) = 0;          // truncates
   virtual Result<std::unique_ptr<FileWriter>> open_to_append(const std::string& path) = 0;  // created where missing
-  virtual Status rename(const std::string& from, const std::string& to) = 0;        // atomic; replaces files and empty directories
-  virtual Status remove_all(const std::string& path) = 0;                           // a missing path is ok
+  virtual Status rename(const std::string& from,
+                        const std::string& to) = 0;        // atomic; replaces files and empty directories
+  virtual Status remove_all(const std::string& path) = 0;  // a missing path is ok
   virtual Status make_directories(const std::string& path) = 0;
-  virtual Status sync_directory(const std::string& path) = 0;                       // makes renames within it durable
+  virtual Status sync_directory(const std::string& path) = 0;  // makes renames within it durable
   virtual Result<FileEntry> stat(const std::string& path) = 0;
-  virtual Result<std::vector<FileEntry>> list(const std::string& directory) = 0;    // sorted by name
+  virtual Result<std::vector<FileEntry>> list(const std::string& directory) = 0;  // sorted by name
   virtual Result<int64_t> free_bytes(const std::string& path) = 0;
 };
 

@@ -16,7 +16,8 @@ Result<int64_t> xz9_bytes(std::string_view text) {
   options.dict_size = std::min(dictionary, options.dict_size);
   lzma_filter filters[] = {{LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, nullptr}};
   lzma_stream stream = LZMA_STREAM_INIT;
-  if (lzma_stream_encoder(&stream, filters, LZMA_CHECK_CRC64) != LZMA_OK) return exhausted("xz: no memory for the encoder");
+  if (lzma_stream_encoder(&stream, filters, LZMA_CHECK_CRC64) != LZMA_OK)
+    return exhausted("xz: no memory for the encoder");
   std::vector<uint8_t> out(1 << 16);
   stream.next_in = reinterpret_cast<const uint8_t*>(text.data());
   stream.avail_in = text.size();

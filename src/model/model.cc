@@ -20,8 +20,8 @@ void write_family(ModelWriter& writer) {
 Status check(const ModelConfig& config, const ProgramOptions& options) {
   if (config.vocab_size < 1) return invalid("[model] vocab_size = 0; give it, or a tokenizer to take it from");
   if (config.family == Family::kGpt2 && options.tokens > config.context)
-    return invalid(fmt::format("[model] {} tokens asked of a model with {} learned positions; use at most {}", options.tokens,
-                               config.context, config.context));
+    return invalid(fmt::format("[model] {} tokens asked of a model with {} learned positions; use at most {}",
+                               options.tokens, config.context, config.context));
   return ok_status();
 }
 

@@ -18,7 +18,7 @@ struct ParameterSpec {
   std::string name;
   Shape shape;
   Kind kind = Kind::kMatrix;
-  double init_std = 0;    // normal; 0: every element is init_value
+  double init_std = 0;  // normal; 0: every element is init_value
   double init_value = 0;
 };
 
@@ -37,23 +37,23 @@ Result<ParameterCounts> count_parameters(const ModelConfig& config);
 Result<double> training_flops_per_token(const ModelConfig& config, int64_t tokens);
 
 struct ProgramOptions {
-  int64_t batch = 1;                 // B
-  int64_t tokens = 1;                // T
-  DType compute = DType::kF32;       // activations; parameters are fp32 (fp64 with fp64)
-  bool document_mask = false;        // attention stays within documents: one more input
+  int64_t batch = 1;            // B
+  int64_t tokens = 1;           // T
+  DType compute = DType::kF32;  // activations; parameters are fp32 (fp64 with fp64)
+  bool document_mask = false;   // attention stays within documents: one more input
 };
 
-// The forward pass and its loss. Inputs: tokens (B, T) i32, targets (B, T) i32, [document_start (B, T) i32], [rng (3) i64].
-// Outputs: loss () nats per target, token_loss (B, T), and aux_loss () where experts have one.
+// The forward pass and its loss. Inputs: tokens (B, T) i32, targets (B, T) i32, [document_start (B, T) i32], [rng (3)
+// i64]. Outputs: loss () nats per target, token_loss (B, T), and aux_loss () where experts have one.
 Result<Program> write_loss_program(const ModelConfig& config, const ProgramOptions& options);
 
 // write_loss_program differentiated and fused: one microbatch of training. One more input, loss_grad () f32: what to
 // multiply gradients by (1 / number of microbatches). Gradients are added into tensors "grad.<parameter>".
 Result<Program> write_training_program(const ModelConfig& config, const ProgramOptions& options, Recompute recompute);
 
-// Cached decoding of B sequences, T tokens each. Inputs: tokens (B, T), positions (B, T), lengths (B), last (B): which of
-// the T tokens to give logits for. States: layers.N.k_cache and v_cache (B, cache_tokens, K * D).
-// Output: logits (B, 1, V) f32, scaled and capped.
+// Cached decoding of B sequences, T tokens each. Inputs: tokens (B, T), positions (B, T), lengths (B), last (B): which
+// of the T tokens to give logits for. States: layers.N.k_cache and v_cache (B, cache_tokens, K * D). Output: logits (B,
+// 1, V) f32, scaled and capped.
 Result<Program> write_decode_program(const ModelConfig& config, const ProgramOptions& options, int64_t cache_tokens);
 
 }  // namespace colossus

@@ -15,26 +15,25 @@ inline auto field_choices(Family) {
       {{Family::kGrok1, "grok-1"}, {Family::kGrok2, "grok-2"}, {Family::kLlama, "llama"}, {Family::kGpt2, "gpt-2"}});
 }
 inline auto field_choices(ActivationKind) {
-  return std::to_array<FieldChoice<ActivationKind>>({{ActivationKind::kGeluTanh, "gelu_tanh"},
-                                                     {ActivationKind::kSilu, "silu"},
-                                                     {ActivationKind::kRelu2, "relu2"}});
+  return std::to_array<FieldChoice<ActivationKind>>(
+      {{ActivationKind::kGeluTanh, "gelu_tanh"}, {ActivationKind::kSilu, "silu"}, {ActivationKind::kRelu2, "relu2"}});
 }
 
 struct ModelConfig {
   Family family = Family::kGrok1;
-  int64_t num_layers = 4;        // L
-  int64_t width = 256;           // C
-  int64_t num_heads = 4;         // H
-  int64_t num_kv_heads = 2;      // K
-  int64_t head_dim = 64;         // D
-  int64_t ffn_width = 0;         // F of the dense feed-forward block; in Grok it stands beside the experts
-  int64_t num_experts = 8;       // E
+  int64_t num_layers = 4;    // L
+  int64_t width = 256;       // C
+  int64_t num_heads = 4;     // H
+  int64_t num_kv_heads = 2;  // K
+  int64_t head_dim = 64;     // D
+  int64_t ffn_width = 0;     // F of the dense feed-forward block; in Grok it stands beside the experts
+  int64_t num_experts = 8;   // E
   int64_t num_experts_per_token = 2;
-  int64_t expert_width = 384;    // F of one expert
-  int64_t vocab_size = 0;        // V; 0: the tokenizer's
-  int64_t context = 256;         // most tokens of a sequence
+  int64_t expert_width = 384;  // F of one expert
+  int64_t vocab_size = 0;      // V; 0: the tokenizer's
+  int64_t context = 256;       // most tokens of a sequence
   bool tie_embeddings = true;
-  bool biases = false;           // of projections and norms (GPT-2)
+  bool biases = false;  // of projections and norms (GPT-2)
   ActivationKind activation = ActivationKind::kGeluTanh;
   double rope_theta = 10000;
   double norm_eps = 1e-5;

@@ -11,7 +11,8 @@ namespace {
 using ::testing::HasSubstr;
 
 ModelConfig published(const std::string& name) {
-  auto config = load_config<ModelConfig>(local_files(), std::string(COLOSSUS_SOURCE_DIR) + "/configs/models/" + name + ".toml");
+  auto config =
+      load_config<ModelConfig>(local_files(), std::string(COLOSSUS_SOURCE_DIR) + "/configs/models/" + name + ".toml");
   EXPECT_TRUE(config.ok()) << config.status().message();
   return config.ok() ? *config : ModelConfig{};
 }
@@ -82,8 +83,11 @@ TEST(Program, VerifiesForEveryFamilyAndPass) {
 }
 
 TEST(ModelConfig, FaultsNameTheKeyAndWhatWouldDo) {
-  const auto wrong = [](const std::string& text) { return parse_config<ModelConfig>(text, "m.toml").status().message(); };
-  EXPECT_THAT(wrong("num_heads = 48\nnum_kv_heads = 7\n"), HasSubstr("[m.toml:2] num_kv_heads = 7 does not divide num_heads = 48; try 6 or 8"));
+  const auto wrong = [](const std::string& text) {
+    return parse_config<ModelConfig>(text, "m.toml").status().message();
+  };
+  EXPECT_THAT(wrong("num_heads = 48\nnum_kv_heads = 7\n"),
+              HasSubstr("[m.toml:2] num_kv_heads = 7 does not divide num_heads = 48; try 6 or 8"));
   EXPECT_THAT(wrong("num_hedas = 48\n"), HasSubstr("num_heads"));
   EXPECT_THAT(wrong("head_dim = 7\n"), HasSubstr("head_dim"));
   EXPECT_THAT(wrong("family = \"gork-1\"\n"), HasSubstr("grok-1"));
@@ -97,7 +101,8 @@ TEST(Program, NeedsAVocabulary) {
 }
 
 TEST(Program, RefusesMoreTokensThanLearnedPositions) {
-  EXPECT_THAT(write_loss_program(published("gpt-2-124m"), {.batch = 1, .tokens = 1025}).status().message(), HasSubstr("1024"));
+  EXPECT_THAT(write_loss_program(published("gpt-2-124m"), {.batch = 1, .tokens = 1025}).status().message(),
+              HasSubstr("1024"));
 }
 
 }  // namespace

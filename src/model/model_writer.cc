@@ -4,7 +4,8 @@
 
 namespace colossus {
 
-ModelWriter::ModelWriter(Builder& builder, const ModelConfig& config, const ProgramOptions& options, int64_t cache_tokens)
+ModelWriter::ModelWriter(Builder& builder, const ModelConfig& config, const ProgramOptions& options,
+                         int64_t cache_tokens)
     : builder_(builder), config_(config), options_(options), cache_tokens_(cache_tokens) {
   const Shape rows{options.batch, options.tokens};
   tokens_ = builder.input("tokens", rows, DType::kI32);
@@ -24,21 +25,26 @@ std::string ModelWriter::scoped(std::string_view name) const {
 }
 
 TensorId ModelWriter::parameter(ParameterSpec spec) {
-  const TensorId id = builder_.parameter(spec.name, spec.shape, options_.compute == DType::kF64 ? DType::kF64 : DType::kF32);
+  const TensorId id =
+      builder_.parameter(spec.name, spec.shape, options_.compute == DType::kF64 ? DType::kF64 : DType::kF32);
   parameters_.push_back(std::move(spec));
   return id;
 }
 
 TensorId ModelWriter::matrix(std::string_view name, int64_t rows, int64_t cols, double gain) {
-  return parameter({.name = scoped(name), .shape = {rows, cols}, .init_std = gain / std::sqrt(static_cast<double>(rows))});
+  return parameter(
+      {.name = scoped(name), .shape = {rows, cols}, .init_std = gain / std::sqrt(static_cast<double>(rows))});
 }
 
 TensorId ModelWriter::experts(std::string_view name, int64_t rows, int64_t cols, double gain) {
-  return parameter({.name = scoped(name), .shape = {config_.num_experts, rows, cols}, .init_std = gain / std::sqrt(static_cast<double>(rows))});
+  return parameter({.name = scoped(name),
+                    .shape = {config_.num_experts, rows, cols},
+                    .init_std = gain / std::sqrt(static_cast<double>(rows))});
 }
 
 TensorId ModelWriter::table(std::string_view name, int64_t rows, double std) {
-  return parameter({.name = scoped(name), .shape = {rows, config_.width}, .kind = ParameterSpec::Kind::kEmbedding, .init_std = std});
+  return parameter(
+      {.name = scoped(name), .shape = {rows, config_.width}, .kind = ParameterSpec::Kind::kEmbedding, .init_std = std});
 }
 
 TensorId ModelWriter::vector(std::string_view name, int64_t size, double value) {
@@ -113,9 +119,14 @@ TensorId ModelWriter::mixture_of_experts(TensorId x) {
   // The router works in fp32 (fp64) whatever the rest does: a rounded score could send a token elsewhere.
   const DType wide = options_.compute == DType::kF64 ? DType::kF64 : DType::kF32;
   const TensorId x32 = options_.compute == wide ? x : builder_.emit(Cast{.dtype = wide}, {x});
-  const TensorId logits = builder_.emit(Matmul{.dtype = wide}, {x32, matrix("router", c.width, c.num_experts)}, "logits");
-  builder_.emit(Router{.top_k = c.num_experts_per_token, .softcap = c.router_softcap, .renormalize = c.renormalize_gates,
-                       .balance_loss = c.balance_loss, .z_loss = c.z_loss}, {logits}, "gates");
+  const TensorId logits =
+      builder_.emit(Matmul{.dtype = wide}, {x32, matrix("router", c.width, c.num_experts)}, "logits");
+  builder_.emit(Router{.top_k = c.num_experts_per_token,
+                       .softcap = c.router_softcap,
+                       .renormalize = c.renormalize_gates,
+                       .balance_loss = c.balance_loss,
+                       .z_loss = c.z_loss},
+                {logits}, "gates");
   if (!builder_.status().ok()) return {};
   const TensorId gates = builder_.last_outputs()[Router::kGates], chosen = builder_.last_outputs()[Router::kExperts];
   const TensorId aux = builder_.last_outputs()[Router::kAux];
@@ -126,10 +137,13 @@ TensorId ModelWriter::mixture_of_experts(TensorId x) {
   const TensorId rows = builder_.last_outputs()[TokenDispatch::kRows];  // (S, C)
   const TensorId offsets = builder_.last_outputs()[TokenDispatch::kOffsets];
   const TensorId slot_row = builder_.last_outputs()[TokenDispatch::kSlotRow];
-  const TensorId gate = builder_.emit(GroupedMatmul{}, {rows, experts("gate", c.width, c.expert_width), offsets}, "gate_rows");
-  const TensorId up = builder_.emit(GroupedMatmul{}, {rows, experts("up", c.width, c.expert_width), offsets}, "up_rows");
+  const TensorId gate =
+      builder_.emit(GroupedMatmul{}, {rows, experts("gate", c.width, c.expert_width), offsets}, "gate_rows");
+  const TensorId up =
+      builder_.emit(GroupedMatmul{}, {rows, experts("up", c.width, c.expert_width), offsets}, "up_rows");
   const TensorId inner = gated(gate, up);  // (S, F)
-  const TensorId out = builder_.emit(GroupedMatmul{}, {inner, experts("down", c.expert_width, c.width), offsets}, "down_rows");
+  const TensorId out =
+      builder_.emit(GroupedMatmul{}, {inner, experts("down", c.expert_width, c.width), offsets}, "down_rows");
   return builder_.emit(TokenCombine{}, {out, gates, slot_row});
 }
 
@@ -137,12 +151,14 @@ void ModelWriter::head(TensorId h, TensorId weight) {
   if (cache_tokens_ > 0) {
     const TensorId last = builder_.emit(SelectToken{}, {h, last_});  // (B, 1, C)
     const DType wide = options_.compute == DType::kF64 ? DType::kF64 : DType::kF32;
-    TensorId logits = builder_.emit(Matmul{.transpose_b = true, .alpha = config_.logit_scale, .dtype = wide}, {last, weight}, "head");
+    TensorId logits =
+        builder_.emit(Matmul{.transpose_b = true, .alpha = config_.logit_scale, .dtype = wide}, {last, weight}, "head");
     if (config_.logit_softcap > 0) logits = builder_.emit(SoftCap{.cap = config_.logit_softcap}, {logits});
     if (builder_.status().ok()) builder_.mark_output(logits, "logits");
     return;
   }
-  builder_.emit(HeadCrossEntropy{.scale = config_.logit_scale, .softcap = config_.logit_softcap}, {h, weight, targets_});
+  builder_.emit(HeadCrossEntropy{.scale = config_.logit_scale, .softcap = config_.logit_softcap},
+                {h, weight, targets_});
   if (!builder_.status().ok()) return;
   builder_.mark_output(builder_.last_outputs()[HeadCrossEntropy::kLoss], "loss");
   builder_.mark_output(builder_.last_outputs()[HeadCrossEntropy::kTokenLoss], "token_loss");

@@ -31,7 +31,7 @@ class ModelWriter {
   // x @ weight `name` (+ name_bias where the model has biases).
   TensorId linear(TensorId x, std::string_view name, int64_t out, double gain = 1);
   TensorId rotary(TensorId x);
-  TensorId attention(TensorId q, TensorId k, TensorId v);                    // causal, as the configuration says
+  TensorId attention(TensorId q, TensorId k, TensorId v);  // causal, as the configuration says
   TensorId gated(TensorId gate, TensorId up);
   TensorId activation(TensorId x);
   TensorId add(TensorId a, TensorId b) { return builder_.emit(Add{}, {a, b}); }
@@ -54,7 +54,7 @@ class ModelWriter {
   const ProgramOptions options_;
   const int64_t cache_tokens_;
   TensorId tokens_, targets_, document_start_, positions_, lengths_, last_, rng_;
-  TensorId aux_;            // the sum of the auxiliary losses so far
+  TensorId aux_;  // the sum of the auxiliary losses so far
   int64_t dropout_stream_ = 0;
   std::vector<ParameterSpec> parameters_;
 };

@@ -27,7 +27,8 @@ TensorId Builder::declare(std::string name, TensorType type, Role role) {
     const Tensor& tensor = program_.tensors[static_cast<size_t>(found->second)];
     if (tensor.type == type && tensor.role == role) return {found->second};
     fail(invalid(fmt::format("[{}] tensor {} is declared twice: {} {} and {} {}", program_.name, name,
-                             tensor.type.shape.to_string(), role_name(tensor.role), type.shape.to_string(), role_name(role))));
+                             tensor.type.shape.to_string(), role_name(tensor.role), type.shape.to_string(),
+                             role_name(role))));
     return {};
   }
   return append_tensor({std::move(name), std::move(type), role});
@@ -45,7 +46,8 @@ TensorId Builder::emit(Op op, std::vector<TensorId> inputs, std::string_view out
     types.push_back(inputs[i] ? std::optional(program_.tensor(inputs[i]).type) : std::nullopt);
     if (!inputs[i] && !input_operand(op, i).optional())
       return fail(invalid(fmt::format("[{} {}] {}.{}: got nothing; needed a tensor", program_.name, scope_, op_name(op),
-                                      input_operand(op, i).name))), TensorId{};
+                                      input_operand(op, i).name))),
+             TensorId{};
   }
   Inference inference(op_name(op), operands, results, std::move(types));
   const Status inferred = std::visit([&](const auto& o) { return infer(o, inference); }, op);

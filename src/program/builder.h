@@ -18,7 +18,9 @@ class Builder {
   // Goes on writing an existing program.
   explicit Builder(Program program);
 
-  TensorId input(std::string name, Shape shape, DType dtype) { return declare(std::move(name), {std::move(shape), dtype}, Role::kInput); }
+  TensorId input(std::string name, Shape shape, DType dtype) {
+    return declare(std::move(name), {std::move(shape), dtype}, Role::kInput);
+  }
   TensorId parameter(std::string name, Shape shape, DType dtype = DType::kF32) {
     return declare(std::move(name), {std::move(shape), dtype}, Role::kParameter);
   }

@@ -40,7 +40,8 @@ class Differentiation {
     for (TensorId id : wanted_inputs) {
       TensorId grad = grad_of(id);
       if (!grad)
-        return invalid(fmt::format("[differentiate {}] nothing that is seeded depends on {}", program().name, program().tensor(id).name));
+        return invalid(fmt::format("[differentiate {}] nothing that is seeded depends on {}", program().name,
+                                   program().tensor(id).name));
       // A gradient that came through unchanged is the seed itself, or another input's too: an output is its own tensor.
       if (program().tensor(grad).role != Role::kActivation) grad = builder_.emit(Scale{.factor = 1}, {grad});
       RETURN_IF_ERROR(builder_.status());
@@ -94,7 +95,8 @@ class OperationAdjoint final : public Adjoint {
     return pass_.accumulator(input(i));
   }
   void fail(std::string message) override {
-    builder().fail(invalid(std::move(message)).at("differentiate " + std::string(op_name(operation_.op)) + " " + operation_.scope));
+    builder().fail(invalid(std::move(message))
+                       .at("differentiate " + std::string(op_name(operation_.op)) + " " + operation_.scope));
   }
 
  private:
@@ -112,15 +114,18 @@ void Differentiation::visit(size_t i) {
   OperationAdjoint context(*this, operation);
   std::visit(
       [&](const auto& op) {
-        if constexpr (Differentiable<std::remove_cvref_t<decltype(op)>>) adjoint(op, context);
-        else context.fail("this operation has no adjoint");
+        if constexpr (Differentiable<std::remove_cvref_t<decltype(op)>>)
+          adjoint(op, context);
+        else
+          context.fail("this operation has no adjoint");
       },
       operation.op);
 }
 
 }  // namespace
 
-Result<Program> differentiate(Program forward, std::span<const GradientSeed> seeds, std::span<const TensorId> wanted_inputs) {
+Result<Program> differentiate(Program forward, std::span<const GradientSeed> seeds,
+                              std::span<const TensorId> wanted_inputs) {
   return Differentiation(std::move(forward), wanted_inputs).run(seeds, wanted_inputs);
 }
 

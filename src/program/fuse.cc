@@ -44,7 +44,8 @@ void fuse_activations(Program& program) {
     if (!activation) continue;
     const TensorId x = operation.inputs[Activation::kX];
     const int writer = uses.writer[static_cast<size_t>(x.index)];
-    if (writer < 0 || uses.num_reads[static_cast<size_t>(x.index)] != 1 || program.tensor(x).role != Role::kActivation) continue;
+    if (writer < 0 || uses.num_reads[static_cast<size_t>(x.index)] != 1 || program.tensor(x).role != Role::kActivation)
+      continue;
     Operation& maker = program.operations[static_cast<size_t>(writer)];
     auto* matmul = std::get_if<Matmul>(&maker.op);
     if (!matmul || matmul->activation != ActivationKind::kNone || maker.inputs[Matmul::kAddend]) continue;
@@ -58,7 +59,9 @@ void fuse_activations(Program& program) {
 // Does `term`, read only by the addition at `at`, come from an operation that can add `other` itself?
 bool absorb_addend(Program& program, const Uses& uses, size_t at, TensorId term, TensorId other) {
   const int writer = uses.writer[static_cast<size_t>(term.index)];
-  if (writer < 0 || uses.num_reads[static_cast<size_t>(term.index)] != 1 || program.tensor(term).role != Role::kActivation) return false;
+  if (writer < 0 || uses.num_reads[static_cast<size_t>(term.index)] != 1 ||
+      program.tensor(term).role != Role::kActivation)
+    return false;
   if (uses.writer[static_cast<size_t>(other.index)] >= writer) return false;  // not there yet when the maker runs
   Operation& maker = program.operations[static_cast<size_t>(writer)];
   const auto slot = operand_index(maker.op, "addend");
@@ -72,7 +75,8 @@ bool absorb_addend(Program& program, const Uses& uses, size_t at, TensorId term,
 bool fuse_one_round_of_additions(Program& program) {
   const Uses uses(program);
   std::vector<bool> erased(program.operations.size(), false);
-  std::vector<bool> changed(program.tensors.size(), false);  // terms whose maker moved on this round: `uses` is stale for them
+  std::vector<bool> changed(program.tensors.size(),
+                            false);  // terms whose maker moved on this round: `uses` is stale for them
   bool any = false;
   for (size_t at = 0; at < program.operations.size(); ++at) {
     if (!std::holds_alternative<Add>(program.operations[at].op)) continue;

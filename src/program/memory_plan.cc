@@ -39,7 +39,8 @@ void place_all(std::vector<Block>& blocks, MemoryPlan& plan) {
     *block.offset = lowest_fit(block, placed);
     plan.arena_bytes = std::max(plan.arena_bytes, *block.offset + block.bytes);
     placed.insert(std::upper_bound(placed.begin(), placed.end(), &block,
-                                   [](const Block* a, const Block* b) { return *a->offset < *b->offset; }), &block);
+                                   [](const Block* a, const Block* b) { return *a->offset < *b->offset; }),
+                  &block);
   }
 }
 
@@ -77,13 +78,15 @@ Lifetimes lifetimes_of(const Program& program) {
   }
   // An output is read after the run: nothing may reuse its place.
   for (size_t i = 0; i < program.tensors.size(); ++i)
-    if (program.tensors[i].role == Role::kOutput && life.first[i] >= 0) life.last[i] = static_cast<int>(program.operations.size()) - 1;
+    if (program.tensors[i].role == Role::kOutput && life.first[i] >= 0)
+      life.last[i] = static_cast<int>(program.operations.size()) - 1;
   return life;
 }
 
 // Small programs in bytes, or the text would say 0.0 MB for all of them.
 std::string amount(int64_t bytes) {
-  return bytes < 1'000'000 ? fmt::format("{} bytes", bytes) : fmt::format("{:.1f} MB", static_cast<double>(bytes) * 1e-6);
+  return bytes < 1'000'000 ? fmt::format("{} bytes", bytes)
+                           : fmt::format("{:.1f} MB", static_cast<double>(bytes) * 1e-6);
 }
 
 void count_outside(const Program& program, MemoryPlan& plan) {
@@ -112,7 +115,8 @@ MemoryPlan plan_memory(const Program& program, FunctionRef<int64_t(int)> workspa
   for (size_t i = 0; i < program.tensors.size(); ++i) {
     const Tensor& tensor = program.tensors[i];
     if (in_arena(tensor.role) && life.first[i] >= 0)
-      blocks.push_back({aligned(std::max<int64_t>(tensor.type.num_bytes(), 1)), life.first[i], life.last[i], &plan.tensor_offset[i]});
+      blocks.push_back({aligned(std::max<int64_t>(tensor.type.num_bytes(), 1)), life.first[i], life.last[i],
+                        &plan.tensor_offset[i]});
   }
   for (size_t at = 0; at < program.operations.size(); ++at)
     if (const int64_t bytes = workspace_bytes(static_cast<int>(at)); bytes > 0)
@@ -128,17 +132,21 @@ MemoryPlan plan_memory(const Program& program) {
 }
 
 std::string to_string(const MemoryPlan& plan, const Program& program) {
-  std::string text = fmt::format("parameters {}, gradients {}, optimizer {}, states {}, inputs {}\narena {} (at least {} are alive at once",
-                                 amount(plan.parameter_bytes), amount(plan.gradient_bytes), amount(plan.optimizer_bytes),
-                                 amount(plan.state_bytes), amount(plan.input_bytes), amount(plan.arena_bytes), amount(plan.live_peak_bytes));
+  std::string text = fmt::format(
+      "parameters {}, gradients {}, optimizer {}, states {}, inputs {}\narena {} (at least {} are alive at once",
+      amount(plan.parameter_bytes), amount(plan.gradient_bytes), amount(plan.optimizer_bytes), amount(plan.state_bytes),
+      amount(plan.input_bytes), amount(plan.arena_bytes), amount(plan.live_peak_bytes));
   if (plan.peak_operation < 0) return text + ")\n";
   const auto& peak = program.operations[static_cast<size_t>(plan.peak_operation)];
-  text += fmt::format(", at operation {} {} # {} {})\n", plan.peak_operation, op_name(peak.op), phase_name(peak.phase), peak.scope);
+  text += fmt::format(", at operation {} {} # {} {})\n", plan.peak_operation, op_name(peak.op), phase_name(peak.phase),
+                      peak.scope);
   const Lifetimes life = lifetimes_of(program);
   std::map<std::string, std::pair<int64_t, int>> by_maker;
   for (size_t at = 0; at < program.operations.size(); ++at)
     for (TensorId id : program.operations[at].outputs) {
-      if (!id || life.first[static_cast<size_t>(id.index)] > plan.peak_operation || life.last[static_cast<size_t>(id.index)] < plan.peak_operation) continue;
+      if (!id || life.first[static_cast<size_t>(id.index)] > plan.peak_operation ||
+          life.last[static_cast<size_t>(id.index)] < plan.peak_operation)
+        continue;
       auto& [bytes, count] = by_maker[std::string(op_name(program.operations[at].op))];
       bytes += program.tensor(id).type.num_bytes();
       ++count;

@@ -27,8 +27,10 @@ const Operand& input_operand(const Op& op, size_t i) {
 Lane lane_of(const Op& op) {
   return std::visit(
       [](const auto& o) {
-        if constexpr (requires { o.kLane; }) return o.kLane;
-        else return Lane::kCompute;
+        if constexpr (requires { o.kLane; })
+          return o.kLane;
+        else
+          return Lane::kCompute;
       },
       op);
 }

@@ -25,15 +25,17 @@
 
 namespace colossus {
 
-using Op = std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmul, GroupedMatmulGradWeight, RmsNorm,
-                        RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached,
-                        Activation, ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad,
-                        TokenDispatch, TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy,
-                        HeadCrossEntropyGrad, Dropout, Add, Scale, SoftCap, SoftCapGrad, Cast, GradNorm, ClipScale,
-                        AdamW, Muon, SelectToken>;
+using Op =
+    std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmul, GroupedMatmulGradWeight, RmsNorm,
+                 RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached, Activation,
+                 ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad, TokenDispatch,
+                 TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy, HeadCrossEntropyGrad, Dropout,
+                 Add, Scale, SoftCap, SoftCapGrad, Cast, GradNorm, ClipScale, AdamW, Muon, SelectToken>;
 
 template <class T>
-concept Differentiable = requires(const T& op, Adjoint& a) { adjoint(op, a); };
+concept Differentiable = requires(const T& op, Adjoint& a) {
+  adjoint(op, a);
+};
 
 std::string_view op_name(const Op& op);
 std::span<const Operand> input_operands(const Op& op);

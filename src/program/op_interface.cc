@@ -4,7 +4,9 @@
 
 namespace colossus {
 namespace {
-std::string describe(const TensorType& type) { return type.shape.to_string() + " " + std::string(dtype_name(type.dtype)); }
+std::string describe(const TensorType& type) {
+  return type.shape.to_string() + " " + std::string(dtype_name(type.dtype));
+}
 }  // namespace
 
 Cost OpShapes::memory_traffic(std::span<const Operand> input_specs) const {
@@ -41,7 +43,8 @@ Status Inference::need_shape(int i, const Shape& needed, std::string_view why) c
 Status Inference::need_size(int i, int dimension, int64_t size, std::string_view why) const {
   const int rank = shape(i).rank();
   const int at = dimension < 0 ? rank + dimension : dimension;
-  if (at < 0 || at >= rank) return fail(i, fmt::format("at least {} dimensions", dimension < 0 ? -dimension : dimension + 1));
+  if (at < 0 || at >= rank)
+    return fail(i, fmt::format("at least {} dimensions", dimension < 0 ? -dimension : dimension + 1));
   return shape(i)[at] == size ? ok_status() : fail(i, fmt::format("size {} in dimension {}: {}", size, at, why));
 }
 
@@ -53,7 +56,8 @@ Status Inference::need_float(int i) const { return is_float(input(i).dtype) ? ok
 
 Status Inference::need_like(int i, int other) const {
   const auto at = static_cast<size_t>(other);
-  return input(i) == input(other) ? ok_status() : fail(i, fmt::format("{}, like {}", describe(input(other)), input_specs_[at].name));
+  return input(i) == input(other) ? ok_status()
+                                  : fail(i, fmt::format("{}, like {}", describe(input(other)), input_specs_[at].name));
 }
 
 }  // namespace colossus

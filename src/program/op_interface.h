@@ -34,7 +34,9 @@ class OpShapes {
 
   int num_inputs() const { return static_cast<int>(inputs_.size()); }
   bool has_input(int i) const { return i < num_inputs() && inputs_[static_cast<size_t>(i)].has_value(); }
-  bool has_output(int i) const { return i < static_cast<int>(outputs_.size()) && outputs_[static_cast<size_t>(i)].has_value(); }
+  bool has_output(int i) const {
+    return i < static_cast<int>(outputs_.size()) && outputs_[static_cast<size_t>(i)].has_value();
+  }
   const TensorType& input(int i) const { return checked(inputs_, i); }
   const TensorType& output(int i) const { return checked(outputs_, i); }
   const Shape& shape(int i) const { return input(i).shape; }
@@ -45,7 +47,8 @@ class OpShapes {
 
  protected:
   static const TensorType& checked(const std::vector<std::optional<TensorType>>& types, int i) {
-    CHECK(i >= 0 && i < static_cast<int>(types.size()) && types[static_cast<size_t>(i)].has_value(), "operand is absent");
+    CHECK(i >= 0 && i < static_cast<int>(types.size()) && types[static_cast<size_t>(i)].has_value(),
+          "operand is absent");
     return *types[static_cast<size_t>(i)];
   }
   std::vector<std::optional<TensorType>> inputs_, outputs_;
@@ -58,7 +61,8 @@ class Inference : public OpShapes {
   Inference(std::string_view op_name, std::span<const Operand> input_specs, std::span<const Operand> output_specs,
             std::vector<std::optional<TensorType>> inputs)
       : OpShapes(std::move(inputs), std::vector<std::optional<TensorType>>(output_specs.size())),
-        op_name_(op_name), input_specs_(input_specs) {}
+        op_name_(op_name),
+        input_specs_(input_specs) {}
 
   Status need_rank(int i, int rank) const;
   Status need_shape(int i, const Shape& shape, std::string_view why) const;
@@ -70,7 +74,9 @@ class Inference : public OpShapes {
   Status fail(int i, std::string_view needed) const;
   Status fail_attribute(std::string_view attribute, std::string_view got_and_needed) const;
 
-  void set_output(int i, Shape shape, DType dtype) { outputs_[static_cast<size_t>(i)] = TensorType{std::move(shape), dtype}; }
+  void set_output(int i, Shape shape, DType dtype) {
+    outputs_[static_cast<size_t>(i)] = TensorType{std::move(shape), dtype};
+  }
   std::vector<std::optional<TensorType>> take_outputs() { return std::move(outputs_); }
 
  private:
@@ -86,13 +92,13 @@ class Adjoint {
  public:
   virtual ~Adjoint() = default;
   virtual Builder& builder() = 0;
-  virtual TensorId input(int i) const = 0;                // the forward operands; none when left out
+  virtual TensorId input(int i) const = 0;  // the forward operands; none when left out
   virtual TensorId output(int i) const = 0;
-  virtual TensorId output_grad(int i) const = 0;          // none when nothing depends on that output
-  virtual bool wants(int i) const = 0;                    // does input i, or what it came from, have parameters?
-  virtual void contribute(int i, TensorId grad) = 0;      // summed over the uses of that tensor
-  virtual TensorId accumulator(int i) = 0;                // of parameter i; CHECKs that it is one and wanted
-  virtual void fail(std::string message) = 0;             // this use of the op has no adjoint
+  virtual TensorId output_grad(int i) const = 0;      // none when nothing depends on that output
+  virtual bool wants(int i) const = 0;                // does input i, or what it came from, have parameters?
+  virtual void contribute(int i, TensorId grad) = 0;  // summed over the uses of that tensor
+  virtual TensorId accumulator(int i) = 0;            // of parameter i; CHECKs that it is one and wanted
+  virtual void fail(std::string message) = 0;         // this use of the op has no adjoint
 };
 
 }  // namespace colossus

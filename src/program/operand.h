@@ -13,9 +13,9 @@ namespace colossus {
 enum class OperandKind {
   kRequired,
   kOptional,
-  kMutated,          // read and written in place: a gradient added into, a parameter updated, a cache appended to
+  kMutated,  // read and written in place: a gradient added into, a parameter updated, a cache appended to
   kOptionalMutated,
-  kVariadic,         // any number from here on; only the last input
+  kVariadic,  // any number from here on; only the last input
 };
 
 struct Operand {
@@ -32,7 +32,7 @@ enum class Lane { kCompute, kCopy, kIntraNode, kInterNode };
 // What an operation costs, whatever runs it. Work on optional or data-dependent parts is counted as executed on average
 // (balanced experts; causal attention counts the unmasked half).
 struct Cost {
-  double flops = 0;         // a multiply-add is 2
+  double flops = 0;  // a multiply-add is 2
   double bytes_read = 0;
   double bytes_written = 0;
 

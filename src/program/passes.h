@@ -15,8 +15,8 @@ struct GradientSeed {
   TensorId grad;
 };
 
-// Appends the adjoint of every operation that lies between a parameter and a seeded output. The gradient of parameter "p"
-// is the tensor "grad.p", role gradient, fp32 (fp64 of an fp64 parameter); running the program adds into it.
+// Appends the adjoint of every operation that lies between a parameter and a seeded output. The gradient of parameter
+// "p" is the tensor "grad.p", role gradient, fp32 (fp64 of an fp64 parameter); running the program adds into it.
 // wanted_inputs: inputs whose gradients are wanted too; they become outputs "grad.<name>".
 // Fails for an operation without an adjoint, naming it.
 Result<Program> differentiate(Program forward, std::span<const GradientSeed> seeds,
@@ -34,7 +34,8 @@ enum class Recompute {
 };
 std::string_view recompute_name(Recompute recompute);
 
-// Writes again, just before the backward operation that reads it, what the forward pass need not keep. Bits do not change.
+// Writes again, just before the backward operation that reads it, what the forward pass need not keep. Bits do not
+// change.
 Program recompute(Program program, Recompute policy);
 
 // Removes operations whose results nobody reads and which change no memory.

@@ -25,7 +25,9 @@ class AttributePrinter {
   std::string text_;
 };
 
-std::string type_text(const TensorType& type) { return fmt::format("{}{}", dtype_name(type.dtype), type.shape.to_string()); }
+std::string type_text(const TensorType& type) {
+  return fmt::format("{}{}", dtype_name(type.dtype), type.shape.to_string());
+}
 
 std::string reference(const Program& program, TensorId id) {
   if (!id) return "-";
@@ -45,9 +47,12 @@ std::string operation_line(const Program& program, const Operation& operation, c
   AttributePrinter attributes;
   std::visit([&](const auto& op) { op.attributes(attributes); }, operation.op);
   std::string line;
-  if (!operation.outputs.empty() && operation.outputs.front()) line += joined(program, operation.outputs, operation.outputs.size()) + " = ";
-  line += fmt::format("{}({}){}", op_name(operation.op), joined(program, operation.inputs, num_inputs), attributes.take());
-  if (!operation.outputs.empty() && operation.outputs.front()) line += " : " + type_text(program.tensor(operation.outputs.front()).type);
+  if (!operation.outputs.empty() && operation.outputs.front())
+    line += joined(program, operation.outputs, operation.outputs.size()) + " = ";
+  line +=
+      fmt::format("{}({}){}", op_name(operation.op), joined(program, operation.inputs, num_inputs), attributes.take());
+  if (!operation.outputs.empty() && operation.outputs.front())
+    line += " : " + type_text(program.tensor(operation.outputs.front()).type);
   line += fmt::format("  # {}{}{}", phase_name(operation.phase), operation.scope.empty() ? "" : " ", operation.scope);
   if (options.costs) {
     const Cost cost = cost_of(program, operation);
@@ -62,8 +67,10 @@ std::string to_string(const Program& program, const ProgramPrintOptions& options
   std::string text = fmt::format("program {}\n", program.name);
   if (options.tensors)
     for (const Tensor& tensor : program.tensors)
-      if (!in_arena(tensor.role)) text += fmt::format("  {} {} : {}\n", role_name(tensor.role), tensor.name, type_text(tensor.type));
-  for (const Operation& operation : program.operations) text += "  " + operation_line(program, operation, options) + "\n";
+      if (!in_arena(tensor.role))
+        text += fmt::format("  {} {} : {}\n", role_name(tensor.role), tensor.name, type_text(tensor.type));
+  for (const Operation& operation : program.operations)
+    text += "  " + operation_line(program, operation, options) + "\n";
   return text;
 }
 

@@ -11,13 +11,13 @@
 namespace colossus {
 
 enum class Role {
-  kInput,           // bound by the caller before each run
-  kParameter,       // lives outside the program
-  kGradient,        // of a parameter; operations add into it
+  kInput,      // bound by the caller before each run
+  kParameter,  // lives outside the program
+  kGradient,   // of a parameter; operations add into it
   kOptimizerState,
-  kState,           // any other memory that outlives a run: a key/value cache
-  kActivation,      // lives in the arena, written once
-  kOutput,          // an activation the caller reads after the run
+  kState,       // any other memory that outlives a run: a key/value cache
+  kActivation,  // lives in the arena, written once
+  kOutput,      // an activation the caller reads after the run
 };
 std::string_view role_name(Role role);
 constexpr bool in_arena(Role role) { return role == Role::kActivation || role == Role::kOutput; }
@@ -63,8 +63,8 @@ Cost total_cost(const Program& program, Phase phase);
 Status verify(const Program& program);
 
 struct ProgramPrintOptions {
-  bool costs = false;    // FLOPs and bytes beside each operation
-  bool tensors = true;   // the table of parameters, inputs and states
+  bool costs = false;   // FLOPs and bytes beside each operation
+  bool tensors = true;  // the table of parameters, inputs and states
 };
 // One line an operation: "%12 = rms_norm(%7, layers.0.attn_norm) eps=1e-05 : bf16[1, 8192, 6144]  # layers.0.attn".
 std::string to_string(const Program& program, const ProgramPrintOptions& options = {});

@@ -215,7 +215,8 @@ TEST(MemoryPlan, LiveTensorsNeverOverlap) {
       if (plan.tensor_offset[i] < 0 || plan.tensor_offset[j] < 0 || last[i] < first[j] || last[j] < first[i]) continue;
       const int64_t i_end = plan.tensor_offset[i] + program.tensors[i].type.num_bytes();
       const int64_t j_end = plan.tensor_offset[j] + program.tensors[j].type.num_bytes();
-      EXPECT_TRUE(i_end <= plan.tensor_offset[j] || j_end <= plan.tensor_offset[i]) << program.tensors[i].name << " and " << program.tensors[j].name;
+      EXPECT_TRUE(i_end <= plan.tensor_offset[j] || j_end <= plan.tensor_offset[i])
+          << program.tensors[i].name << " and " << program.tensors[j].name;
       ++checked;
     }
   EXPECT_GT(checked, 3);

@@ -18,8 +18,8 @@ constexpr bool is_one_of = (std::is_same_v<T, Ts> || ...);
 bool is_cheap(const Op& op) {
   return std::visit(
       [](const auto& o) {
-        return is_one_of<std::remove_cvref_t<decltype(o)>, RmsNorm, LayerNorm, Activation, GatedActivation, Rotary, Cast,
-                         Scale, SoftCap, Add, Dropout, TokenDispatch>;
+        return is_one_of<std::remove_cvref_t<decltype(o)>, RmsNorm, LayerNorm, Activation, GatedActivation, Rotary,
+                         Cast, Scale, SoftCap, Add, Dropout, TokenDispatch>;
       },
       op);
 }
@@ -105,10 +105,10 @@ class Recomputation {
   }
 
   const Program& old_;
-  std::vector<int> writer_;        // by old tensor
-  std::vector<bool> discarded_;    // by old tensor: not kept from forward to backward
-  std::vector<TensorId> again_;    // by old tensor: its copy, once made
-  Builder builder_;                // holds the tensors of the result
+  std::vector<int> writer_;      // by old tensor
+  std::vector<bool> discarded_;  // by old tensor: not kept from forward to backward
+  std::vector<TensorId> again_;  // by old tensor: its copy, once made
+  Builder builder_;              // holds the tensors of the result
   std::vector<Operation> result_;
 };
 

@@ -45,7 +45,8 @@ class Verifier {
       if (!id) continue;
       if (!in_arena(program_.tensor(id).role))
         fault(fmt::format("{}: writes {}, a {}", place, program_.tensor(id).name, role_name(program_.tensor(id).role)));
-      if (written_[static_cast<size_t>(id.index)]) fault(fmt::format("{}: writes {} again", place, program_.tensor(id).name));
+      if (written_[static_cast<size_t>(id.index)])
+        fault(fmt::format("{}: writes {} again", place, program_.tensor(id).name));
       written_[static_cast<size_t>(id.index)] = true;
     }
   }
@@ -75,7 +76,8 @@ class Verifier {
   void check_types(const Operation& operation, const std::string& place) {
     std::vector<std::optional<TensorType>> types;
     for (TensorId id : operation.inputs) types.push_back(id ? std::optional(program_.tensor(id).type) : std::nullopt);
-    Inference inference(op_name(operation.op), input_operands(operation.op), output_operands(operation.op), std::move(types));
+    Inference inference(op_name(operation.op), input_operands(operation.op), output_operands(operation.op),
+                        std::move(types));
     const Status inferred = std::visit([&](const auto& op) { return infer(op, inference); }, operation.op);
     if (!inferred.ok()) return fault(place + ": " + inferred.message());
     const auto outputs = inference.take_outputs();

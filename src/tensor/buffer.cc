@@ -18,10 +18,12 @@ Result<Buffer> Buffer::allocate(int64_t num_bytes) {
   if (num_bytes == 0) return buffer;
   const auto failed = [&] {
     return exhausted("a buffer of " + std::to_string(num_bytes) + " bytes does not fit the " +
-                     std::to_string(total_memory_bytes()) + " bytes of this machine; use a smaller batch, more recomputation or a smaller model");
+                     std::to_string(total_memory_bytes()) +
+                     " bytes of this machine; use a smaller batch, more recomputation or a smaller model");
   };
   if (num_bytes > total_memory_bytes()) return failed();
-  void* data = mmap(nullptr, static_cast<size_t>(num_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* data =
+      mmap(nullptr, static_cast<size_t>(num_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) return failed();
   if (num_bytes >= kHugePage) madvise(data, static_cast<size_t>(num_bytes), MADV_HUGEPAGE);
   buffer.data_ = static_cast<std::byte*>(data);

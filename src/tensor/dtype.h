@@ -12,16 +12,18 @@ enum class DType : uint8_t { kF32, kBF16, kF64, kI32, kI64, kU8 };
 
 constexpr int64_t dtype_bytes(DType dtype) {
   switch (dtype) {
-    case DType::kF32: case DType::kI32: return 4;
+    case DType::kF32:
+    case DType::kI32: return 4;
     case DType::kBF16: return 2;
-    case DType::kF64: case DType::kI64: return 8;
+    case DType::kF64:
+    case DType::kI64: return 8;
     case DType::kU8: return 1;
   }
   return 0;
 }
 constexpr bool is_float(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF64; }
 
-std::string_view dtype_name(DType dtype);                        // "f32", "bf16", ...
+std::string_view dtype_name(DType dtype);  // "f32", "bf16", ...
 std::optional<DType> dtype_from_name(std::string_view name);
 
 // bfloat16: the upper half of an fp32.

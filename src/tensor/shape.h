@@ -35,7 +35,11 @@ class Shape {
     return count;
   }
   // Elements in all but the innermost dimension: (B, T, C) has B*T rows. A scalar has one row.
-  int64_t num_rows() const { return rank_ == 0 ? 1 : num_elements() / (sizes_[static_cast<size_t>(rank_ - 1)] ? sizes_[static_cast<size_t>(rank_ - 1)] : 1); }
+  int64_t num_rows() const {
+    return rank_ == 0
+               ? 1
+               : num_elements() / (sizes_[static_cast<size_t>(rank_ - 1)] ? sizes_[static_cast<size_t>(rank_ - 1)] : 1);
+  }
   int64_t row_size() const { return rank_ == 0 ? 1 : sizes_[static_cast<size_t>(rank_ - 1)]; }
   Shape with(int i, int64_t size) const {
     Shape result = *this;

@@ -12,12 +12,18 @@ namespace colossus {
 
 template <class T>
 extern const DType dtype_of;  // only for the types below
-template <> inline constexpr DType dtype_of<float> = DType::kF32;
-template <> inline constexpr DType dtype_of<double> = DType::kF64;
-template <> inline constexpr DType dtype_of<BFloat16> = DType::kBF16;
-template <> inline constexpr DType dtype_of<int32_t> = DType::kI32;
-template <> inline constexpr DType dtype_of<int64_t> = DType::kI64;
-template <> inline constexpr DType dtype_of<uint8_t> = DType::kU8;
+template <>
+inline constexpr DType dtype_of<float> = DType::kF32;
+template <>
+inline constexpr DType dtype_of<double> = DType::kF64;
+template <>
+inline constexpr DType dtype_of<BFloat16> = DType::kBF16;
+template <>
+inline constexpr DType dtype_of<int32_t> = DType::kI32;
+template <>
+inline constexpr DType dtype_of<int64_t> = DType::kI64;
+template <>
+inline constexpr DType dtype_of<uint8_t> = DType::kU8;
 
 struct View {
   std::byte* data = nullptr;
@@ -33,7 +39,8 @@ struct View {
     DCHECK(dtype == dtype_of<T>);
     return reinterpret_cast<T*>(data);
   }
-  // One element of a float or integer tensor as a double, rounding on the way in. Slow: for reference kernels and tests.
+  // One element of a float or integer tensor as a double, rounding on the way in. Slow: for reference kernels and
+  // tests.
   double get(int64_t i) const;
   void set(int64_t i, double value) const;
 };

@@ -32,9 +32,11 @@ void apply_dial(RunConfig& run, int64_t depth) {
   const double tokens_per_step = static_cast<double>(run.train.batch * m.context);
   // Per layer: attention (2 + 2 K / H) C^2, and two gated experts.
   const double width = static_cast<double>(m.width);
-  const double attention = (2 + 2 * static_cast<double>(m.num_kv_heads) / static_cast<double>(m.num_heads)) * width * width;
+  const double attention =
+      (2 + 2 * static_cast<double>(m.num_kv_heads) / static_cast<double>(m.num_heads)) * width * width;
   const double experts = 6 * width * static_cast<double>(m.expert_width);
-  run.train.steps = std::max<int64_t>(200, static_cast<int64_t>(20 * static_cast<double>(depth) * (attention + experts) / tokens_per_step));
+  run.train.steps = std::max<int64_t>(
+      200, static_cast<int64_t>(20 * static_cast<double>(depth) * (attention + experts) / tokens_per_step));
 
   run.optimizer.kind = OptimizerKind::kMuon;
   run.optimizer.learning_rate = 4e-3 * std::sqrt(256 / width);

@@ -25,8 +25,10 @@ Result<std::unique_ptr<Evaluator>> Evaluator::create(Device& device, const Tenso
   return e;
 }
 
-Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, const std::atomic<bool>* stop, std::atomic<double>* progress) {
-  CHECK(!loader.options().shuffle && loader.options().row_tokens == options_.tokens && loader.options().rows_per_step == options_.batch);
+Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, const std::atomic<bool>* stop,
+                                  std::atomic<double>* progress) {
+  CHECK(!loader.options().shuffle && loader.options().row_tokens == options_.tokens &&
+        loader.options().rows_per_step == options_.batch);
   int64_t num_rows = loader.rows_per_epoch();
   if (max_tokens > 0) num_rows = std::min(num_rows, (max_tokens + options_.tokens - 1) / options_.tokens);
   Evaluation result;
@@ -39,12 +41,14 @@ Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, cons
     std::fill(targets_.begin() + static_cast<int64_t>(counted), targets_.end(), -1);
     device_->write(*inputs_.at("tokens").memory, 0, std::as_bytes(std::span(tokens_)));
     device_->write(*inputs_.at("targets").memory, 0, std::as_bytes(std::span(targets_)));
-    if (options_.document_mask) device_->write(*inputs_.at("document_start").memory, 0, std::as_bytes(std::span(document_start_)));
+    if (options_.document_mask)
+      device_->write(*inputs_.at("document_start").memory, 0, std::as_bytes(std::span(document_start_)));
     executable_->run();
     executable_->read_output(token_loss_, std::as_writable_bytes(std::span(losses_)));
     for (size_t i = 0; i < counted; ++i) sum += static_cast<double>(losses_[i]);
     result.num_tokens += static_cast<int64_t>(counted);
-    if (progress) progress->store(static_cast<double>(std::min(num_rows, first + options_.batch)) / static_cast<double>(num_rows));
+    if (progress)
+      progress->store(static_cast<double>(std::min(num_rows, first + options_.batch)) / static_cast<double>(num_rows));
   }
   result.loss = result.num_tokens > 0 ? sum / static_cast<double>(result.num_tokens) : 0;
   return result;

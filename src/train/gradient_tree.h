@@ -1,5 +1,5 @@
-// The one order in which gradients of a step are summed (docs/numerics.md): microbatches of a leaf are added in order into
-// the gradient tensors; leaves are added along a fixed binary tree, like carries of a binary counter:
+// The one order in which gradients of a step are summed (docs/numerics.md): microbatches of a leaf are added in order
+// into the gradient tensors; leaves are added along a fixed binary tree, like carries of a binary counter:
 //   leaf 0 + leaf 1, leaf 2 + leaf 3, their sum, ... whoever computed them.
 #pragma once
 

@@ -26,13 +26,13 @@ struct OptimizerConfig {
   double beta2 = 0.95;
   double eps = 1e-8;
   double momentum = 0.95;
-  double weight_decay = 0.1;                   // of matrices and embeddings; vectors never decay
+  double weight_decay = 0.1;  // of matrices and embeddings; vectors never decay
   double muon_weight_decay = 0.01;
-  double clip_norm = 1;                        // 0: off
+  double clip_norm = 1;  // 0: off
   Decay decay = Decay::kCosine;
   int64_t warmup_steps = 100;
-  double decay_share = 0.2;                    // of the steps, at the end: warmup_stable_decay
-  double final_share = 0.1;                    // of the peak, at the last step
+  double decay_share = 0.2;  // of the steps, at the end: warmup_stable_decay
+  double final_share = 0.1;  // of the peak, at the last step
 
   void visit_fields(FieldVisitor& v);
 };

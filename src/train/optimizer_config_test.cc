@@ -7,7 +7,9 @@ namespace {
 
 constexpr int64_t kSteps = 1000;
 
-OptimizerConfig schedule(Decay decay) { return {.decay = decay, .warmup_steps = 100, .decay_share = 0.25, .final_share = 0.1}; }
+OptimizerConfig schedule(Decay decay) {
+  return {.decay = decay, .warmup_steps = 100, .decay_share = 0.25, .final_share = 0.1};
+}
 
 class Schedules : public testing::TestWithParam<Decay> {};
 
@@ -26,7 +28,8 @@ TEST_P(Schedules, RiseToOneAndEndAtTheFinalShare) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Schedules, testing::Values(Decay::kConstant, Decay::kCosine, Decay::kLinear, Decay::kWarmupStableDecay));
+INSTANTIATE_TEST_SUITE_P(All, Schedules,
+                         testing::Values(Decay::kConstant, Decay::kCosine, Decay::kLinear, Decay::kWarmupStableDecay));
 
 TEST(Schedule, Forms) {
   // Half way between step 100 and step 999.
@@ -47,7 +50,8 @@ TEST(Schedule, OddLengths) {
     EXPECT_DOUBLE_EQ(learning_rate_factor({.decay = decay, .warmup_steps = 0}, 0, 1), 1);
     EXPECT_DOUBLE_EQ(learning_rate_factor({.decay = decay, .warmup_steps = 10}, 4, 5), 0.5);
     for (int64_t step = 0; step < 20; ++step) {
-      const double factor = learning_rate_factor({.decay = decay, .warmup_steps = 3, .decay_share = 0, .final_share = 0}, step, 20);
+      const double factor =
+          learning_rate_factor({.decay = decay, .warmup_steps = 3, .decay_share = 0, .final_share = 0}, step, 20);
       EXPECT_TRUE(factor >= 0 && factor <= 1) << step;
     }
   }

@@ -23,15 +23,19 @@ void DataConfig::visit_fields(FieldVisitor& v) {
 void TrainConfig::visit_fields(FieldVisitor& v) {
   v.field("steps", steps, "optimizer steps", {.unit = "steps", .min = 1});
   v.field("batch", batch, "sequences of a step", {.unit = "sequences", .min = 1, .max = 1 << 24});
-  v.field("tokens", tokens, "length of a sequence; 0: the model's context", {.unit = "tokens", .min = 0, .max = 1 << 24});
-  v.field("microbatch", microbatch, "sequences computed at once; divides batch; 0: about 4096 tokens", {.unit = "sequences", .min = 0});
-  v.field("reduction_leaves", reduction_leaves, "leaves of the tree that sums gradients, a power of two; 0: up to 8", {.min = 0, .max = 1 << 20});
+  v.field("tokens", tokens, "length of a sequence; 0: the model's context",
+          {.unit = "tokens", .min = 0, .max = 1 << 24});
+  v.field("microbatch", microbatch, "sequences computed at once; divides batch; 0: about 4096 tokens",
+          {.unit = "sequences", .min = 0});
+  v.field("reduction_leaves", reduction_leaves, "leaves of the tree that sums gradients, a power of two; 0: up to 8",
+          {.min = 0, .max = 1 << 20});
   v.field("seed", seed, "of initial weights, data order and dropout", {.min = 0});
   v.field("compute", compute, "type of activations; auto: bf16 where the processor multiplies it, else f32");
   v.field("recompute", recompute, "activations computed again instead of kept");
   v.field("threads", threads, "0: every core this process may use", {.min = 0, .max = 4096});
   v.field("evaluate_every", evaluate_every, "0: only at the end", {.unit = "steps", .min = 0});
-  v.field("evaluation_tokens", evaluation_tokens, "validation tokens of an evaluation; 0: all", {.unit = "tokens", .min = 0});
+  v.field("evaluation_tokens", evaluation_tokens, "validation tokens of an evaluation; 0: all",
+          {.unit = "tokens", .min = 0});
   v.field("sample_every", sample_every, "0: never", {.unit = "steps", .min = 0});
   v.field("sample_tokens", sample_tokens, "length of a sample", {.unit = "tokens", .min = 1, .max = 1 << 20});
   v.field("sample_prompt", sample_prompt, "what samples continue");
@@ -39,19 +43,24 @@ void TrainConfig::visit_fields(FieldVisitor& v) {
   v.field("keep_last", keep_last, "checkpoints to keep", {.min = 1, .max = 1 << 20});
   v.field("keep_best", keep_best, "also keep the one with the lowest validation loss");
   v.field("async_checkpoints", async_checkpoints, "go on training while one is written; takes memory for a copy");
-  v.field("max_skipped_steps", max_skipped_steps, "stop after so many non-finite steps in a row", {.unit = "steps", .min = 1});
-  v.field("max_seconds", max_seconds, "end the run after this time of training; 0: no limit", {.unit = "seconds", .min = 0});
+  v.field("max_skipped_steps", max_skipped_steps, "stop after so many non-finite steps in a row",
+          {.unit = "steps", .min = 1});
+  v.field("max_seconds", max_seconds, "end the run after this time of training; 0: no limit",
+          {.unit = "seconds", .min = 0});
 }
 
 void TrainConfig::check_fields(FieldChecker& c) const {
-  if (microbatch > 0) c.require(batch % microbatch == 0, "microbatch", fmt::format("does not divide batch = {}", batch));
+  if (microbatch > 0)
+    c.require(batch % microbatch == 0, "microbatch", fmt::format("does not divide batch = {}", batch));
   if (reduction_leaves > 0)
-    c.require((reduction_leaves & (reduction_leaves - 1)) == 0, "reduction_leaves", "is not a power of two; try 1, 2, 4 or 8");
+    c.require((reduction_leaves & (reduction_leaves - 1)) == 0, "reduction_leaves",
+              "is not a power of two; try 1, 2, 4 or 8");
 }
 
 void RunConfig::visit_fields(FieldVisitor& v) {
   v.field("out", out, "directory of the run: checkpoints, metrics, config");
-  v.field("depth", depth, "the dial: layers of a small Grok; sets every other field that is not given", {.min = 0, .max = 64});
+  v.field("depth", depth, "the dial: layers of a small Grok; sets every other field that is not given",
+          {.min = 0, .max = 64});
   // Keys that follow are read over what the dial set. A printed configuration carries both, and reads back the same.
   if (depth != dialled_depth_) {
     dialled_depth_ = depth;
@@ -68,8 +77,9 @@ Status resolve(RunConfig& run, int64_t tokenizer_vocab_size) {
   TrainConfig& train = run.train;
   if (model.vocab_size == 0) model.vocab_size = tokenizer_vocab_size;
   if (model.vocab_size < tokenizer_vocab_size)
-    return invalid(fmt::format("[model.vocab_size] {}; the tokenizer has {} tokens: give at least that, or 0 to take it from the tokenizer",
-                               model.vocab_size, tokenizer_vocab_size));
+    return invalid(fmt::format(
+        "[model.vocab_size] {}; the tokenizer has {} tokens: give at least that, or 0 to take it from the tokenizer",
+        model.vocab_size, tokenizer_vocab_size));
   if (train.tokens == 0) train.tokens = model.context;
   if (train.tokens > model.context)
     return invalid(fmt::format("[train.tokens] {} is more than model.context = {}", train.tokens, model.context));
@@ -80,10 +90,12 @@ Status resolve(RunConfig& run, int64_t tokenizer_vocab_size) {
   const int64_t num_microbatches = train.batch / train.microbatch;
   if (train.reduction_leaves == 0) {
     train.reduction_leaves = 1;
-    while (train.reduction_leaves < 8 && num_microbatches % (2 * train.reduction_leaves) == 0) train.reduction_leaves *= 2;
+    while (train.reduction_leaves < 8 && num_microbatches % (2 * train.reduction_leaves) == 0)
+      train.reduction_leaves *= 2;
   }
   if (num_microbatches % train.reduction_leaves != 0)
-    return invalid(fmt::format("[train.reduction_leaves] {} does not divide the {} microbatches of a step", train.reduction_leaves, num_microbatches));
+    return invalid(fmt::format("[train.reduction_leaves] {} does not divide the {} microbatches of a step",
+                               train.reduction_leaves, num_microbatches));
   return ok_status();
 }
 

@@ -29,7 +29,7 @@ struct DataSourceConfig {
 
 struct DataConfig {
   std::vector<DataSourceConfig> sources;
-  std::string tokenizer;       // "": the one the shards were built with
+  std::string tokenizer;  // "": the one the shards were built with
   bool document_mask = false;
   bool random_offset = true;
   void visit_fields(FieldVisitor& v);

@@ -28,7 +28,8 @@ TEST(Resolve, FillsWhatIsLeftToARule) {
   struct Case {
     int64_t batch, tokens, microbatch, leaves;
   };
-  for (const Case& c : {Case{64, 256, 16, 4}, Case{32, 8192, 1, 8}, Case{12, 64, 12, 1}, Case{30, 1024, 3, 2}, Case{7, 1024, 1, 1}, Case{128, 1024, 4, 8}}) {
+  for (const Case& c : {Case{64, 256, 16, 4}, Case{32, 8192, 1, 8}, Case{12, 64, 12, 1}, Case{30, 1024, 3, 2},
+                        Case{7, 1024, 1, 1}, Case{128, 1024, 4, 8}}) {
     RunConfig run = run_of(c.batch, c.tokens);
     ASSERT_TRUE(resolve(run, 100).ok());
     EXPECT_EQ(run.train.microbatch, c.microbatch) << c.batch << " x " << c.tokens;
@@ -51,7 +52,8 @@ TEST(Resolve, IsDoneOnce) {
 TEST(Resolve, Faults) {
   RunConfig small_vocabulary = run_of(8, 16);
   small_vocabulary.model.vocab_size = 50;
-  EXPECT_THAT(resolve(small_vocabulary, 51).message(), AllOf(HasSubstr("model.vocab_size"), HasSubstr("50"), HasSubstr("51")));
+  EXPECT_THAT(resolve(small_vocabulary, 51).message(),
+              AllOf(HasSubstr("model.vocab_size"), HasSubstr("50"), HasSubstr("51")));
   RunConfig long_rows = run_of(8, 8193);
   EXPECT_THAT(resolve(long_rows, 100).message(), AllOf(HasSubstr("8193"), HasSubstr("model.context = 8192")));
   RunConfig leaves = run_of(24, 16, 8, 2);
@@ -80,7 +82,8 @@ TEST_P(Dial, GivesAValidRun) {
   EXPECT_EQ(run->train.batch % run->train.microbatch, 0);
   EXPECT_GE(run->train.steps, 200);
   EXPECT_EQ(run->optimizer.kind, OptimizerKind::kMuon);
-  const auto program = write_training_program(run->model, {.batch = run->train.microbatch, .tokens = run->train.tokens}, Recompute::kNone);
+  const auto program = write_training_program(run->model, {.batch = run->train.microbatch, .tokens = run->train.tokens},
+                                              Recompute::kNone);
   ASSERT_TRUE(program.ok()) << program.status().message();
   EXPECT_TRUE(verify(*program).ok());
   // What is written reads back the same, dial and all.

@@ -16,11 +16,13 @@ namespace colossus {
 
 // Sentences of a few words in an order that can be learned in part.
 inline std::string tiny_text(int num_sentences) {
-  const char* words[] = {"the ship", "a star", "every moon", "sails", "shines on", "leaves", "home", "the sea", "night"};
+  const char* words[] = {"the ship", "a star", "every moon", "sails", "shines on",
+                         "leaves",   "home",   "the sea",    "night"};
   std::string text;
   for (int i = 0; i < num_sentences; ++i) {
     const RngKey key{.seed = 3, .purpose = RngPurpose::kTest, .step = static_cast<uint64_t>(i)};
-    for (uint32_t part = 0; part < 3; ++part) text += std::string(part ? " " : "") + words[3 * part + random_bits(key, part) % 3];
+    for (uint32_t part = 0; part < 3; ++part)
+      text += std::string(part ? " " : "") + words[3 * part + random_bits(key, part) % 3];
     text += ".\n";
   }
   return text;
@@ -31,16 +33,23 @@ class TinyData {
  public:
   explicit TinyData(int num_sentences = 60) {
     const std::string text = tiny_text(num_sentences);
-    auto trained = train_characters({}, [&](DocumentSink sink) { return sink(text); }, [](const TrainProgress&) {});
+    auto trained = train_characters(
+        {}, [&](DocumentSink sink) { return sink(text); }, [](const TrainProgress&) {});
     CHECK(trained.ok(), trained.status().message().c_str());
     tokenizer_json_ = trained->tokenizer.to_json();
     CHECK(write_file_atomically(local_files(), directory_ / "text.txt", text).ok());
     const Tokenizer& tokenizer = trained->tokenizer;
-    const auto built = build_shards(local_files(),
-                                    {.inputs = {directory_ / "text.txt"}, .out = shards(), .source = {}, .identity = shard_identity(tokenizer),
-                                     .bos_token = {}, .eos_token = {}, .validation_fraction = 0.2},
-                                    [&](std::string_view piece, std::vector<int32_t>& tokens) { return tokenizer.encode(piece, tokens); },
-                                    [](const BuildProgress&) { return true; });
+    const auto built = build_shards(
+        local_files(),
+        {.inputs = {directory_ / "text.txt"},
+         .out = shards(),
+         .source = {},
+         .identity = shard_identity(tokenizer),
+         .bos_token = {},
+         .eos_token = {},
+         .validation_fraction = 0.2},
+        [&](std::string_view piece, std::vector<int32_t>& tokens) { return tokenizer.encode(piece, tokens); },
+        [](const BuildProgress&) { return true; });
     CHECK(built.ok(), built.status().message().c_str());
   }
 
@@ -54,8 +63,16 @@ class TinyData {
 };
 
 inline ModelConfig tiny_model(Family family) {
-  ModelConfig m{.family = family, .num_layers = 2, .width = 16, .num_heads = 4, .num_kv_heads = 2, .head_dim = 4, .num_experts = 4,
-                .num_experts_per_token = 2, .expert_width = 24, .context = 16};
+  ModelConfig m{.family = family,
+                .num_layers = 2,
+                .width = 16,
+                .num_heads = 4,
+                .num_kv_heads = 2,
+                .head_dim = 4,
+                .num_experts = 4,
+                .num_experts_per_token = 2,
+                .expert_width = 24,
+                .context = 16};
   if (m.is_grok()) {
     m.embedding_scale = 4;
     m.attn_softcap = 30;

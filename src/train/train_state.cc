@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <thread>
 
-#include "base/platform.h"
 #include "base/fill_normal.h"
+#include "base/platform.h"
 
 namespace colossus {
 namespace {
@@ -25,14 +25,17 @@ void fill_in_parallel(const RngKey& key, float scale, std::span<float> values) {
 
 }  // namespace
 
-void initialize_parameters(Device& device, const TensorSet& tensors, std::span<const ParameterSpec> parameters, uint64_t seed) {
+void initialize_parameters(Device& device, const TensorSet& tensors, std::span<const ParameterSpec> parameters,
+                           uint64_t seed) {
   std::vector<float> values;
   for (size_t p = 0; p < parameters.size(); ++p) {
     const ParameterSpec& spec = parameters[p];
     values.resize(static_cast<size_t>(spec.shape.num_elements()));
     const RngKey key{.seed = seed, .purpose = RngPurpose::kInit, .step = p};
-    if (spec.init_std == 0) std::fill(values.begin(), values.end(), static_cast<float>(spec.init_value));
-    else fill_in_parallel(key, static_cast<float>(spec.init_std), values);
+    if (spec.init_std == 0)
+      std::fill(values.begin(), values.end(), static_cast<float>(spec.init_value));
+    else
+      fill_in_parallel(key, static_cast<float>(spec.init_std), values);
     device.write(*tensors.at(spec.name).memory, 0, std::as_bytes(std::span(values)));
   }
 }
@@ -41,8 +44,13 @@ std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const TensorSet
   std::vector<CheckpointTensor> result;
   for (const auto& [name, entry] : tensors.entries()) {
     if (entry.role != Role::kParameter && entry.role != Role::kOptimizerState) continue;
-    result.push_back({.file = entry.role == Role::kParameter ? "model" : "optimizer", .name = name, .dtype = entry.type.dtype, .shape = entry.type.shape,
-                      .read = [&device, memory = entry.memory](int64_t offset, std::span<std::byte> into) { device.read(*memory, offset, into); }});
+    result.push_back({.file = entry.role == Role::kParameter ? "model" : "optimizer",
+                      .name = name,
+                      .dtype = entry.type.dtype,
+                      .shape = entry.type.shape,
+                      .read = [&device, memory = entry.memory](int64_t offset, std::span<std::byte> into) {
+                        device.read(*memory, offset, into);
+                      }});
   }
   return result;
 }
@@ -56,10 +64,12 @@ Status load_tensors(Device& device, const TensorSet& tensors, const Checkpoint& 
     const std::string file = entry.role == Role::kParameter ? "model" : "optimizer";
     const Checkpoint::Entry* stored = checkpoint.find(file, name);
     if (!stored)
-      return invalid(fmt::format("[{}/{}.safetensors] has no tensor {}; it belongs to another configuration", checkpoint.path(), file, name));
+      return invalid(fmt::format("[{}/{}.safetensors] has no tensor {}; it belongs to another configuration",
+                                 checkpoint.path(), file, name));
     if (!(stored->shape == entry.type.shape) || stored->dtype != entry.type.dtype)
-      return invalid(fmt::format("[{}/{}.safetensors] {} is {} {}; this configuration needs {} {}", checkpoint.path(), file, name,
-                                 dtype_name(stored->dtype), stored->shape.to_string(), dtype_name(entry.type.dtype), entry.type.shape.to_string()));
+      return invalid(fmt::format("[{}/{}.safetensors] {} is {} {}; this configuration needs {} {}", checkpoint.path(),
+                                 file, name, dtype_name(stored->dtype), stored->shape.to_string(),
+                                 dtype_name(entry.type.dtype), entry.type.shape.to_string()));
     staging.resize(static_cast<size_t>(entry.type.num_bytes()));
     RETURN_IF_ERROR(checkpoint.read(*stored, staging));
     device.write(*entry.memory, 0, staging);
@@ -67,7 +77,8 @@ Status load_tensors(Device& device, const TensorSet& tensors, const Checkpoint& 
   const int64_t num_stored = std::count_if(checkpoint.tensors().begin(), checkpoint.tensors().end(),
                                            [&](const auto& entry) { return optimizer || entry.file == "model"; });
   if (num_stored != num_expected)
-    return invalid(fmt::format("[{}] holds {} tensors; this configuration has {}: it belongs to another one", checkpoint.path(), num_stored, num_expected));
+    return invalid(fmt::format("[{}] holds {} tensors; this configuration has {}: it belongs to another one",
+                               checkpoint.path(), num_stored, num_expected));
   return ok_status();
 }
 

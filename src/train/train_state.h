@@ -13,13 +13,14 @@
 namespace colossus {
 
 // Writes the initial value of every parameter: a function of (seed, parameter's place in the table, element).
-void initialize_parameters(Device& device, const TensorSet& tensors, std::span<const ParameterSpec> parameters, uint64_t seed);
+void initialize_parameters(Device& device, const TensorSet& tensors, std::span<const ParameterSpec> parameters,
+                           uint64_t seed);
 
 // Parameters (file "model") and optimizer states (file "optimizer") as a checkpoint stores them.
 std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const TensorSet& tensors);
 
-// Reads every parameter, and with `optimizer` every optimizer state. A tensor that is missing, superfluous or of another
-// shape is an error that names both sides; what was read before it stays.
+// Reads every parameter, and with `optimizer` every optimizer state. A tensor that is missing, superfluous or of
+// another shape is an error that names both sides; what was read before it stays.
 Status load_tensors(Device& device, const TensorSet& tensors, const Checkpoint& checkpoint, bool optimizer);
 
 }  // namespace colossus

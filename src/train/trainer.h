@@ -1,4 +1,5 @@
-// A training run: batches, microbatches, the tree of gradients, the update; evaluation, checkpoints and metrics on the way.
+// A training run: batches, microbatches, the tree of gradients, the update; evaluation, checkpoints and metrics on the
+// way.
 #pragma once
 
 #include <atomic>
@@ -16,14 +17,14 @@
 namespace colossus {
 
 struct StepReport {
-  int64_t step = 0;          // optimizer steps done, this one included
-  double loss = 0;           // nats per token, mean over the batch
+  int64_t step = 0;  // optimizer steps done, this one included
+  double loss = 0;   // nats per token, mean over the batch
   double aux_loss = 0;
   double grad_norm = 0;      // before clipping
   double learning_rate = 0;  // of AdamW
   double seconds = 0;
   int64_t num_tokens = 0;
-  bool skipped = false;      // loss or gradient not finite: nothing was updated
+  bool skipped = false;  // loss or gradient not finite: nothing was updated
 };
 
 struct EvaluationReport {
@@ -39,7 +40,7 @@ class TrainObserver {
   virtual void on_step(const StepReport&) {}
   virtual void on_evaluation(const EvaluationReport&) {}
   virtual void on_checkpoint(int64_t /*step*/) {}
-  virtual void on_sample(int64_t /*step*/) {}      // one is due; parameters are in Trainer::tensors()
+  virtual void on_sample(int64_t /*step*/) {}           // one is due; parameters are in Trainer::tensors()
   virtual void on_note(const std::string& /*text*/) {}  // something went wrong and was dealt with
 };
 
@@ -62,8 +63,8 @@ class Trainer {
  public:
   // Opens the data, completes `run` by its rules, compiles the programs, and starts at step 0 or, when `run.out` holds
   // checkpoints of the same run, at the newest good one. tokenizer_json is kept in every checkpoint.
-  static Result<std::unique_ptr<Trainer>> create(RunConfig run, FileSystem& files, Device& device, std::string tokenizer_json,
-                                                 TrainObserver& observer);
+  static Result<std::unique_ptr<Trainer>> create(RunConfig run, FileSystem& files, Device& device,
+                                                 std::string tokenizer_json, TrainObserver& observer);
 
   // Until the last step, a request to stop (looked at between microbatches), the time limit or an error. Saves a
   // checkpoint before it returns, unless an error or non-finite numbers ended it.
@@ -124,8 +125,8 @@ class Trainer {
   int64_t skipped_in_a_row_ = 0;
   int64_t last_saved_step_ = -1;
   int64_t last_evaluated_step_ = -1;
-  Evaluation evaluation_;                       // of last_evaluated_step_
-  double best_validation_loss_ = 0;             // 0: none yet
+  Evaluation evaluation_;            // of last_evaluated_step_
+  double best_validation_loss_ = 0;  // 0: none yet
   double training_seconds_ = 0;
   std::unique_ptr<MetricsWriter> metrics_;
   std::unique_ptr<AsyncSaver> saver_;

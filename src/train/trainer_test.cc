@@ -110,7 +110,9 @@ void expect_equal(const Outcome& got, const Outcome& expected) {
   for (const auto& [name, bytes] : expected.state) EXPECT_TRUE(got.state.at(name) == bytes) << name;
 }
 
-std::string newest_checkpoint(const RunConfig& run) { return list_checkpoints(local_files(), run.out + "/checkpoints")->back(); }
+std::string newest_checkpoint(const RunConfig& run) {
+  return list_checkpoints(local_files(), run.out + "/checkpoints")->back();
+}
 
 struct ResumeCase {
   const char* name;
@@ -154,7 +156,8 @@ TEST_P(Resume, IsBitEqualToNeverHavingStopped) {
   expect_equal(finish_run(last, run), expected);
 }
 
-// The process dies at step 10 and its checkpoint with it: the steps from 8 on are done again, and are in the metrics once.
+// The process dies at step 10 and its checkpoint with it: the steps from 8 on are done again, and are in the metrics
+// once.
 TEST_P(Resume, GoesBackAfterALoss) {
   const TinyData data;
   const RunConfig run = resume_run(data, GetParam(), "killed");
@@ -166,11 +169,12 @@ TEST_P(Resume, GoesBackAfterALoss) {
   expect_equal(finish_run(session, run), expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Runs, Resume,
-                         testing::Values(ResumeCase{"adamw", OptimizerKind::kAdamW, Family::kGrok1, ComputeType::kF32, true},
-                                         ResumeCase{"muon", OptimizerKind::kMuon, Family::kGrok2, ComputeType::kF32, false},
-                                         ResumeCase{"bf16", OptimizerKind::kMuon, Family::kLlama, ComputeType::kBF16, true}),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Runs, Resume,
+    testing::Values(ResumeCase{"adamw", OptimizerKind::kAdamW, Family::kGrok1, ComputeType::kF32, true},
+                    ResumeCase{"muon", OptimizerKind::kMuon, Family::kGrok2, ComputeType::kF32, false},
+                    ResumeCase{"bf16", OptimizerKind::kMuon, Family::kLlama, ComputeType::kBF16, true}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Trainer, LearnsAndReports) {
   const TinyData data;
@@ -198,7 +202,9 @@ TEST(Trainer, BitsDoNotDependOnThreads) {
   for (const ComputeType compute : {ComputeType::kF32, ComputeType::kBF16}) {
     std::optional<Outcome> expected;
     for (const int num_threads : {1, 2, 3}) {
-      RunConfig run = tiny_run(data, "threads" + std::to_string(num_threads) + (compute == ComputeType::kF32 ? "f32" : "bf16"), Family::kGrok2);
+      RunConfig run =
+          tiny_run(data, "threads" + std::to_string(num_threads) + (compute == ComputeType::kF32 ? "f32" : "bf16"),
+                   Family::kGrok2);
       run.train.compute = compute;
       run.train.steps = 4;
       run.optimizer.kind = OptimizerKind::kMuon;
@@ -215,7 +221,8 @@ TEST(Trainer, BitsDoNotDependOnRecomputation) {
   for (const Family family : {Family::kGrok1, Family::kGrok2, Family::kLlama, Family::kGpt2}) {
     std::optional<Outcome> expected;
     for (const Recompute policy : {Recompute::kNone, Recompute::kSelective, Recompute::kFull}) {
-      RunConfig run = tiny_run(data, "recompute" + std::string(recompute_name(policy)) + std::to_string(static_cast<int>(family)), family);
+      RunConfig run = tiny_run(
+          data, "recompute" + std::string(recompute_name(policy)) + std::to_string(static_cast<int>(family)), family);
       run.train.recompute = policy;
       run.train.steps = 3;
       run.model.dropout = 0.2;
@@ -289,7 +296,8 @@ TEST(Trainer, StopsAfterTooManySkippedStepsAndKeepsTheLastGoodCheckpoint) {
     };
     const auto result = session.run();
     ASSERT_FALSE(result.ok());
-    EXPECT_THAT(result.status().message(), AllOf(HasSubstr("[step 9] 3 steps in a row"), HasSubstr("step 4 is intact")));
+    EXPECT_THAT(result.status().message(),
+                AllOf(HasSubstr("[step 9] 3 steps in a row"), HasSubstr("step 4 is intact")));
     EXPECT_EQ(session.recorder.steps.size(), 9u);
   }
   const auto paths = *list_checkpoints(local_files(), run.out + "/checkpoints");
@@ -311,8 +319,10 @@ TEST(Trainer, RefusesToGoOnAsAnotherRun) {
     const Session session(data, changed);
     return session.created.message();
   };
-  EXPECT_THAT(refused([](RunConfig& r) { r.optimizer.learning_rate = 0.25; }), AllOf(HasSubstr("another run"), HasSubstr("now: learning_rate = 0.25")));
-  EXPECT_THAT(refused([](RunConfig& r) { r.train.seed = 77; }), AllOf(HasSubstr("saved: seed = 1"), HasSubstr("now: seed = 77")));
+  EXPECT_THAT(refused([](RunConfig& r) { r.optimizer.learning_rate = 0.25; }),
+              AllOf(HasSubstr("another run"), HasSubstr("now: learning_rate = 0.25")));
+  EXPECT_THAT(refused([](RunConfig& r) { r.train.seed = 77; }),
+              AllOf(HasSubstr("saved: seed = 1"), HasSubstr("now: seed = 77")));
   EXPECT_THAT(refused([](RunConfig& r) { r.model.width = 32; }), HasSubstr("now: width = 32"));
   EXPECT_THAT(refused([](RunConfig& r) { r.train.reduction_leaves = 4; }), HasSubstr("now: reduction_leaves = 4"));
   EXPECT_THAT(refused([](RunConfig& r) { r.train.compute = ComputeType::kBF16; }), HasSubstr("compute"));
@@ -345,7 +355,8 @@ TEST(Trainer, PassesOverADamagedCheckpoint) {
     ASSERT_TRUE(session.created.ok()) << session.created.message();
     EXPECT_EQ(session.trainer->step(), 8);
     ASSERT_EQ(session.recorder.notes.size(), 1u);
-    EXPECT_THAT(session.recorder.notes[0], AllOf(HasSubstr("passed over"), HasSubstr("step-00000010"), HasSubstr("altered")));
+    EXPECT_THAT(session.recorder.notes[0],
+                AllOf(HasSubstr("passed over"), HasSubstr("step-00000010"), HasSubstr("altered")));
     // The checkpoint of step 10 is written over the damaged one.
     expect_equal(finish_run(session, run), expected);
     EXPECT_TRUE(Checkpoint::open(local_files(), newest_checkpoint(run))->verify().ok());
@@ -427,9 +438,12 @@ TEST(Evaluator, CountsEachRowOnce) {
   const Trainer& trainer = *session.trainer;
   std::vector<double> losses;
   for (const int64_t batch : {1, 4}) {
-    const auto loader = Loader::open(local_files(), {{data.shards()}}, {.row_tokens = 16, .rows_per_step = batch, .split = kValidationSplit, .shuffle = false});
+    const auto loader =
+        Loader::open(local_files(), {{data.shards()}},
+                     {.row_tokens = 16, .rows_per_step = batch, .split = kValidationSplit, .shuffle = false});
     ASSERT_TRUE(loader.ok());
-    auto evaluator = Evaluator::create(*session.device, trainer.tensors(), trainer.config().model, {.batch = batch, .tokens = 16});
+    auto evaluator =
+        Evaluator::create(*session.device, trainer.tensors(), trainer.config().model, {.batch = batch, .tokens = 16});
     ASSERT_TRUE(evaluator.ok());
     for (const int64_t max_tokens : {int64_t{16 * 5}, int64_t{16 * 5 - 3}, int64_t{0}}) {
       const auto evaluation = (*evaluator)->run(*loader, max_tokens);
@@ -460,7 +474,8 @@ TEST(TrainState, AnotherModelsCheckpointIsRefused) {
     return load_tensors(*device, tensors, *checkpoint, false).message();
   };
   EXPECT_EQ(load([](ModelConfig&) {}), "");
-  EXPECT_THAT(load([](ModelConfig& m) { m.expert_width = 32; }), AllOf(HasSubstr("[4, 24, 16]"), HasSubstr("[4, 32, 16]")));
+  EXPECT_THAT(load([](ModelConfig& m) { m.expert_width = 32; }),
+              AllOf(HasSubstr("[4, 24, 16]"), HasSubstr("[4, 32, 16]")));
   EXPECT_THAT(load([](ModelConfig& m) { m.num_layers = 3; }), HasSubstr("has no tensor layers.2."));
   EXPECT_THAT(load([](ModelConfig& m) { m.num_layers = 1; }), HasSubstr("tensors"));
 }

@@ -10,7 +10,8 @@ Result<Program> write_update_program(std::span<const ParameterSpec> parameters, 
   const TensorId step = b.input("step", {}, DType::kI64), loss = b.input("loss", {}, DType::kF32);
   b.set_phase(Phase::kUpdate);
   std::vector<TensorId> grads;
-  for (const ParameterSpec& spec : parameters) grads.push_back(b.declare("grad." + spec.name, {spec.shape, DType::kF32}, Role::kGradient));
+  for (const ParameterSpec& spec : parameters)
+    grads.push_back(b.declare("grad." + spec.name, {spec.shape, DType::kF32}, Role::kGradient));
   const TensorId norm = b.emit(GradNorm{}, grads);
   const TensorId scale = b.emit(ClipScale{.max_norm = optimizer.clip_norm}, {norm, loss});
   for (size_t i = 0; i < parameters.size(); ++i) {
@@ -19,7 +20,8 @@ Result<Program> write_update_program(std::span<const ParameterSpec> parameters, 
     const TensorId parameter = b.parameter(spec.name, spec.shape);
     if (optimizer.kind == OptimizerKind::kMuon && spec.kind == ParameterSpec::Kind::kMatrix) {
       const TensorId momentum = b.declare(spec.name + ".momentum", type, Role::kOptimizerState);
-      b.emit(Muon{.momentum = optimizer.momentum, .weight_decay = optimizer.muon_weight_decay}, {parameter, grads[i], momentum, muon_lr, scale});
+      b.emit(Muon{.momentum = optimizer.momentum, .weight_decay = optimizer.muon_weight_decay},
+             {parameter, grads[i], momentum, muon_lr, scale});
       continue;
     }
     const TensorId m = b.declare(spec.name + ".m", type, Role::kOptimizerState);

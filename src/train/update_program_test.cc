@@ -78,7 +78,8 @@ TEST(UpdateProgram, VectorsDoNotDecay) {
     const auto before = state_of(*update.device, update.tensors);
     update.executable->run();
     const auto after = state_of(*update.device, update.tensors);
-    for (const char* vector : {"layers.0.attn_norm", "final_norm"}) EXPECT_EQ(before.at(vector), after.at(vector)) << vector;
+    for (const char* vector : {"layers.0.attn_norm", "final_norm"})
+      EXPECT_EQ(before.at(vector), after.at(vector)) << vector;
     for (const auto& [name, decay] : {std::pair<std::string, float>{"embedding", 0.5F},
                                       {"layers.0.attn.q", kind == OptimizerKind::kMuon ? 0.25F : 0.5F}}) {
       float old_value = 0, new_value = 0;
@@ -107,15 +108,19 @@ TEST(UpdateProgram, SkipsWhatIsNotFinite) {
     for (const float bad : {kInfinity, -kInfinity, kNan}) {
       for (const char* where : {"loss", "grad.final_norm", "grad.layers.1.attn.q"}) {
         Update update({.kind = kind});
-        if (std::string(where) == "loss") update.set("loss", bad);
-        else update.fill(where, [&](size_t i) { return i == 3 ? bad : 0.0F; });
+        if (std::string(where) == "loss")
+          update.set("loss", bad);
+        else
+          update.fill(where, [&](size_t i) { return i == 3 ? bad : 0.0F; });
         const auto before = state_of(*update.device, update.tensors);
         update.executable->run();
         EXPECT_TRUE(std::isnan(update.output("clip_scale"))) << where << " " << bad;
         EXPECT_EQ(state_of(*update.device, update.tensors), before) << where << " " << bad;
         // The next good step goes on.
-        if (std::string(where) == "loss") update.set("loss", 2.0F);
-        else update.fill(where, [](size_t) { return 0.01F; });
+        if (std::string(where) == "loss")
+          update.set("loss", 2.0F);
+        else
+          update.fill(where, [](size_t) { return 0.01F; });
         update.executable->run();
         EXPECT_FALSE(std::isnan(update.output("clip_scale")));
         EXPECT_NE(state_of(*update.device, update.tensors), before);

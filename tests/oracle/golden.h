@@ -44,7 +44,10 @@ class Golden {
     const auto number = [&](const char* key) { return j.at(key).get<double>(); };
     const std::string family = j.at("family");
     ModelConfig c;
-    c.family = family == "grok-1" ? Family::kGrok1 : family == "grok-2" ? Family::kGrok2 : family == "llama" ? Family::kLlama : Family::kGpt2;
+    c.family = family == "grok-1"   ? Family::kGrok1
+               : family == "grok-2" ? Family::kGrok2
+               : family == "llama"  ? Family::kLlama
+                                    : Family::kGpt2;
     c.activation = c.family == Family::kLlama ? ActivationKind::kSilu : ActivationKind::kGeluTanh;
     c.biases = c.family == Family::kGpt2;
     c.num_layers = integer("num_layers");
@@ -75,7 +78,8 @@ class Golden {
 
  private:
   static SafetensorsFile open(const std::string& name) {
-    auto file = SafetensorsFile::open(local_files(), std::string(COLOSSUS_SOURCE_DIR) + "/tests/oracle/goldens/" + name + ".safetensors");
+    auto file = SafetensorsFile::open(
+        local_files(), std::string(COLOSSUS_SOURCE_DIR) + "/tests/oracle/goldens/" + name + ".safetensors");
     CHECK(file.ok(), file.status().message().c_str());
     return std::move(file).value();
   }
@@ -138,8 +142,8 @@ inline double relative_error(const std::vector<float>& got, const std::vector<fl
   return error / std::max(largest(expected), floor);
 }
 
-// rms(got - expected) over rms(expected), or over `floor` where that is more: for roundings that are many and independent,
-// whose largest says little.
+// rms(got - expected) over rms(expected), or over `floor` where that is more: for roundings that are many and
+// independent, whose largest says little.
 inline double relative_rms_error(const std::vector<float>& got, const std::vector<float>& expected, double floor = 0) {
   CHECK(got.size() == expected.size());
   double error = 0, size = 0;

@@ -15,10 +15,12 @@ namespace {
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(const CpuOptions& options)
-      : reference_(options.reference), resources_(options.num_threads > 0 ? options.num_threads : num_usable_cores(), options.pin) {}
+      : reference_(options.reference),
+        resources_(options.num_threads > 0 ? options.num_threads : num_usable_cores(), options.pin) {}
 
   std::string description() const override {
-    return fmt::format("{} {} of {}, {}", resources_.pool.num_threads(), resources_.pool.num_threads() == 1 ? "thread" : "threads", cpu_model_name(),
+    return fmt::format("{} {} of {}, {}", resources_.pool.num_threads(),
+                       resources_.pool.num_threads() == 1 ? "thread" : "threads", cpu_model_name(),
                        reference_ ? "reference kernels" : isa_level_name(isa_level()));
   }
 
@@ -97,8 +99,9 @@ class CpuDevice final : public Device {
 
 Result<std::unique_ptr<Device>> make_cpu_device(const CpuOptions& options) {
   if (isa_level() == IsaLevel::kNone)
-    return unavailable(fmt::format("the processor ({}) lacks AVX2 and FMA, which every kernel needs; use a machine from 2013 or later",
-                                   cpu_model_name()));
+    return unavailable(
+        fmt::format("the processor ({}) lacks AVX2 and FMA, which every kernel needs; use a machine from 2013 or later",
+                    cpu_model_name()));
   return std::unique_ptr<Device>(std::make_unique<CpuDevice>(options));
 }
 

@@ -13,7 +13,8 @@ Result<std::unique_ptr<CpuExecutable>> CpuExecutable::make(Program program, CpuR
   RETURN_IF_ERROR(verify(program));
   std::unique_ptr<CpuExecutable> executable(new CpuExecutable(std::move(program), resources, reference));
   executable->prepare_kernels();
-  executable->plan_ = plan_memory(executable->program_, [&](int at) { return executable->calls_[static_cast<size_t>(at)].workspace_bytes; });
+  executable->plan_ = plan_memory(executable->program_,
+                                  [&](int at) { return executable->calls_[static_cast<size_t>(at)].workspace_bytes; });
   if (SharedArena& arena = resources.arena; arena.memory.num_bytes() < executable->plan_.arena_bytes) {
     ASSIGN_OR_RETURN(arena.memory, Buffer::allocate(executable->plan_.arena_bytes));
     ++arena.generation;
@@ -52,7 +53,8 @@ View CpuExecutable::view_of(TensorId id) const {
   if (!id) return {};
   const Tensor& tensor = program_.tensor(id);
   const auto at = static_cast<size_t>(id.index);
-  if (in_arena(tensor.role)) return resources_.arena.memory.view(tensor.type.dtype, tensor.type.shape, plan_.tensor_offset[at]);
+  if (in_arena(tensor.role))
+    return resources_.arena.memory.view(tensor.type.dtype, tensor.type.shape, plan_.tensor_offset[at]);
   CHECK(bound_[at] != nullptr, tensor.name.c_str());
   return bound_[at]->buffer.view(tensor.type.dtype, tensor.type.shape);
 }
@@ -66,7 +68,8 @@ void CpuExecutable::resolve() {
     for (size_t i = 0; i < operation.inputs.size(); ++i) {
       const TensorId id = operation.inputs[i];
       views_[call.first_input + i] = view_of(id);
-      if (id && input_operand(operation.op, i).mutated()) mutated_.push_back(bound_[static_cast<size_t>(id.index)].get());
+      if (id && input_operand(operation.op, i).mutated())
+        mutated_.push_back(bound_[static_cast<size_t>(id.index)].get());
     }
     for (size_t i = 0; i < operation.outputs.size(); ++i) views_[call.first_output + i] = view_of(operation.outputs[i]);
     call.workspace = call.workspace_bytes > 0 ? resources_.arena.memory.data() + plan_.workspace_offset[at] : nullptr;
@@ -112,8 +115,10 @@ void CpuExecutable::run_operation(size_t at) {
                             packed_data_.data() + call.first_packed);
   std::visit(
       [&](const auto& op) {
-        if (reference_) run_reference(op, kernel_call);
-        else run_cpu(op, kernel_call);
+        if (reference_)
+          run_reference(op, kernel_call);
+        else
+          run_cpu(op, kernel_call);
       },
       program_.operations[at].op);
 }

@@ -58,11 +58,11 @@ class CpuExecutable final : public Executable {
   ThreadPool& pool_;
   const bool reference_;
   MemoryPlan plan_;
-  std::vector<std::vector<WeightPacking>> packings_;    // by operation
-  std::vector<Call> calls_;                              // by operation
-  std::vector<std::shared_ptr<CpuMemory>> bound_;        // by tensor; null in the arena
-  std::vector<std::shared_ptr<PackedWeight>> packed_;    // every one this program reads, once
-  std::vector<CpuMemory*> mutated_;                      // memories this program changes
+  std::vector<std::vector<WeightPacking>> packings_;   // by operation
+  std::vector<Call> calls_;                            // by operation
+  std::vector<std::shared_ptr<CpuMemory>> bound_;      // by tensor; null in the arena
+  std::vector<std::shared_ptr<PackedWeight>> packed_;  // every one this program reads, once
+  std::vector<CpuMemory*> mutated_;                    // memories this program changes
   std::vector<View> views_;
   std::vector<const std::byte*> packed_data_;
   std::vector<OperationTime> times_;

@@ -47,8 +47,13 @@ class CpuCall {
  public:
   CpuCall(ThreadPool& thread_pool, const View* inputs, int num_inputs, const View* outputs, int num_outputs,
           std::byte* workspace_memory, const std::byte* const* packed)
-      : pool(thread_pool), workspace(workspace_memory), inputs_(inputs), num_inputs_(num_inputs), outputs_(outputs),
-        num_outputs_(num_outputs), packed_(packed) {}
+      : pool(thread_pool),
+        workspace(workspace_memory),
+        inputs_(inputs),
+        num_inputs_(num_inputs),
+        outputs_(outputs),
+        num_outputs_(num_outputs),
+        packed_(packed) {}
 
   ThreadPool& pool;
   std::byte* const workspace;

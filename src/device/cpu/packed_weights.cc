@@ -10,7 +10,8 @@ int64_t packed_weight_bytes(const WeightPacking& packing) {
 
 Result<std::shared_ptr<PackedWeight>> PackedWeights::get(const std::shared_ptr<CpuMemory>& source, const View& weight,
                                                          const WeightPacking& packing) {
-  std::weak_ptr<PackedWeight>& entry = by_key_[{source.get(), packing.k, packing.n, packing.count, packing.transposed, packing.dtype}];
+  std::weak_ptr<PackedWeight>& entry =
+      by_key_[{source.get(), packing.k, packing.n, packing.count, packing.transposed, packing.dtype}];
   if (auto packed = entry.lock()) return packed;
   ASSIGN_OR_RETURN(Buffer memory, Buffer::allocate(packed_weight_bytes(packing)));
   auto packed = std::make_shared<PackedWeight>(source, weight, packing, std::move(memory));
@@ -23,8 +24,10 @@ void PackedWeight::renew(ThreadPool& pool) {
   const int64_t matrix_bytes = packing_.k * packing_.n * dtype_bytes(weight_.dtype);
   const int64_t step = packed_bytes(packing_.k, packing_.n, packing_.dtype);
   for (int64_t i = 0; i < packing_.count; ++i) {
-    const MatrixRef source{.data = weight_.data + i * matrix_bytes, .ld = packing_.transposed ? packing_.k : packing_.n,
-                           .dtype = weight_.dtype, .transposed = packing_.transposed};
+    const MatrixRef source{.data = weight_.data + i * matrix_bytes,
+                           .ld = packing_.transposed ? packing_.k : packing_.n,
+                           .dtype = weight_.dtype,
+                           .transposed = packing_.transposed};
     pack_b(source, packing_.k, packing_.n, packing_.dtype, memory_.data() + i * step, pool);
   }
   packed_version_ = source_->version;

@@ -43,7 +43,8 @@ int64_t packed_weight_bytes(const WeightPacking& packing);
 
 class PackedWeights {
  public:
-  Result<std::shared_ptr<PackedWeight>> get(const std::shared_ptr<CpuMemory>& source, const View& weight, const WeightPacking& packing);
+  Result<std::shared_ptr<PackedWeight>> get(const std::shared_ptr<CpuMemory>& source, const View& weight,
+                                            const WeightPacking& packing);
 
  private:
   using Key = std::tuple<const CpuMemory*, int64_t, int64_t, int64_t, bool, DType>;

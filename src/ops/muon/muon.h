@@ -2,7 +2,8 @@
 // (kellerjordan.github.io/posts/muon). g = scale * grad; m = momentum m + g; u = g + momentum m (Nesterov); o =
 // newton_schulz(u), `iterations` of X = a X + (b A + c A^2) X with A = X X^T, (a, b, c) = (3.4445, -4.7750, 2.0315),
 // X_0 = u / (|u| + 1e-7); param -= lr * (max(1, cols / rows)^0.5 * o + weight_decay * param). (E, K, N) is E matrices;
-// rows = K, cols = N. Jordan et al. write weights (out, in) and rows / cols; ours are stored (in, out), which turns it over.
+// rows = K, cols = N. Jordan et al. write weights (out, in) and rows / cols; ours are stored (in, out), which turns it
+// over.
 #pragma once
 
 #include <array>

@@ -37,8 +37,8 @@ TEST(Muon, Cases) {
                      .dtypes = {DType::kF32}});
 }
 
-// From a zero parameter and lr = 1, -param is the orthogonalised gradient, times sqrt(cols / rows) for this wide one: its
-// rows are nearly orthogonal and all of that length.
+// From a zero parameter and lr = 1, -param is the orthogonalised gradient, times sqrt(cols / rows) for this wide one:
+// its rows are nearly orthogonal and all of that length.
 TEST(Muon, StepIsNearlyOrthogonal) {
   constexpr int64_t kRows = 24, kCols = 200;
   std::vector<float> param(kRows * kCols), grad(param.size()), buffer(param.size());
