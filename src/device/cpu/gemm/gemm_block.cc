@@ -9,12 +9,14 @@ namespace colossus::gemm_internal {
 namespace {
 
 // Blocking for 32 KB of L1 and 1 MB of L2 per core. A block of B, kBlockPanels panels of kBlockWords words (384 KB),
-// stays in L2 while the tiles of A stream past it. What is packed on the way must serve often, since a copy costs about
-// one cycle per element where a multiplication of 64 costs one: hence tiles of A are packed for all blocks of B of a
-// super-block, and a row-major A that the kernels can read in place is not packed at all. Where k takes several blocks,
-// unfinished tiles of C wait in a buffer, about as large as L2 where B comes packed, larger where packing is to be
-// saved.
+// and kResidentTiles packed tiles of A (as much) stay in L2. What is packed on the way must serve often, since a copy
+// costs about one cycle per element where a multiplication of 64 costs one: a row-major A that the kernels can read in
+// place is packed only where at least kManyPanels of B read it. Where k takes several blocks, unfinished tiles of C
+// wait in a buffer, about as large as L2 where B comes packed, larger where packing is to be saved.
 constexpr int64_t kBlockPanels = 8;
+constexpr int64_t kResidentTiles = 16;
+constexpr int64_t kManyPanels = 24;
+constexpr int64_t kFewRows = 4;
 constexpr int64_t kSmallRows = 448;
 constexpr int64_t kLargeRows = 672;
 constexpr int64_t kLargePanels = 24;
@@ -59,7 +61,7 @@ class RectangleRun {
     round_to_bf16_ = bf16;
     tiles_ = b_pairs_ ? &kernels.bf16 : &kernels.f32;
     direct_a_ = reads_a_in_place();
-    a_stride_ = direct_a_ ? args.a.ld / (a_pairs_ ? 2 : 1) : kRowWords;
+    a_stride_ = args.a.ld / (a_pairs_ ? 2 : 1);
     num_k_blocks_ = std::max<int64_t>(1, ceil_div(args.k, a_pairs_ ? 2 * kBlockWords : kBlockWords));
     k_block_ = round_up(ceil_div(args.k, num_k_blocks_), 32);
     plain_ = args.alpha == 1.0F && !args.bias && args.activation == GemmActivation::kNone &&
@@ -73,7 +75,7 @@ class RectangleRun {
     int64_t super_tiles = std::min(kMaxTiles, (packed_ ? kSmallRows : kLargeRows) / tiles_->max_rows);
     int64_t super_panels = direct_a_ ? kBlockPanels : kLargePanels;
     if (num_k_blocks_ == 1) {  // nothing waits
-      super_tiles = direct_a_ ? num_tiles_ : kMaxTiles;
+      super_tiles = direct_a_ ? num_tiles_ : kResidentTiles;
       super_panels = panels.size();
     }
     const int64_t num_row_blocks = ceil_div(num_tiles_, super_tiles);
@@ -91,7 +93,7 @@ class RectangleRun {
     k_ = std::min(k_block_, args_.k - k_begin_);
     first_ = block == 0;
     last_ = block == num_k_blocks_ - 1;
-    if (!direct_a_) pack_a_block(tiles);
+    if (args_.a.transposed) pack_a_block(tiles);
     float* partial = workspace_.partial;
     const int64_t num_blocks = ceil_div(panels.size(), kBlockPanels);
     for (int64_t i = 0; i < num_blocks; ++i) {
@@ -99,9 +101,12 @@ class RectangleRun {
       if (!packed_) pack_b_block(columns);
       for (int64_t t = tiles.begin; t < tiles.end; ++t) {
         const Range rows = rows_of(t);
+        const bool packs_rows = i == 0 && !direct_a_ && !args_.a.transposed;
+        if (packs_rows) pack_a(t, a_tile(t - tiles.begin), 0, k_);
         const uint32_t* a =
             direct_a_ ? reinterpret_cast<const uint32_t*>(a_at(rows.begin, k_begin_)) : a_tile(t - tiles.begin);
         for (int64_t p = columns.begin; p < columns.end; ++p) {
+          fetch_next_rows(packs_rows ? t + 1 : num_tiles_, kFetchRuns * (p - columns.begin), a);
           multiply_tile(a, rows, p, panel_words(p, columns), partial);
           partial += tiles_->max_rows * kPanelColumns;
         }
@@ -116,7 +121,8 @@ class RectangleRun {
     if (args_.a.transposed) return false;
     if (a_pairs_ && (args_.a.dtype != DType::kBF16 || args_.a.ld % 2 != 0 || args_.k % 2 != 0)) return false;
     if (!a_pairs_ && (args_.a.dtype != DType::kF32 || round_to_bf16_)) return false;
-    return args_.m <= 4 || args_.a.ld * dtype_bytes(args_.a.dtype) % kCollidingBytes != 0;
+    const bool colliding = args_.a.ld * dtype_bytes(args_.a.dtype) % kCollidingBytes == 0;
+    return args_.m <= kFewRows || (num_panels(args_.n) < kManyPanels && !colliding);
   }
 
   int64_t words(int64_t k) const { return b_pairs_ ? (k + 1) / 2 : k; }
@@ -145,23 +151,32 @@ class RectangleRun {
     return static_cast<const std::byte*>(args_.a.data) + element * dtype_bytes(args_.a.dtype);
   }
 
+  // All tiles of a transposed A: pieces of few k, whose rows lie on few pages.
   void pack_a_block(Range tiles) {
-    const auto pack = args_.a.transposed
-                          ? (a_pairs_ ? kernels_.pack_a_pairs_by_columns : kernels_.pack_a_f32_by_columns)
-                          : (a_pairs_ ? kernels_.pack_a_pairs_by_rows : kernels_.pack_a_f32_by_rows);
-    const int64_t step = args_.a.transposed ? kPackRows : k_;
-    for (int64_t k = 0; k < k_; k += step) {
-      for (int64_t t = tiles.begin; t < tiles.end; ++t) {
-        const Range rows = rows_of(t);
-        pack({.source = a_at(rows.begin, k_begin_ + k),
-              .ld = args_.a.ld,
-              .rows = static_cast<int>(rows.size()),
-              .k = std::min(step, k_ - k),
-              .source_bf16 = args_.a.dtype == DType::kBF16,
-              .round_to_bf16 = round_to_bf16_,
-              .tile = a_tile(t - tiles.begin) + (a_pairs_ ? k / 2 : k) * kTileColumn});
-      }
-    }
+    for (int64_t k = 0; k < k_; k += kPackRows)
+      for (int64_t t = tiles.begin; t < tiles.end; ++t)
+        pack_a(t, a_tile(t - tiles.begin), k, std::min(kPackRows, k_ - k));
+  }
+
+  void pack_a(int64_t tile, uint32_t* to, int64_t k_begin, int64_t k) {
+    const Range rows = rows_of(tile);
+    (a_pairs_ ? kernels_.pack_a_pairs
+              : kernels_.pack_a_f32)({.source = a_at(rows.begin, k_begin_ + k_begin),
+                                      .ld = args_.a.ld,
+                                      .k = k,
+                                      .columns = static_cast<int>(rows.size()),
+                                      .source_bf16 = args_.a.dtype == DType::kBF16,
+                                      .k_contiguous = !args_.a.transposed,
+                                      .round_to_bf16 = round_to_bf16_,
+                                      .even_k = true,
+                                      .to = to + (a_pairs_ ? k_begin / 2 : k_begin) * kTileColumn});
+  }
+
+  // While a tile is multiplied, rows [first, first + kFetchRuns) of the tile that is packed next come nearer.
+  void fetch_next_rows(int64_t tile, int64_t first, const uint32_t* nothing) {
+    const bool wanted = tile < num_tiles_ && first < rows_of(tile).size();
+    fetch_ = wanted ? a_at(rows_of(tile).begin + first, k_begin_) : reinterpret_cast<const std::byte*>(nothing);
+    fetch_stride_ = wanted ? args_.a.ld * dtype_bytes(args_.a.dtype) : 0;
   }
 
   void multiply_tile(const uint32_t* a, Range rows, int64_t panel, const uint32_t* b, float* partial) {
@@ -177,14 +192,16 @@ class RectangleRun {
                    .start = first_ ? nullptr : partial,
                    .add = nullptr,
                    .out = last_ ? workspace_.tile : partial,
-                   .ld_out = kPanelColumns};
+                   .ld_out = kPanelColumns,
+                   .fetch = reinterpret_cast<const char*>(fetch_),
+                   .fetch_stride = fetch_stride_};
     if (direct) {
       job.out = reinterpret_cast<float*>(c);
       job.ld_out = args_.ldc;
       if (args_.accumulate) job.add = job.out;
       if (args_.addend) job.add = static_cast<const float*>(args_.addend) + rows.begin * args_.ld_addend + column;
     }
-    (args_.a.transposed ? tiles_->by_columns : tiles_->by_rows)[rows.size()](job);
+    (direct_a_ ? tiles_->in_place : tiles_->packed)[rows.size()](job);
     if (last_ && !direct) finish(rows, column, columns, c);
   }
 
@@ -223,6 +240,8 @@ class RectangleRun {
   // The block of k at work.
   int64_t k_begin_ = 0;
   int64_t k_ = 0;
+  const std::byte* fetch_ = nullptr;
+  int64_t fetch_stride_ = 0;
   bool first_ = false;
   bool last_ = false;
 };
@@ -270,9 +289,10 @@ void pack_panels(const GemmKernels& kernels, const PackPanels& job) {
            .k = std::min(step, job.k - k),
            .columns = static_cast<int>(std::min<int64_t>(kPanelColumns, job.n - column)),
            .source_bf16 = job.b.dtype == DType::kBF16,
-           .transposed = job.b.transposed,
+           .k_contiguous = job.b.transposed,
            .round_to_bf16 = job.round_to_bf16,
-           .panel = job.panels + (panel - job.panel_begin) * job.panel_words + word});
+           .even_k = false,
+           .to = job.panels + (panel - job.panel_begin) * job.panel_words + word});
     }
   }
 }

@@ -2,9 +2,8 @@
 // the epilogue. Plain structs over raw pointers and no standard headers (simd.h says why). gemm.cc drives them.
 //
 // Layouts, in 32-bit *words* (a float, or two bf16 of consecutive k, the lower half being the even k):
-//   panel of B   [k word][kPanelColumns]            columns past N and the odd k past K are zeros
-//   tile of A    by rows:    [row][kRowWords]       a row-major A is copied as it is
-//                by columns: [k word][kTileColumn]  a transposed A is copied as it is
+//   panel of B   [k word][kPanelColumns]  columns past N and the odd k past K are zeros
+//   tile of A    [k word][kTileColumn]    rows past the tile's are zeros; a row-major A can also be read in place
 #pragma once
 
 #include <stddef.h>
@@ -24,53 +23,46 @@ namespace colossus::gemm_internal {
 inline constexpr int kPanelColumns = 32;
 inline constexpr int kMaxTileRows = 14;
 inline constexpr int kBlockWords = 384;  // longest run of k words between two visits of a tile of C
-// One line more than a block: with an odd number of lines between them, the rows fall into different sets of L1.
-inline constexpr int kRowWords = kBlockWords + 16;
 inline constexpr int kTileColumn = 16;
-inline constexpr int64_t kTileBytes = int64_t{kBlockWords} * kTileColumn * 4;  // holds either layout of a tile of A
+inline constexpr int64_t kTileBytes = int64_t{kBlockWords} * kTileColumn * 4;
 
 // One register tile: out = start + A B + add, summed along k in order.
 struct TileJob {
   const uint32_t* a;
-  int64_t a_stride;  // words between rows of A; not used by columns
+  int64_t a_stride;  // words between rows of A where it is read in place
   const uint32_t* b;
   int64_t num_words;   // of the panel
   const float* start;  // null for zeros; dense [rows][kPanelColumns]
   const float* add;    // null for zeros; ld_out as out
   float* out;          // kPanelColumns wide
   int64_t ld_out;
+  // With a packed A: memory to bring into L2 meanwhile, kFetchRuns runs of num_words words, `fetch_stride` bytes apart.
+  const char* fetch;
+  int64_t fetch_stride;
 };
+inline constexpr int kFetchRuns = 4;
 using TileFunction = void (*)(const TileJob& job);
 
-// One per number of rows, 1..max_rows, for each layout of A.
+// One per number of rows, 1..max_rows, for an A in place and a packed one.
 struct TileFunctions {
   int max_rows;
-  TileFunction by_rows[kMaxTileRows + 1];
-  TileFunction by_columns[kMaxTileRows + 1];
+  TileFunction in_place[kMaxTileRows + 1];
+  TileFunction packed[kMaxTileRows + 1];
 };
 
-// A rectangle of A for one tile. Elements are float or bf16; the destination words hold floats or pairs of bf16.
-struct PackAJob {
-  const void* source;  // first element
-  int64_t ld;          // elements between rows as stored
-  int rows;            // of the tile
-  int64_t k;           // > 0; padded with zeros to an even count
-  bool source_bf16;
-  bool round_to_bf16;  // float destination: round on the way
-  uint32_t* tile;
-};
-
-// `k` rows of at most kPanelColumns columns of B for one panel.
-struct PackBJob {
+// `k` rows of B for a panel, or of the transpose of A for a tile: lines of `columns` words along k.
+struct PackJob {
   const void* source;
-  int64_t ld;
+  int64_t ld;  // elements between rows as stored
   int64_t k;
-  int columns;
-  bool source_bf16;
-  bool transposed;     // source is (N, K)
+  int columns;         // at most the width of the panel or tile
+  bool source_bf16;    // or float; the destination holds floats or pairs of bf16
+  bool k_contiguous;   // stored rows run along k: a row-major A, a transposed B
   bool round_to_bf16;  // float destination: round on the way
-  uint32_t* panel;
+  bool even_k;         // float destination: an odd k is followed by a line of zeros
+  uint32_t* to;
 };
+using PackFunction = void (*)(const PackJob& job);
 
 // The end of a tile: C = activation(alpha * tile + bias) + addend, or C += the same.
 struct FinishJob {
@@ -95,12 +87,10 @@ struct GemmKernels {
   bool pairs_in_a;
   TileFunctions f32;   // panels of floats
   TileFunctions bf16;  // panels of pairs
-  void (*pack_a_f32_by_rows)(const PackAJob&);
-  void (*pack_a_f32_by_columns)(const PackAJob&);
-  void (*pack_a_pairs_by_rows)(const PackAJob&);
-  void (*pack_a_pairs_by_columns)(const PackAJob&);
-  void (*pack_b_f32)(const PackBJob&);
-  void (*pack_b_pairs)(const PackBJob&);
+  PackFunction pack_a_f32;
+  PackFunction pack_a_pairs;
+  PackFunction pack_b_f32;
+  PackFunction pack_b_pairs;
   void (*finish)(const FinishJob&);
 };
 

@@ -133,12 +133,10 @@ const GemmKernels& gemm_kernels<Isa>() {
       .pairs_in_a = false,
       .f32 = tile_functions<FloatStep>(),
       .bf16 = tile_functions<WideningStep>(),
-      .pack_a_f32_by_rows = pack_a_f32_by_rows,
-      .pack_a_f32_by_columns = pack_a_f32_by_columns,
-      .pack_a_pairs_by_rows = pack_a_pairs_by_rows,
-      .pack_a_pairs_by_columns = pack_a_pairs_by_columns,
-      .pack_b_f32 = pack_b_f32,
-      .pack_b_pairs = pack_b_pairs,
+      .pack_a_f32 = pack_floats<kTileColumn>,
+      .pack_a_pairs = pack_pairs<kTileColumn>,
+      .pack_b_f32 = pack_floats<kPanelColumns>,
+      .pack_b_pairs = pack_pairs<kPanelColumns>,
       .finish = finish,
   };
   return kernels;

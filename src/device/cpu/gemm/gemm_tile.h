@@ -10,16 +10,18 @@ namespace colossus::gemm_internal {
 namespace {
 
 constexpr int kTileVectors = 2;  // columns of a register tile, in vectors
+constexpr int kFewRows = 6;
 
-// The words of A for a tile. By rows, every third row has a pointer and the others are one or two strides from it,
+// The words of A for a tile. In place, every third row has a pointer and the others are one or two strides from it,
 // which is what x86 addresses can say: fourteen pointers would not fit the registers.
 template <int kRows>
-struct RowsOfA {
+struct InPlaceA {
+  static constexpr bool kPackedWords = false;
   static constexpr int kGroups = (kRows + 2) / 3;
   const uint32_t* group[kGroups];
   int64_t stride;
 
-  explicit RowsOfA(const TileJob& job) : stride(job.a_stride) {
+  explicit InPlaceA(const TileJob& job) : stride(job.a_stride) {
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) group[g] = job.a + 3 * g * stride;
   }
@@ -35,42 +37,47 @@ struct RowsOfA {
   }
 };
 
-struct ColumnsOfA {
+struct PackedA {
+  static constexpr bool kPackedWords = true;
   const uint32_t* first;
 
-  explicit ColumnsOfA(const TileJob& job) : first(job.a) {}
+  explicit PackedA(const TileJob& job) : first(job.a) {}
   [[gnu::always_inline]] const uint32_t* at(int row, int64_t word) const { return first + row + word * kTileColumn; }
   [[gnu::always_inline]] void advance(int64_t words) { first += words * kTileColumn; }
 };
 
-template <class Step, int kRows, bool kByColumns>
+template <class Step, int kRows, bool kPacked>
 struct OperandA {
-  using Type = RowsOfA<kRows>;
+  using Type = InPlaceA<kRows>;
 };
 template <class Step, int kRows>
 struct OperandA<Step, kRows, true> {
-  using Type = ColumnsOfA;
+  using Type = PackedA;
 };
+
+// B comes from L2, or with few rows from memory, faster than the processor looks ahead by itself.
+template <int kRows, int kSteps>
+[[gnu::always_inline]] inline void fetch_b(const uint32_t* b, int width) {
+  constexpr int64_t kAhead = (kRows <= kFewRows ? 24 : 16) * kPanelColumns;
+#pragma GCC unroll 4
+  for (int step = 0; step < kSteps; ++step)
+    for (int column = 0; column < width; column += 16)
+      _mm_prefetch(reinterpret_cast<const char*>(b + step * kPanelColumns + column + kAhead), _MM_HINT_T0);
+}
 
 // `kSteps` words of B.
 template <class Step, int kRows, int kSteps, class A>
 [[gnu::always_inline]] inline void multiply_steps(typename Step::Vector (&acc)[kRows][kTileVectors], A& a,
                                                   const uint32_t*& b) {
-  // Few rows: B streams from memory faster than the processor looks ahead by itself.
-  constexpr int64_t kPrefetchWords = 24 * kPanelColumns;
+  if constexpr (kRows <= kFewRows || A::kPackedWords) fetch_b<kRows, kSteps>(b, kTileVectors * Step::kVectorLanes);
 #pragma GCC unroll 4
-  for (int step = 0; step < kSteps; ++step) {
-    if constexpr (kRows <= 6) {
-      _mm_prefetch(reinterpret_cast<const char*>(b + step * kPanelColumns + kPrefetchWords), _MM_HINT_T0);
-      _mm_prefetch(reinterpret_cast<const char*>(b + step * kPanelColumns + kPrefetchWords + 16), _MM_HINT_T0);
-    }
+  for (int step = 0; step < kSteps; ++step)
     Step::template step<kRows>(acc, a, step * Step::kWordsOfA, b + step * kPanelColumns);
-  }
   a.advance(kSteps * Step::kWordsOfA);
   b += kSteps * kPanelColumns;
 }
 
-template <class Step, int kRows, bool kByColumns>
+template <class Step, int kRows, bool kPacked>
 void compute_tile(const TileJob& job) {
   using V = typename Step::Vector;
   constexpr int kWidth = kTileVectors * Step::kVectorLanes;
@@ -84,9 +91,24 @@ void compute_tile(const TileJob& job) {
         acc[r][v] =
             job.start ? Step::load(job.start + r * kPanelColumns + column + v * Step::kVectorLanes) : Step::zero();
 
-    typename OperandA<Step, kRows, kByColumns>::Type a(job);
+    typename OperandA<Step, kRows, kPacked>::Type a(job);
     const uint32_t* b = job.b + column;
     int64_t words = job.num_words;
+    // Rows of C are seldom in a cache: they are on their way while the tile is summed.
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r)
+      for (int i = 0; i < kWidth; i += 16) __builtin_prefetch(job.out + r * job.ld_out + column + i, 1);
+    if constexpr (kPacked) {
+      const int64_t lines = words / (kFetchRuns * kUnroll);
+      words -= lines * kFetchRuns * kUnroll;
+      for (int run = 0; run < kFetchRuns; ++run) {
+        const char* fetch = job.fetch + run * job.fetch_stride;
+        for (int64_t i = 0; i < lines; ++i, fetch += 64) {
+          _mm_prefetch(fetch, _MM_HINT_T1);
+          multiply_steps<Step, kRows, kUnroll>(acc, a, b);
+        }
+      }
+    }
     for (; words >= kUnroll; words -= kUnroll) multiply_steps<Step, kRows, kUnroll>(acc, a, b);
     for (; words > 0; --words) multiply_steps<Step, kRows, 1>(acc, a, b);
 
@@ -102,8 +124,8 @@ void compute_tile(const TileJob& job) {
 
 template <class Step, int kRows = Step::kRowsMax>
 constexpr void fill_tile_functions(TileFunctions& functions) {
-  functions.by_rows[kRows] = compute_tile<Step, kRows, false>;
-  functions.by_columns[kRows] = compute_tile<Step, kRows, true>;
+  functions.in_place[kRows] = compute_tile<Step, kRows, false>;
+  functions.packed[kRows] = compute_tile<Step, kRows, true>;
   if constexpr (kRows > 1) fill_tile_functions<Step, kRows - 1>(functions);
 }
 
