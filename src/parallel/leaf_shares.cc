@@ -1,0 +1,62 @@
+#include "parallel/leaf_shares.h"
+
+#include <bit>
+
+#include "base/check.h"
+
+namespace colossus {
+
+std::vector<LeafRange> share_leaves(int64_t num_leaves, std::span<const double> speeds) {
+  CHECK(!speeds.empty() && num_leaves >= static_cast<int64_t>(speeds.size()), "every rank needs a leaf");
+  std::vector<int64_t> count(speeds.size(), 1);
+  for (double speed : speeds) CHECK(speed > 0, "a rank's speed must be above 0");
+  // The next leaf goes where it is done first; of equals to the lowest rank.
+  for (int64_t left = num_leaves - static_cast<int64_t>(speeds.size()); left > 0; --left) {
+    size_t best = 0;
+    for (size_t i = 1; i < speeds.size(); ++i)
+      if (static_cast<double>(count[i] + 1) / speeds[i] < static_cast<double>(count[best] + 1) / speeds[best]) best = i;
+    ++count[best];
+  }
+  std::vector<LeafRange> ranges;
+  int64_t begin = 0;
+  for (int64_t leaves : count) {
+    ranges.push_back({begin, begin + leaves});
+    begin += leaves;
+  }
+  return ranges;
+}
+
+std::vector<TreeNode> whole_subtrees(LeafRange range) {
+  std::vector<TreeNode> nodes;
+  for (int64_t leaf = range.begin; leaf < range.end;) {
+    int level = leaf == 0 ? 62 : std::countr_zero(static_cast<uint64_t>(leaf));
+    while (leaf + (int64_t{1} << level) > range.end) --level;
+    nodes.push_back({level, leaf >> level});
+    leaf += int64_t{1} << level;
+  }
+  return nodes;
+}
+
+std::vector<TreeAddition> tree_additions(std::span<const TreeNode> nodes) {
+  std::vector<TreeAddition> additions;
+  // Left siblings that wait, as in a binary counter.
+  struct Waiting {
+    TreeNode node;
+    int slot;
+  };
+  std::vector<Waiting> waiting;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    Waiting sum = {nodes[i], static_cast<int>(i)};
+    while (!waiting.empty() && waiting.back().node.level == sum.node.level && sum.node.index % 2 == 1) {
+      CHECK(waiting.back().node.index == sum.node.index - 1, "the nodes leave a gap");
+      additions.push_back({waiting.back().slot, sum.slot});
+      sum = {{sum.node.level + 1, sum.node.index / 2}, waiting.back().slot};
+      waiting.pop_back();
+    }
+    waiting.push_back(sum);
+  }
+  CHECK(waiting.size() == 1 && waiting.front().node.index == 0, "the nodes do not make up a whole tree");
+  return additions;
+}
+
+}  // namespace colossus

@@ -1,0 +1,44 @@
+// Which leaves of the gradient tree (docs/numerics.md) a data rank computes, what it hands on, and in which order the
+// parts of all ranks are added. The order is that of one rank alone, whatever the shares: so neither the number of
+// ranks nor their speeds change a bit.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace colossus {
+
+// Leaves [begin, end).
+struct LeafRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t size() const { return end - begin; }
+  bool operator==(const LeafRange&) const = default;
+};
+
+// Consecutive ranges for ranks of these speeds (any unit, each above 0), so that the slowest to finish finishes as
+// early as it can; every rank gets a leaf. num_leaves >= speeds.size().
+std::vector<LeafRange> share_leaves(int64_t num_leaves, std::span<const double> speeds);
+
+// A whole subtree: leaves [index << level, (index + 1) << level).
+struct TreeNode {
+  int level = 0;
+  int64_t index = 0;
+  bool operator==(const TreeNode&) const = default;
+};
+
+// The fewest whole subtrees that make up a range, in order of their leaves: the partial sums a rank hands on. At most
+// 2 * log2(num_leaves).
+std::vector<TreeNode> whole_subtrees(LeafRange range);
+
+// nodes[into] += nodes[from], in this order, gives the sum of all leaves in nodes[0]. `nodes`: of all ranks, in order
+// of their leaves; together the whole tree of a power of two of leaves.
+struct TreeAddition {
+  int into = 0;
+  int from = 0;
+  bool operator==(const TreeAddition&) const = default;
+};
+std::vector<TreeAddition> tree_additions(std::span<const TreeNode> nodes);
+
+}  // namespace colossus

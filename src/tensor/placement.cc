@@ -1,0 +1,136 @@
+#include "tensor/placement.h"
+
+#include <algorithm>
+
+namespace colossus {
+namespace {
+
+// Elements of `slice` between neighbours along each dimension.
+std::array<int64_t, Shape::kMaxRank> strides_of(const Slice& slice) {
+  std::array<int64_t, Shape::kMaxRank> strides{};
+  int64_t stride = 1;
+  for (int d = slice.shape.rank() - 1; d >= 0; --d) {
+    strides[static_cast<size_t>(d)] = stride;
+    stride *= slice.shape[d];
+  }
+  return strides;
+}
+
+}  // namespace
+
+std::string_view mesh_axis_name(MeshAxis axis) {
+  switch (axis) {
+    case MeshAxis::kPipeline: return "pipeline";
+    case MeshAxis::kData: return "data";
+    case MeshAxis::kShard: return "shard";
+    case MeshAxis::kContext: return "context";
+    case MeshAxis::kTensor: return "tensor";
+    case MeshAxis::kExpertData: return "expert_data";
+    case MeshAxis::kExpert: return "expert";
+    case MeshAxis::kExpertTensor: return "expert_tensor";
+  }
+  return "?";
+}
+
+Placement Placement::with(OnAxis on_axis) const {
+  CHECK(!find(on_axis.axis), "an axis does one thing to a tensor");
+  Placement result = *this;
+  result.axes_.push_back(on_axis);
+  return result;
+}
+
+Placement Placement::without(MeshAxis axis) const {
+  Placement result = *this;
+  std::erase_if(result.axes_, [&](const OnAxis& on_axis) { return on_axis.axis == axis; });
+  return result;
+}
+
+const Placement::OnAxis* Placement::find(MeshAxis axis) const {
+  const auto found =
+      std::find_if(axes_.begin(), axes_.end(), [&](const OnAxis& on_axis) { return on_axis.axis == axis; });
+  return found == axes_.end() ? nullptr : &*found;
+}
+
+std::string Placement::to_string() const {
+  if (axes_.empty()) return "copies";
+  std::string text;
+  for (const OnAxis& on_axis : axes_) {
+    const std::string axis(mesh_axis_name(on_axis.axis));
+    if (!text.empty()) text += " ";
+    switch (on_axis.kind) {
+      case Kind::kCut: text += "cut(" + std::to_string(on_axis.dimension) + ", " + axis + ")"; break;
+      case Kind::kPartial: text += "partial(" + axis + ")"; break;
+      case Kind::kOwned: text += "owned(" + std::to_string(on_axis.owner) + " of " + axis + ")"; break;
+    }
+  }
+  return text;
+}
+
+Slice local_slice(const Shape& whole, const Placement& placement, const MeshPosition& position) {
+  Slice slice{.shape = whole};
+  for (const Placement::OnAxis& on_axis : placement.axes()) {
+    const auto [coordinate, size] = position[on_axis.axis];
+    if (on_axis.kind == Placement::Kind::kPartial) continue;
+    if (on_axis.kind == Placement::Kind::kOwned) {
+      if (coordinate != on_axis.owner)
+        for (int d = 0; d < whole.rank(); ++d) slice.shape = slice.shape.with(d, 0);
+      CHECK(whole.rank() > 0 || coordinate == on_axis.owner, "a scalar cannot be held by nobody");
+      continue;
+    }
+    const int d = on_axis.dimension;
+    CHECK(d >= 0 && d < whole.rank(), "a cut along a dimension that is not there");
+    const int64_t length = slice.shape[d], begin = length * coordinate / size, end = length * (coordinate + 1) / size;
+    slice.begin[static_cast<size_t>(d)] += begin;
+    slice.shape = slice.shape.with(d, end - begin);
+  }
+  return slice;
+}
+
+Slice intersection(const Slice& a, const Slice& b) {
+  CHECK(a.shape.rank() == b.shape.rank());
+  Slice common{.shape = a.shape};
+  for (int d = 0; d < a.shape.rank(); ++d) {
+    const auto i = static_cast<size_t>(d);
+    common.begin[i] = std::max(a.begin[i], b.begin[i]);
+    const int64_t end = std::min(a.begin[i] + a.shape[d], b.begin[i] + b.shape[d]);
+    common.shape = common.shape.with(d, std::max<int64_t>(0, end - common.begin[i]));
+  }
+  return common;
+}
+
+void for_each_common_run(const Slice& a, const Slice& b, FunctionRef<void(int64_t, int64_t, int64_t)> run) {
+  const Slice common = intersection(a, b);
+  if (common.empty()) return;
+  const auto in_a = strides_of(a), in_b = strides_of(b);
+  const int rank = common.shape.rank();
+  int64_t offset_a = 0, offset_b = 0;
+  for (size_t d = 0; d < static_cast<size_t>(rank); ++d) {
+    offset_a += (common.begin[d] - a.begin[d]) * in_a[d];
+    offset_b += (common.begin[d] - b.begin[d]) * in_b[d];
+  }
+  // Dimensions from `inner` on lie in one run: all but the first of them are whole in both.
+  int inner = rank;
+  int64_t count = 1;
+  while (inner > 0) {
+    --inner;
+    count *= common.shape[inner];
+    if (common.shape[inner] != a.shape[inner] || common.shape[inner] != b.shape[inner]) break;
+  }
+  std::array<int64_t, Shape::kMaxRank> at{};
+  for (;;) {
+    run(offset_a, offset_b, count);
+    int d = inner - 1;
+    for (; d >= 0; --d) {
+      const auto i = static_cast<size_t>(d);
+      offset_a += in_a[i];
+      offset_b += in_b[i];
+      if (++at[i] < common.shape[d]) break;
+      offset_a -= at[i] * in_a[i];
+      offset_b -= at[i] * in_b[i];
+      at[i] = 0;
+    }
+    if (d < 0) return;
+  }
+}
+
+}  // namespace colossus

@@ -1,0 +1,103 @@
+// How a tensor is cut over a mesh of ranks, and which part of it a rank holds. Shared by what writes per-rank programs,
+// what stores checkpoints and what runs either.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/function_ref.h"
+#include "tensor/shape.h"
+
+namespace colossus {
+
+// Along which ranks share the work of a run (parallel/mesh.h says how they lie).
+enum class MeshAxis : uint8_t {
+  kPipeline,      // layers
+  kData,          // sequences; parameters and optimizer state are copies
+  kShard,         // sequences; optimizer state, gradients and parameters are cut, as zero_stage says
+  kContext,       // tokens of a sequence
+  kTensor,        // heads, feed-forward width, vocabulary
+  kExpertData,    // ranks with the same experts
+  kExpert,        // experts
+  kExpertTensor,  // each expert's width
+};
+inline constexpr std::array kMeshAxes = {MeshAxis::kPipeline, MeshAxis::kData,        MeshAxis::kShard,
+                                         MeshAxis::kContext,  MeshAxis::kTensor,      MeshAxis::kExpertData,
+                                         MeshAxis::kExpert,   MeshAxis::kExpertTensor};
+std::string_view mesh_axis_name(MeshAxis axis);
+
+// Where one rank stands: its coordinate on every axis, and the axes' sizes.
+struct MeshPosition {
+  struct OnAxis {
+    int64_t coordinate = 0;
+    int64_t size = 1;
+  };
+  std::array<OnAxis, kMeshAxes.size()> axes;
+
+  OnAxis& operator[](MeshAxis axis) { return axes[static_cast<size_t>(axis)]; }
+  const OnAxis& operator[](MeshAxis axis) const { return axes[static_cast<size_t>(axis)]; }
+};
+
+// What each axis does to a tensor; axes that are not mentioned hold copies.
+class Placement {
+ public:
+  enum class Kind : uint8_t {
+    kCut,      // in nearly equal runs along a dimension: rank i of n holds [size * i / n, size * (i + 1) / n)
+    kPartial,  // every rank holds a term of a sum
+    kOwned,    // one rank holds it whole, the others nothing
+  };
+  struct OnAxis {
+    MeshAxis axis;
+    Kind kind;
+    int dimension = 0;  // of kCut
+    int64_t owner = 0;  // of kOwned: a coordinate
+    bool operator==(const OnAxis&) const = default;
+  };
+
+  Placement() = default;  // copies everywhere
+
+  // Each axis once. Several axes may cut one dimension: a later one cuts what the earlier ones left.
+  Placement cut(MeshAxis axis, int dimension) const {
+    return with({.axis = axis, .kind = Kind::kCut, .dimension = dimension});
+  }
+  Placement partial(MeshAxis axis) const { return with({.axis = axis, .kind = Kind::kPartial}); }
+  Placement owned(MeshAxis axis, int64_t owner) const {
+    return with({.axis = axis, .kind = Kind::kOwned, .owner = owner});
+  }
+  Placement without(MeshAxis axis) const;  // copies along it
+
+  const std::vector<OnAxis>& axes() const { return axes_; }
+  const OnAxis* find(MeshAxis axis) const;
+  std::string to_string() const;  // "cut(0, tensor) partial(data)"; "copies"
+  bool operator==(const Placement&) const = default;
+
+ private:
+  Placement with(OnAxis on_axis) const;
+
+  std::vector<OnAxis> axes_;
+};
+
+// A box within a tensor.
+struct Slice {
+  std::array<int64_t, Shape::kMaxRank> begin{};
+  Shape shape;
+
+  bool empty() const { return shape.num_elements() == 0; }
+  bool operator==(const Slice&) const = default;
+};
+
+// What the rank at `position` holds of a tensor of this (whole) shape.
+Slice local_slice(const Shape& whole, const Placement& placement, const MeshPosition& position);
+
+// What both hold; empty if nothing.
+Slice intersection(const Slice& a, const Slice& b);
+
+// Calls run(offset in a, offset in b, count), in elements, for the longest runs of what a and b both hold, where each
+// is stored row by row on its own. So data moves between any two layouts, or a file (the slice that is the whole
+// tensor) and any layout, in few large pieces.
+void for_each_common_run(const Slice& a, const Slice& b, FunctionRef<void(int64_t, int64_t, int64_t)> run);
+
+}  // namespace colossus
