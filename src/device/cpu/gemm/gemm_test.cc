@@ -213,19 +213,23 @@ TEST(Gemm, EveryNumberOfRows) {
 TEST(Gemm, SeveralBlocks) {
   for (DType compute : {DType::kF32, DType::kBF16})
     for (bool transpose_a : {false, true})
-      for (bool packed : {false, true})
-        for (DType c : {DType::kF32, DType::kBF16}) {
-          check_on_every_instruction_set({.m = 241,
-                                          .n = 273,
-                                          .k = 1601,
-                                          .a = compute,
-                                          .b = compute,
-                                          .compute = compute,
-                                          .c = c,
-                                          .transpose_a = transpose_a,
-                                          .packed = packed});
-          if (HasFatalFailure()) return;
-        }
+      for (bool packed : {false, true}) {
+        check_on_every_instruction_set({.m = 241,
+                                        .n = 273,
+                                        .k = 801,
+                                        .a = compute,
+                                        .b = compute,
+                                        .compute = compute,
+                                        .c = transpose_a == packed ? DType::kF32 : DType::kBF16,
+                                        .transpose_a = transpose_a,
+                                        .packed = packed});
+        if (HasFatalFailure()) return;
+      }
+}
+
+// So many columns that a row-major A is packed instead of read in place; with one block of k and with several.
+TEST(Gemm, ManyColumns) {
+  for (int64_t k : {17, 401}) check_on_every_instruction_set({.m = 241, .n = 800, .k = k, .packed = true});
 }
 
 TEST(Gemm, Epilogues) {
