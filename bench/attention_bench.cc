@@ -85,9 +85,8 @@ void bench(const BenchCase& c, DType dtype, double softcap, ThreadPool& pool, do
   uint32_t seed = 1;
   for (OwnedTensor* tensor : {&q, &k, &v, &grad}) tensor->fill(seed++);
   const Attention op = {
-      .num_heads = c.heads, .num_kv_heads = c.kv_heads, .head_dim = c.dim, .scale = 0.125, .softcap = softcap};
-  const AttentionGrad grad_op = {
-      .num_heads = c.heads, .num_kv_heads = c.kv_heads, .head_dim = c.dim, .scale = 0.125, .softcap = softcap};
+      {.num_heads = c.heads, .num_kv_heads = c.kv_heads, .head_dim = c.dim, .scale = 0.125, .softcap = softcap}};
+  const AttentionGrad grad_op = {op};
   const auto type = [](const OwnedTensor& t) { return std::optional<TensorType>({t.view().shape, t.view().dtype}); };
   CpuPrepare prepare(OpShapes({type(q), type(k), type(v)}, {type(o), type(lse)}), pool.num_threads());
   prepare_cpu(op, prepare);
@@ -122,7 +121,7 @@ void bench_decode(const BenchCase& c, DType dtype, ThreadPool& pool, double band
   uint32_t seed = 1;
   for (OwnedTensor* tensor : {&q, &k, &v, &k_cache, &v_cache}) tensor->fill(seed++);
   for (int64_t b = 0; b < c.batch; ++b) held.view().set(b, static_cast<double>(c.positions - 1));
-  const AttentionCached op = {.num_heads = c.heads, .num_kv_heads = c.kv_heads, .head_dim = c.dim, .scale = 0.125};
+  const AttentionCached op = {{.num_heads = c.heads, .num_kv_heads = c.kv_heads, .head_dim = c.dim, .scale = 0.125}};
   const View inputs[] = {q.view(), k.view(), v.view(), k_cache.view(), v_cache.view(), held.view()},
              outputs[] = {o.view()};
   std::vector<std::optional<TensorType>> types;

@@ -131,6 +131,18 @@ Status check_file_name(const std::string& path, const std::string& name) {
   return corrupt(fmt::format("[{}/{}] names a file \"{}\", which is no plain name", path, kManifest, name));
 }
 
+// Replaced checkpoints whose successors are there.
+Status remove_replaced(FileSystem& files, const std::string& directory) {
+  ASSIGN_OR_RETURN(const auto present, files.list(directory));
+  for (const FileEntry& entry : present) {
+    const std::string path = directory + "/" + entry.name;
+    if (step_of(entry.name) && entry.name.ends_with(kReplaced) &&
+        files.stat(path.substr(0, path.size() - kReplaced.size())).ok())
+      RETURN_IF_ERROR(files.remove_all(path));
+  }
+  return ok_status();
+}
+
 }  // namespace
 
 Status save_checkpoint(FileSystem& files, const std::string& directory, const CheckpointState& state,
@@ -148,7 +160,9 @@ Status save_checkpoint(FileSystem& files, const std::string& directory, const Ch
   }
   RETURN_IF_ERROR(files.rename(unfinished, final_path));
   RETURN_IF_ERROR(files.sync_directory(directory));
-  return files.remove_all(old);
+  // The checkpoint is there for good. What cannot be removed now, the next save removes.
+  static_cast<void>(remove_replaced(files, directory));
+  return ok_status();
 }
 
 Result<Checkpoint> Checkpoint::open(FileSystem& files, const std::string& path) {
@@ -259,11 +273,7 @@ Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& 
 
 Status prune_checkpoints(FileSystem& files, const std::string& directory, int64_t keep_last, bool keep_best) {
   CHECK(keep_last >= 1);
-  ASSIGN_OR_RETURN(const auto present, files.list(directory));
-  for (const FileEntry& entry : present)  // left behind by a save that was cut short after its last rename
-    if (step_of(entry.name) && entry.name.ends_with(kReplaced) &&
-        files.stat(directory + "/" + entry.name.substr(0, entry.name.size() - kReplaced.size())).ok())
-      RETURN_IF_ERROR(files.remove_all(directory + "/" + entry.name));
+  RETURN_IF_ERROR(remove_replaced(files, directory));  // left behind by a save cut short after its last rename
   ASSIGN_OR_RETURN(const auto paths, list_checkpoints(files, directory));
   std::string best;
   double best_loss = 0;

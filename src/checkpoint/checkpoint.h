@@ -36,7 +36,9 @@ struct CheckpointState {
   std::map<std::string, std::string> texts;  // small files beside the tensors: "config.toml", "tokenizer.json"
 };
 
-// Writes <directory>/step-XXXXXXXX. Fails without a trace but a *.tmp directory, which the next save removes.
+// Writes <directory>/step-XXXXXXXX. Fails without a trace but a *.tmp directory, which the next save removes. A
+// checkpoint of this step that was there becomes *.replaced and goes last; that it cannot be removed is no failure, and
+// the next save removes it.
 Status save_checkpoint(FileSystem& files, const std::string& directory, const CheckpointState& state,
                        std::span<const CheckpointTensor> tensors);
 

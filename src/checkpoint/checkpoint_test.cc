@@ -188,6 +188,30 @@ TEST(Checkpoint, TwoKillsInARowLoseNothing) {
   }
 }
 
+// Only the removal of what was replaced fails: the new checkpoint is complete, and a save that said otherwise would
+// stop a run for nothing.
+TEST(Checkpoint, AReplacedOneThatCannotBeRemovedIsNoFailureAndGoesWithTheNextSave) {
+  const Contents before(100, 1), after(100, 2), next(200, 3);
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(save(local_files(), directory.path(), before).ok());
+  FaultyFiles files(local_files());
+  ASSERT_TRUE(save(files, directory.path(), after).ok());
+  const int64_t num_operations = files.operations();
+
+  files.arm(num_operations - 1, Fault::kError);
+  const Status saved = save(files, directory.path(), before);
+  ASSERT_TRUE(files.fired());
+  EXPECT_TRUE(saved.ok()) << saved.message();
+  EXPECT_TRUE(local_files().stat(directory / "step-00000100.replaced").ok());
+  EXPECT_THAT(*list_checkpoints(local_files(), directory.path()), ElementsAre(directory / "step-00000100"));
+  EXPECT_EQ(difference(*Checkpoint::open(local_files(), directory / "step-00000100"), before), "");
+
+  ASSERT_TRUE(save(local_files(), directory.path(), next).ok());
+  EXPECT_EQ(local_files().stat(directory / "step-00000100.replaced").status().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(difference(*Checkpoint::open(local_files(), directory / "step-00000100"), before), "");
+  EXPECT_EQ(difference(*Checkpoint::open(local_files(), directory / "step-00000200"), next), "");
+}
+
 class DamagedCheckpoint : public testing::Test {
  protected:
   DamagedCheckpoint() { CHECK(save(local_files(), directory_.path(), Contents(7, 1, 2.0)).ok()); }

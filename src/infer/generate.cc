@@ -80,8 +80,6 @@ Result<std::vector<Generation>> generate(DecodeSession& session, const Tokenizer
         end(i, EndReason::kInterrupted);
       else if (made == options.max_tokens)
         end(i, EndReason::kMaxTokens);
-      else if (session.length(static_cast<int64_t>(i)) >= session.context())
-        end(i, EndReason::kContextFull);
       if (ended[i]) continue;
       const int32_t token =
           sampler.sample(session.logits(static_cast<int64_t>(i)), histories[i], static_cast<int64_t>(i));
@@ -94,8 +92,10 @@ Result<std::vector<Generation>> generate(DecodeSession& session, const Tokenizer
       show(i, streams[i].push(token));
       if (streams[i].stopped())
         end(i, EndReason::kStopString);
-      else
+      else if (session.length(static_cast<int64_t>(i)) < session.context())
         next[i].push_back(token);
+      else if (made + 1 < options.max_tokens)  // a full context still says what comes next, but cannot take it in
+        end(i, EndReason::kContextFull);
     }
     if (num_running > 0) RETURN_IF_ERROR(session.feed(next));
   }

@@ -20,6 +20,7 @@ struct GenerateOptions {
   std::vector<std::string> stop_strings;  // the same, wherever they arise, also across tokens
 };
 
+// kContextFull: the session holds its context in tokens, and the one that they predict was given out; it is not fed.
 enum class EndReason { kMaxTokens, kStopToken, kStopString, kContextFull, kInterrupted };
 const char* end_reason_name(EndReason reason);
 

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "infer/testing.h"
 
 namespace colossus {
@@ -99,7 +101,7 @@ TEST_F(Generate, StopsWhereItShould) {
   options.max_tokens = 1000;
   const auto full = run(prompts, options)[0];
   EXPECT_EQ(full.reason, EndReason::kContextFull);
-  EXPECT_EQ(full.tokens.size(), 48u - 3);
+  EXPECT_EQ(full.tokens.size(), 48u - 3 + 1);
 
   options.max_tokens = 0;
   EXPECT_THAT(run(prompts, options)[0].tokens, testing::IsEmpty());
@@ -107,6 +109,33 @@ TEST_F(Generate, StopsWhereItShould) {
   const std::atomic<bool> stop = true;
   options.max_tokens = 20;
   EXPECT_EQ(run(prompts, options, &stop)[0].reason, EndReason::kInterrupted);
+}
+
+// Once the session holds its context in tokens, its logits are those of one token more.
+TEST_F(Generate, AFullContextStillGivesTheTokenItPredicts) {
+  const Tokens whole = random_tokens(5, 48);
+  GenerateOptions greedy{.sampler = {.temperature = 0}, .max_tokens = 9, .stop_ids = {}, .stop_strings = {}};
+  const auto session = model_.session();
+  const Tokens fed[] = {whole};
+  ASSERT_TRUE(session->feed(fed).ok());
+  const auto logits = session->logits(0);
+  const auto expected = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+
+  const auto one = run({whole}, greedy)[0];
+  EXPECT_EQ(one.tokens, Tokens{expected});
+  EXPECT_EQ(one.reason, EndReason::kContextFull);
+
+  // The tokens of a prompt shorter by some are as many more; what goes on beside it does not end with it.
+  const Tokens part(whole.begin(), whole.end() - 4), brief = random_tokens(6, 2);
+  const auto two = run({part, brief}, greedy);
+  EXPECT_EQ(two[0].tokens.size(), 5u);
+  EXPECT_EQ(two[0].reason, EndReason::kContextFull);
+  EXPECT_EQ(two[1].tokens.size(), 9u);
+  EXPECT_EQ(two[1].reason, EndReason::kMaxTokens);
+
+  greedy.max_tokens = 5;  // as many as were asked for: the context is not what ended it
+  EXPECT_EQ(run({part}, greedy)[0].tokens, two[0].tokens);
+  EXPECT_EQ(run({part}, greedy)[0].reason, EndReason::kMaxTokens);
 }
 
 TEST_F(Generate, StopStringsEndOneSequenceAndNotTheOthers) {

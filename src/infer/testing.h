@@ -7,22 +7,16 @@
 #include "base/rng.h"
 #include "device/cpu/cpu_device.h"
 #include "infer/decode_session.h"
+#include "model/testing.h"
 #include "text/bpe_trainer.h"
 
 namespace colossus {
 
 inline ModelConfig random_model_config(Family family) {
-  ModelConfig m{.family = family,
-                .num_layers = 2,
-                .width = 32,
-                .num_heads = 4,
-                .num_kv_heads = 2,
-                .head_dim = 8,
-                .num_experts = 4,
-                .num_experts_per_token = 2,
-                .expert_width = 24,
-                .vocab_size = 256,
-                .context = 48};
+  ModelConfig m = two_layer_model(family, 32);
+  m.expert_width = 24;
+  m.vocab_size = 256;
+  m.context = 48;
   if (m.is_grok()) {
     m.embedding_scale = 5;
     m.attn_softcap = 5;
@@ -34,9 +28,7 @@ inline ModelConfig random_model_config(Family family) {
     }
     return m;
   }
-  m.num_experts = 0;
   m.ffn_width = 40;
-  m.biases = family == Family::kGpt2;
   if (family == Family::kLlama) {
     m.activation = ActivationKind::kSilu;
     m.window = 7;

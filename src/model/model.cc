@@ -71,7 +71,7 @@ Result<Program> write_training_program(const ModelConfig& config, const ProgramO
   ASSIGN_OR_RETURN(Program forward, write_loss_program(config, options));
   forward.name = "microbatch";
   Builder builder(std::move(forward));
-  const TensorId loss_grad = builder.input("loss_grad", {}, options.compute == DType::kF64 ? DType::kF64 : DType::kF32);
+  const TensorId loss_grad = builder.input("loss_grad", {}, statistics_dtype(options.compute));
   ASSIGN_OR_RETURN(forward, builder.finish());
   std::vector<GradientSeed> seeds = {{forward.find("loss"), loss_grad}};
   if (const TensorId aux = forward.find("aux_loss")) seeds.push_back({aux, loss_grad});

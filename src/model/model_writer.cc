@@ -25,8 +25,7 @@ std::string ModelWriter::scoped(std::string_view name) const {
 }
 
 TensorId ModelWriter::parameter(ParameterSpec spec) {
-  const TensorId id =
-      builder_.parameter(spec.name, spec.shape, options_.compute == DType::kF64 ? DType::kF64 : DType::kF32);
+  const TensorId id = builder_.parameter(spec.name, spec.shape, statistics_dtype(options_.compute));
   parameters_.push_back(std::move(spec));
   return id;
 }
@@ -79,28 +78,25 @@ TensorId ModelWriter::rotary(TensorId x) {
 
 TensorId ModelWriter::attention(TensorId q, TensorId k, TensorId v) {
   const ModelConfig& c = config_;
-  const auto configured = [&](auto op) {
-    op.num_heads = c.num_heads;
-    op.num_kv_heads = c.num_kv_heads;
-    op.head_dim = c.head_dim;
-    op.scale = 1 / std::sqrt(static_cast<double>(c.head_dim));
-    op.softcap = c.attn_softcap;
-    op.window = c.window;
-    op.temperature_len = c.attn_temperature_len;
-    return op;
-  };
-  if (cache_tokens_ == 0) return builder_.emit(configured(Attention{}), {q, k, v, document_start_});
+  const AttentionAttributes attributes = {.num_heads = c.num_heads,
+                                          .num_kv_heads = c.num_kv_heads,
+                                          .head_dim = c.head_dim,
+                                          .scale = 1 / std::sqrt(static_cast<double>(c.head_dim)),
+                                          .softcap = c.attn_softcap,
+                                          .window = c.window,
+                                          .temperature_len = c.attn_temperature_len};
+  if (cache_tokens_ == 0) return builder_.emit(Attention{attributes}, {q, k, v, document_start_});
   const TensorType cache{{options_.batch, cache_tokens_, c.num_kv_heads * c.head_dim}, options_.compute};
   const TensorId k_cache = builder_.declare(scoped("k_cache"), cache, Role::kState);
   const TensorId v_cache = builder_.declare(scoped("v_cache"), cache, Role::kState);
-  return builder_.emit(configured(AttentionCached{}), {q, k, v, k_cache, v_cache, lengths_});
+  return builder_.emit(AttentionCached{attributes}, {q, k, v, k_cache, v_cache, lengths_});
 }
 
 TensorId ModelWriter::gated(TensorId gate, TensorId up) {
-  return builder_.emit(GatedActivation{.kind = config_.activation}, {gate, up});
+  return builder_.emit(GatedActivation{{.kind = config_.activation}}, {gate, up});
 }
 
-TensorId ModelWriter::activation(TensorId x) { return builder_.emit(Activation{.kind = config_.activation}, {x}); }
+TensorId ModelWriter::activation(TensorId x) { return builder_.emit(Activation{{.kind = config_.activation}}, {x}); }
 
 TensorId ModelWriter::dropout(TensorId x) {
   if (!rng_) return x;
@@ -117,15 +113,15 @@ TensorId ModelWriter::mixture_of_experts(TensorId x) {
   const ModelConfig& c = config_;
   Scope scope(builder_, "moe");
   // The router works in fp32 (fp64) whatever the rest does: a rounded score could send a token elsewhere.
-  const DType wide = options_.compute == DType::kF64 ? DType::kF64 : DType::kF32;
+  const DType wide = statistics_dtype(options_.compute);
   const TensorId x32 = options_.compute == wide ? x : builder_.emit(Cast{.dtype = wide}, {x});
   const TensorId logits =
       builder_.emit(Matmul{.dtype = wide}, {x32, matrix("router", c.width, c.num_experts)}, "logits");
-  builder_.emit(Router{.top_k = c.num_experts_per_token,
-                       .softcap = c.router_softcap,
-                       .renormalize = c.renormalize_gates,
-                       .balance_loss = c.balance_loss,
-                       .z_loss = c.z_loss},
+  builder_.emit(Router{{.top_k = c.num_experts_per_token,
+                        .softcap = c.router_softcap,
+                        .renormalize = c.renormalize_gates,
+                        .balance_loss = c.balance_loss,
+                        .z_loss = c.z_loss}},
                 {logits}, "gates");
   if (!builder_.status().ok()) return {};
   const TensorId gates = builder_.last_outputs()[Router::kGates], chosen = builder_.last_outputs()[Router::kExperts];
@@ -150,14 +146,14 @@ TensorId ModelWriter::mixture_of_experts(TensorId x) {
 void ModelWriter::head(TensorId h, TensorId weight) {
   if (cache_tokens_ > 0) {
     const TensorId last = builder_.emit(SelectToken{}, {h, last_});  // (B, 1, C)
-    const DType wide = options_.compute == DType::kF64 ? DType::kF64 : DType::kF32;
+    const DType wide = statistics_dtype(options_.compute);
     TensorId logits =
         builder_.emit(Matmul{.transpose_b = true, .alpha = config_.logit_scale, .dtype = wide}, {last, weight}, "head");
     if (config_.logit_softcap > 0) logits = builder_.emit(SoftCap{.cap = config_.logit_softcap}, {logits});
     if (builder_.status().ok()) builder_.mark_output(logits, "logits");
     return;
   }
-  builder_.emit(HeadCrossEntropy{.scale = config_.logit_scale, .softcap = config_.logit_softcap},
+  builder_.emit(HeadCrossEntropy{{.scale = config_.logit_scale, .softcap = config_.logit_softcap}},
                 {h, weight, targets_});
   if (!builder_.status().ok()) return;
   builder_.mark_output(builder_.last_outputs()[HeadCrossEntropy::kLoss], "loss");

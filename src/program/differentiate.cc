@@ -64,7 +64,7 @@ class Differentiation {
   TensorId accumulator(TensorId parameter) {
     const Tensor& tensor = program().tensor(parameter);
     CHECK(tensor.role == Role::kParameter, "only parameters have gradients that are added into");
-    const DType dtype = tensor.type.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+    const DType dtype = statistics_dtype(tensor.type.dtype);
     return builder_.declare("grad." + tensor.name, {tensor.type.shape, dtype}, Role::kGradient);
   }
 

@@ -60,4 +60,14 @@ Status Inference::need_like(int i, int other) const {
                                   : fail(i, fmt::format("{}, like {}", describe(input(other)), input_specs_[at].name));
 }
 
+Status Inference::need_of_columns(int i, int x, std::string_view why) const {
+  RETURN_IF_ERROR(need_shape(i, {shape(x)[-1]}, why));
+  return need_dtype(i, statistics_dtype(input(x).dtype));
+}
+
+Status Inference::need_of_rows(int i, int x, std::string_view why) const {
+  RETURN_IF_ERROR(need_shape(i, shape(x).without_last(), why));
+  return need_dtype(i, statistics_dtype(input(x).dtype));
+}
+
 }  // namespace colossus

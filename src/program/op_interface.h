@@ -26,6 +26,9 @@ struct TensorType {
   bool operator==(const TensorType&) const = default;
 };
 
+// Of parameters, statistics, losses and gates beside activations of this type.
+constexpr DType statistics_dtype(DType activations) { return activations == DType::kF64 ? DType::kF64 : DType::kF32; }
+
 // The types of one operation's operands; an absent optional operand has none.
 class OpShapes {
  public:
@@ -70,6 +73,9 @@ class Inference : public OpShapes {
   Status need_dtype(int i, DType dtype) const;
   Status need_float(int i) const;
   Status need_like(int i, int other) const;  // same shape and dtype
+  // A number for each column (C), or for each row (...), of x (..., C), in statistics_dtype of x.
+  Status need_of_columns(int i, int x, std::string_view why) const;
+  Status need_of_rows(int i, int x, std::string_view why) const;
   // For rules of the op's own. `needed` continues the sentence "got ...; needed ".
   Status fail(int i, std::string_view needed) const;
   Status fail_attribute(std::string_view attribute, std::string_view got_and_needed) const;

@@ -20,7 +20,7 @@ Program residual_block(Builder& b, TensorId* y_out = nullptr) {
   {
     Scope scope(b, "layers.0");
     norm = b.emit(RmsNorm{}, {x, scale});
-    y = b.emit(Activation{.kind = ActivationKind::kRelu2}, {b.emit(Matmul{}, {norm, w})});
+    y = b.emit(Activation{{.kind = ActivationKind::kRelu2}}, {b.emit(Matmul{}, {norm, w})});
     y = b.emit(Add{}, {x, y});
   }
   b.mark_output(y, "y");

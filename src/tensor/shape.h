@@ -46,6 +46,11 @@ class Shape {
     result.sizes_[static_cast<size_t>(i < 0 ? rank_ + i : i)] = size;
     return result;
   }
+  // (B, T, C) gives (B, T). Not of a scalar.
+  Shape without_last() const {
+    DCHECK(rank_ >= 1);
+    return Shape(sizes().first(static_cast<size_t>(rank_ - 1)));
+  }
   std::span<const int64_t> sizes() const { return {sizes_.data(), static_cast<size_t>(rank_)}; }
   std::string to_string() const;  // "[4, 1024, 768]"
 

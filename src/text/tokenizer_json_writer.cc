@@ -29,8 +29,8 @@ constexpr std::string_view kByteLevel =
 
 std::string pre_tokenizer_json(const TokenizerSpec& spec) {
   if (spec.alphabet == Alphabet::kCharacters) return "null";
-  if (spec.pattern == SplitPattern::kGpt2) return std::string(kByteLevel) + "true}";
-  if (spec.pattern == SplitPattern::kNone) return std::string(kByteLevel) + "false}";
+  if (spec.pattern == SplitPattern::kGpt2) return fmt::format("{}true}}", kByteLevel);
+  if (spec.pattern == SplitPattern::kNone) return fmt::format("{}false}}", kByteLevel);
   std::string regex;
   append_quoted(regex, split_pattern_regex(spec.pattern));
   return fmt::format(R"({{"type": "Sequence", "pretokenizers": [
@@ -57,7 +57,7 @@ std::string Tokenizer::to_json() const {
   }
   out += fmt::format("\n  ],\n  \"normalizer\": null,\n  \"pre_tokenizer\": {},\n  \"post_processor\": null,\n",
                      pre_tokenizer_json(spec_));
-  out += fmt::format("  \"decoder\": {},\n", by_bytes ? std::string(kByteLevel) + "true}" : R"({"type": "Fuse"})");
+  out += fmt::format("  \"decoder\": {},\n", by_bytes ? fmt::format("{}true}}", kByteLevel) : R"({"type": "Fuse"})");
   out += R"(  "model": {
     "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
     "fuse_unk": false, "byte_fallback": false, "ignore_merges": )";

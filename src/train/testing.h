@@ -9,6 +9,7 @@
 #include "data/build.h"
 #include "data/tokenizer_identity.h"
 #include "io/testing.h"
+#include "model/testing.h"
 #include "text/bpe_trainer.h"
 #include "train/trainer.h"
 
@@ -63,16 +64,9 @@ class TinyData {
 };
 
 inline ModelConfig tiny_model(Family family) {
-  ModelConfig m{.family = family,
-                .num_layers = 2,
-                .width = 16,
-                .num_heads = 4,
-                .num_kv_heads = 2,
-                .head_dim = 4,
-                .num_experts = 4,
-                .num_experts_per_token = 2,
-                .expert_width = 24,
-                .context = 16};
+  ModelConfig m = two_layer_model(family, 16);
+  m.expert_width = 24;
+  m.context = 16;
   if (m.is_grok()) {
     m.embedding_scale = 4;
     m.attn_softcap = 30;
@@ -81,9 +75,7 @@ inline ModelConfig tiny_model(Family family) {
     m.ffn_width = family == Family::kGrok2 ? 24 : 0;
     return m;
   }
-  m.num_experts = 0;
   m.ffn_width = 32;
-  m.biases = family == Family::kGpt2;
   m.activation = family == Family::kLlama ? ActivationKind::kSilu : ActivationKind::kGeluTanh;
   return m;
 }

@@ -35,7 +35,7 @@ Cost cost(const Activation& op, const OpShapes& shapes) {
 void adjoint(const Activation& op, Adjoint& a) {
   using A = Activation;
   if (!a.wants(A::kX)) return;
-  a.contribute(A::kX, a.builder().emit(ActivationGrad{.kind = op.kind}, {a.output_grad(A::kY), a.input(A::kX)}));
+  a.contribute(A::kX, a.builder().emit(ActivationGrad{op}, {a.output_grad(A::kY), a.input(A::kX)}));
 }
 
 Status infer(const ActivationGrad&, Inference& io) {
@@ -62,7 +62,7 @@ Cost cost(const GatedActivation& op, const OpShapes& shapes) {
 void adjoint(const GatedActivation& op, Adjoint& a) {
   using A = GatedActivation;
   if (!a.wants(A::kGate) && !a.wants(A::kUp)) return;
-  a.builder().emit(GatedActivationGrad{.kind = op.kind}, {a.output_grad(A::kY), a.input(A::kGate), a.input(A::kUp)});
+  a.builder().emit(GatedActivationGrad{op}, {a.output_grad(A::kY), a.input(A::kGate), a.input(A::kUp)});
   const std::vector<TensorId> grads = a.builder().last_outputs();
   if (grads.empty()) return;  // the builder holds the error
   if (a.wants(A::kGate)) a.contribute(A::kGate, grads[GatedActivationGrad::kDgate]);

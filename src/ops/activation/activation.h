@@ -8,57 +8,45 @@
 
 namespace colossus {
 
-struct Activation {
+struct ActivationAttributes {
+  ActivationKind kind = ActivationKind::kGeluTanh;
+  template <class V>
+  void attributes(V& v) const {
+    v("kind", kind);
+  }
+};
+
+struct Activation : ActivationAttributes {
   static constexpr std::string_view kName = "activation";
   enum In { kX };
   static constexpr std::array kInputs = {Operand{"x"}};
   enum Out { kY };
   static constexpr std::array kOutputs = {Operand{"y"}};  // like x
-  ActivationKind kind = ActivationKind::kGeluTanh;
-  template <class V>
-  void attributes(V& v) const {
-    v("kind", kind);
-  }
 };
 
-struct ActivationGrad {
+struct ActivationGrad : ActivationAttributes {
   static constexpr std::string_view kName = "activation_grad";
   enum In { kDy, kX };
   static constexpr std::array kInputs = {Operand{"dy"}, Operand{"x"}};
   enum Out { kDx };
   static constexpr std::array kOutputs = {Operand{"dx"}};
-  ActivationKind kind = ActivationKind::kGeluTanh;
-  template <class V>
-  void attributes(V& v) const {
-    v("kind", kind);
-  }
 };
 
 // Shazeer 2020, "GLU Variants Improve Transformer".
-struct GatedActivation {
+struct GatedActivation : ActivationAttributes {
   static constexpr std::string_view kName = "gated_activation";
   enum In { kGate, kUp };
   static constexpr std::array kInputs = {Operand{"gate"}, Operand{"up"}};  // the same shape and dtype
   enum Out { kY };
   static constexpr std::array kOutputs = {Operand{"y"}};
-  ActivationKind kind = ActivationKind::kGeluTanh;
-  template <class V>
-  void attributes(V& v) const {
-    v("kind", kind);
-  }
 };
 
-struct GatedActivationGrad {
+struct GatedActivationGrad : ActivationAttributes {
   static constexpr std::string_view kName = "gated_activation_grad";
   enum In { kDy, kGate, kUp };
   static constexpr std::array kInputs = {Operand{"dy"}, Operand{"gate"}, Operand{"up"}};
   enum Out { kDgate, kDup };
   static constexpr std::array kOutputs = {Operand{"dgate"}, Operand{"dup"}};
-  ActivationKind kind = ActivationKind::kGeluTanh;
-  template <class V>
-  void attributes(V& v) const {
-    v("kind", kind);
-  }
 };
 
 Status infer(const Activation& op, Inference& io);

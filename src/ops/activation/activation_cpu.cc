@@ -26,10 +26,8 @@ void prepare_cpu(const Activation&, CpuPrepare&) {}
 template <>
 void run_cpu(const Activation& op, const CpuCall& call) {
   const View &x = call.input(Activation::kX), &y = call.output(Activation::kY);
-  visit_elements(y.dtype, [&]<class T>() {
-    call.pool.parallel_for(y.num_elements(), kGrain, [&](int64_t begin, int64_t end) {
-      kernels<T>(op.kind).forward(elements<T>(x) + begin, elements<T>(y) + begin, end - begin);
-    });
+  for_element_ranges(call.pool, y, kGrain, [&]<class T>(int64_t begin, int64_t end) {
+    kernels<T>(op.kind).forward(elements<T>(x, begin), elements<T>(y, begin), end - begin);
   });
 }
 
@@ -39,10 +37,8 @@ template <>
 void run_cpu(const ActivationGrad& op, const CpuCall& call) {
   using A = ActivationGrad;
   const View &dy = call.input(A::kDy), &x = call.input(A::kX), &dx = call.output(A::kDx);
-  visit_elements(dx.dtype, [&]<class T>() {
-    call.pool.parallel_for(dx.num_elements(), kGrain, [&](int64_t begin, int64_t end) {
-      kernels<T>(op.kind).grad(elements<T>(dy) + begin, elements<T>(x) + begin, elements<T>(dx) + begin, end - begin);
-    });
+  for_element_ranges(call.pool, dx, kGrain, [&]<class T>(int64_t begin, int64_t end) {
+    kernels<T>(op.kind).grad(elements<T>(dy, begin), elements<T>(x, begin), elements<T>(dx, begin), end - begin);
   });
 }
 
@@ -52,11 +48,8 @@ template <>
 void run_cpu(const GatedActivation& op, const CpuCall& call) {
   using A = GatedActivation;
   const View &gate = call.input(A::kGate), &up = call.input(A::kUp), &y = call.output(A::kY);
-  visit_elements(y.dtype, [&]<class T>() {
-    call.pool.parallel_for(y.num_elements(), kGrain, [&](int64_t begin, int64_t end) {
-      kernels<T>(op.kind).gated(elements<T>(gate) + begin, elements<T>(up) + begin, elements<T>(y) + begin,
-                                end - begin);
-    });
+  for_element_ranges(call.pool, y, kGrain, [&]<class T>(int64_t begin, int64_t end) {
+    kernels<T>(op.kind).gated(elements<T>(gate, begin), elements<T>(up, begin), elements<T>(y, begin), end - begin);
   });
 }
 
@@ -67,11 +60,9 @@ void run_cpu(const GatedActivationGrad& op, const CpuCall& call) {
   using A = GatedActivationGrad;
   const View &dy = call.input(A::kDy), &gate = call.input(A::kGate), &up = call.input(A::kUp);
   const View &dgate = call.output(A::kDgate), &dup = call.output(A::kDup);
-  visit_elements(dy.dtype, [&]<class T>() {
-    call.pool.parallel_for(dy.num_elements(), kGrain, [&](int64_t begin, int64_t end) {
-      kernels<T>(op.kind).gated_grad(elements<T>(dy) + begin, elements<T>(gate) + begin, elements<T>(up) + begin,
-                                     elements<T>(dgate) + begin, elements<T>(dup) + begin, end - begin);
-    });
+  for_element_ranges(call.pool, dy, kGrain, [&]<class T>(int64_t begin, int64_t end) {
+    kernels<T>(op.kind).gated_grad(elements<T>(dy, begin), elements<T>(gate, begin), elements<T>(up, begin),
+                                   elements<T>(dgate, begin), elements<T>(dup, begin), end - begin);
   });
 }
 

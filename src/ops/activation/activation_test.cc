@@ -21,7 +21,7 @@ TEST(Activation, Cases) {
       run_op_case({.name = fmt::format("{} {}", activation_name(kind), shape.to_string()),
                    .write =
                        [&](Builder& b, DType dtype) {
-                         b.mark_output(b.emit(Activation{.kind = kind}, {b.input("x", shape, dtype)}), "y");
+                         b.mark_output(b.emit(Activation{{.kind = kind}}, {b.input("x", shape, dtype)}), "y");
                        },
                    .fill_scale = 2});
 }
@@ -33,7 +33,7 @@ TEST(Activation, GatedCases) {
                    .write =
                        [&](Builder& b, DType dtype) {
                          const TensorId gate = b.input("gate", shape, dtype), up = b.input("up", shape, dtype);
-                         b.mark_output(b.emit(GatedActivation{.kind = kind}, {gate, up}), "y");
+                         b.mark_output(b.emit(GatedActivation{{.kind = kind}}, {gate, up}), "y");
                        },
                    .fill_scale = 2});
 }
@@ -46,7 +46,7 @@ TEST(Activation, LargeArgumentsStayFinite) {
       run_op_case({.name = fmt::format("{} at {}", activation_name(kind), extreme),
                    .write =
                        [&](Builder& b, DType dtype) {
-                         b.mark_output(b.emit(Activation{.kind = kind}, {b.input("x", {1}, dtype)}), "y");
+                         b.mark_output(b.emit(Activation{{.kind = kind}}, {b.input("x", {1}, dtype)}), "y");
                        },
                    .fill =
                        [&](const Tensor& tensor, View view) {

@@ -9,8 +9,7 @@
 namespace colossus {
 namespace {
 
-template <class AnyAttention>
-Status check_attributes(const AnyAttention& op, const Inference& io) {
+Status check_attributes(const AttentionAttributes& op, const Inference& io) {
   if (op.num_heads < 1) return io.fail_attribute("num_heads", fmt::format("got {}; needed at least 1", op.num_heads));
   if (op.num_kv_heads < 1 || op.num_heads % op.num_kv_heads != 0) {
     return io.fail_attribute("num_kv_heads",
@@ -29,8 +28,7 @@ Status check_attributes(const AnyAttention& op, const Inference& io) {
 }
 
 // q (B, T, H * D) and k, v (B, T, K * D), all of one float type.
-template <class AnyAttention>
-Status check_qkv(const AnyAttention& op, const Inference& io, int q, int k, int v) {
+Status check_qkv(const AttentionAttributes& op, const Inference& io, int q, int k, int v) {
   RETURN_IF_ERROR(check_attributes(op, io));
   RETURN_IF_ERROR(io.need_rank(q, 3));
   RETURN_IF_ERROR(io.need_float(q));
@@ -49,8 +47,6 @@ Status check_document_start(const Inference& io, int document_start, const Shape
   return io.need_dtype(document_start, DType::kI32);
 }
 
-DType statistics_dtype(DType activations) { return activations == DType::kF64 ? DType::kF64 : DType::kF32; }
-
 // Pairs of a query and a key it sees, of one head and sequence. Documents are data and not counted out.
 double causal_pairs(int64_t num_positions, int64_t window) {
   const auto t = static_cast<double>(num_positions);
@@ -59,8 +55,8 @@ double causal_pairs(int64_t num_positions, int64_t window) {
   return w * (w + 1) / 2 + (t - w) * w;
 }
 
-template <class AnyAttention>
-double causal_products(const AnyAttention& op, const Shape& q) {  // multiply-adds of one score-sized matrix product
+double causal_products(const AttentionAttributes& op,
+                       const Shape& q) {  // multiply-adds of one score-sized matrix product
   return static_cast<double>(q[0] * op.num_heads * op.head_dim) * causal_pairs(q[1], op.window);
 }
 
@@ -86,16 +82,10 @@ void adjoint(const Attention& op, Adjoint& a) {
     return a.fail("attention: its lse is a statistic for the backward pass and has no gradient");
   const bool wanted = a.wants(Attention::kQ) || a.wants(Attention::kK) || a.wants(Attention::kV);
   if (!a.output_grad(Attention::kO) || !wanted) return;
-  const AttentionGrad grad = {.num_heads = op.num_heads,
-                              .num_kv_heads = op.num_kv_heads,
-                              .head_dim = op.head_dim,
-                              .scale = op.scale,
-                              .softcap = op.softcap,
-                              .window = op.window,
-                              .temperature_len = op.temperature_len};
   Builder& b = a.builder();
-  b.emit(grad, {a.output_grad(Attention::kO), a.input(Attention::kQ), a.input(Attention::kK), a.input(Attention::kV),
-                a.output(Attention::kO), a.output(Attention::kLse), a.input(Attention::kDocumentStart)});
+  b.emit(AttentionGrad{op},
+         {a.output_grad(Attention::kO), a.input(Attention::kQ), a.input(Attention::kK), a.input(Attention::kV),
+          a.output(Attention::kO), a.output(Attention::kLse), a.input(Attention::kDocumentStart)});
   if (!b.status().ok()) return;
   const std::vector<TensorId> grads = b.last_outputs();
   if (a.wants(Attention::kQ)) a.contribute(Attention::kQ, grads[AttentionGrad::kDq]);

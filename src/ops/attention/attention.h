@@ -9,21 +9,8 @@
 
 namespace colossus {
 
-struct Attention {
-  static constexpr std::string_view kName = "attention";
-  enum In { kQ, kK, kV, kDocumentStart };
-  static constexpr std::array kInputs = {
-      Operand{"q"},  // (B, T, H * D)
-      Operand{"k"},  // (B, T, K * D)
-      Operand{"v"},  // (B, T, K * D)
-      Operand{"document_start",
-              OperandKind::kOptional},  // (B, T) i32: first column of the document that column t belongs to
-  };
-  enum Out { kO, kLse };
-  static constexpr std::array kOutputs = {
-      Operand{"o"},    // (B, T, H * D)
-      Operand{"lse"},  // (B, H, T) f32: log sum exp of the final scores
-  };
+// What one token sees of another, in all three operations.
+struct AttentionAttributes {
   int64_t num_heads = 0;        // H
   int64_t num_kv_heads = 0;     // K, divides H: query head h reads key/value head h / (H / K)
   int64_t head_dim = 0;         // D
@@ -43,7 +30,24 @@ struct Attention {
   }
 };
 
-struct AttentionGrad {
+struct Attention : AttentionAttributes {
+  static constexpr std::string_view kName = "attention";
+  enum In { kQ, kK, kV, kDocumentStart };
+  static constexpr std::array kInputs = {
+      Operand{"q"},  // (B, T, H * D)
+      Operand{"k"},  // (B, T, K * D)
+      Operand{"v"},  // (B, T, K * D)
+      Operand{"document_start",
+              OperandKind::kOptional},  // (B, T) i32: first column of the document that column t belongs to
+  };
+  enum Out { kO, kLse };
+  static constexpr std::array kOutputs = {
+      Operand{"o"},    // (B, T, H * D)
+      Operand{"lse"},  // (B, H, T) f32: log sum exp of the final scores
+  };
+};
+
+struct AttentionGrad : AttentionAttributes {
   static constexpr std::string_view kName = "attention_grad";
   enum In { kDo, kQ, kK, kV, kO, kLse, kDocumentStart };
   static constexpr std::array kInputs = {
@@ -61,27 +65,10 @@ struct AttentionGrad {
       Operand{"dk"},  // (B, T, K * D)
       Operand{"dv"},  // (B, T, K * D)
   };
-  int64_t num_heads = 0;        // H
-  int64_t num_kv_heads = 0;     // K, divides H: query head h reads key/value head h / (H / K)
-  int64_t head_dim = 0;         // D
-  double scale = 1;             // of q . k
-  double softcap = 0;           // c: s = c tanh(s / c); 0 is none
-  int64_t window = 0;           // a token sees itself and the window - 1 before it; 0 is all
-  int64_t temperature_len = 0;  // n: s *= log(p) / log(n) for positions p > n, after the cap; 0 is none
-  template <class V>
-  void attributes(V& v) const {
-    v("num_heads", num_heads);
-    v("num_kv_heads", num_kv_heads);
-    v("head_dim", head_dim);
-    v("scale", scale);
-    v("softcap", softcap);
-    v("window", window);
-    v("temperature_len", temperature_len);
-  }
 };
 
 // Token t of sequence b stands at position lengths[b] + t and sees the cache up to itself.
-struct AttentionCached {
+struct AttentionCached : AttentionAttributes {
   static constexpr std::string_view kName = "attention_cached";
   enum In { kQ, kK, kV, kKCache, kVCache, kLengths };
   static constexpr std::array kInputs = {
@@ -96,23 +83,6 @@ struct AttentionCached {
   static constexpr std::array kOutputs = {
       Operand{"o"},  // (B, T, H * D)
   };
-  int64_t num_heads = 0;        // H
-  int64_t num_kv_heads = 0;     // K, divides H: query head h reads key/value head h / (H / K)
-  int64_t head_dim = 0;         // D
-  double scale = 1;             // of q . k
-  double softcap = 0;           // c: s = c tanh(s / c); 0 is none
-  int64_t window = 0;           // a token sees itself and the window - 1 before it; 0 is all
-  int64_t temperature_len = 0;  // n: s *= log(p) / log(n) for positions p > n, after the cap; 0 is none
-  template <class V>
-  void attributes(V& v) const {
-    v("num_heads", num_heads);
-    v("num_kv_heads", num_kv_heads);
-    v("head_dim", head_dim);
-    v("scale", scale);
-    v("softcap", softcap);
-    v("window", window);
-    v("temperature_len", temperature_len);
-  }
 };
 
 Status infer(const Attention& op, Inference& io);

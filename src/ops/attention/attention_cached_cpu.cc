@@ -83,7 +83,7 @@ class Decode {
     const AttentionKernels& kernels = chosen_attention_kernels();
     const View &q = call.input(AttentionCached::kQ), &k = call.input(AttentionCached::kKCache),
                &v = call.input(AttentionCached::kVCache);
-    const int64_t heads = rule_.num_heads, dim = rule_.dim, padded_dim = rule_.padded_dim, group = rule_.group();
+    const int64_t heads = rule_.num_heads, dim = rule_.head_dim, padded_dim = rule_.padded_dim, group = rule_.group();
     float *q_rows = scratch, *scores = scratch + heads * padded_dim;
     load_rows(kernels, {q, sequence * heads * dim, dim}, dim, heads, heads, q_rows, padded_dim);
     std::fill_n(partial.o, heads * padded_dim, 0.0F);
@@ -128,14 +128,14 @@ class Decode {
       sum += weight * from.sum[head];
       const float* from_o = from.o + head * rule_.padded_dim;
       if (range == first_range) {
-        for (int64_t d = 0; d < rule_.dim; ++d) o[d] *= weight;
+        for (int64_t d = 0; d < rule_.head_dim; ++d) o[d] *= weight;
       } else {
-        for (int64_t d = 0; d < rule_.dim; ++d) o[d] += weight * from_o[d];
+        for (int64_t d = 0; d < rule_.head_dim; ++d) o[d] += weight * from_o[d];
       }
     }
-    for (int64_t d = 0; d < rule_.dim; ++d) o[d] /= sum;
-    store_rows(chosen_attention_kernels(), o, rule_.padded_dim, rule_.dim, 1,
-               {call.output(AttentionCached::kO), (sequence * rule_.num_heads + head) * rule_.dim, 0});
+    for (int64_t d = 0; d < rule_.head_dim; ++d) o[d] /= sum;
+    store_rows(chosen_attention_kernels(), o, rule_.padded_dim, rule_.head_dim, 1,
+               {call.output(AttentionCached::kO), (sequence * rule_.num_heads + head) * rule_.head_dim, 0});
   }
 
   const AttentionRule rule_;

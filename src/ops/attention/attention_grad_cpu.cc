@@ -109,7 +109,7 @@ class GradRun {
 
   // Rows of `heads` heads each: where row `position` of `head` starts.
   StridedRows rows(const View& view, int64_t heads, int64_t sequence, int64_t position, int64_t head) const {
-    return {view, ((sequence * num_positions_ + position) * heads + head) * rule_.dim, heads * rule_.dim};
+    return {view, ((sequence * num_positions_ + position) * heads + head) * rule_.head_dim, heads * rule_.head_dim};
   }
 
   void process(const GradItem& item, int part) {
@@ -118,7 +118,7 @@ class GradRun {
     GradScratch scratch(reinterpret_cast<float*>(memory), padded_dim, num_positions_);
     const auto load_keys = [&](int input, float* into) {
       load_rows(kernels_, rows(call_.input(input), rule_.num_kv_heads, item.sequence, item.first_key, item.kv_head),
-                rule_.dim, num_keys, num_keys, into, padded_dim);
+                rule_.head_dim, num_keys, num_keys, into, padded_dim);
     };
     load_keys(AttentionGrad::kK, scratch.k);
     load_keys(AttentionGrad::kV, scratch.v);
@@ -131,7 +131,7 @@ class GradRun {
         strip(item, head, query, scratch);
     if (!item.keys_wanted) return;
     const auto store_keys = [&](const float* from, int output) {
-      store_rows(kernels_, from, padded_dim, rule_.dim, num_keys,
+      store_rows(kernels_, from, padded_dim, rule_.head_dim, num_keys,
                  rows(call_.output(output), rule_.num_kv_heads, item.sequence, item.first_key, item.kv_head));
     };
     store_keys(scratch.dk, AttentionGrad::kDk);
@@ -153,14 +153,7 @@ class GradRun {
     if (first_key >= end_key) return;
 
     load_strip(item, head, query, count, scratch);
-    AttentionTile tile = {.k = nullptr,
-                          .v = nullptr,
-                          .dim = rule_.dim,
-                          .padded_dim = padded_dim,
-                          .first_key = 0,
-                          .softcap = rule_.softcap != 0,
-                          .num_runs = 0,
-                          .runs = {}};
+    AttentionTile tile = rule_.tile(nullptr, nullptr);
     AttentionStrip strip = {};
     strip.q = scratch.q;
     strip.after_tanh = queries.after_tanh;
@@ -183,13 +176,13 @@ class GradRun {
     }
     if (!item.queries_wanted) return;
     kernels_.to_rows(scratch.dq, padded_dim, scratch.ones, scratch.grad_rows);
-    store_rows(kernels_, scratch.grad_rows, padded_dim, rule_.dim, count,
+    store_rows(kernels_, scratch.grad_rows, padded_dim, rule_.head_dim, count,
                rows(call_.output(AttentionGrad::kDq), rule_.num_heads, item.sequence, query, head));
   }
 
   void load_strip(const GradItem& item, int64_t head, int64_t query, int64_t count, GradScratch& scratch) {
     const auto load_queries = [&](int input, float* into) {
-      load_rows(kernels_, rows(call_.input(input), rule_.num_heads, item.sequence, query, head), rule_.dim, count,
+      load_rows(kernels_, rows(call_.input(input), rule_.num_heads, item.sequence, query, head), rule_.head_dim, count,
                 kAttentionTile, into, rule_.padded_dim);
     };
     load_queries(AttentionGrad::kDo, scratch.grad_rows);
@@ -197,7 +190,7 @@ class GradRun {
     // delta adds up as grad . v does in a tile: where a query sees one key only, their difference is exactly 0.
     load_queries(AttentionGrad::kO, scratch.q_rows);
     kernels_.to_columns(scratch.q_rows, rule_.padded_dim, scratch.ones, scratch.q);
-    kernels_.column_dots(scratch.q, scratch.grad, rule_.dim, scratch.delta);
+    kernels_.column_dots(scratch.q, scratch.grad, rule_.head_dim, scratch.delta);
     load_queries(AttentionGrad::kQ, scratch.q_rows);
     kernels_.to_columns(scratch.q_rows, rule_.padded_dim, scratch.queries.query_scale, scratch.q);
     std::fill_n(scratch.dq, kAttentionTile * rule_.padded_dim, 0.0F);

@@ -93,7 +93,7 @@ void PanelAttention::load_strip(const Panel& panel, int64_t index, const Operand
                                 float* rows) const {
   const AttentionKernels& kernels = chosen_attention_kernels();
   const int64_t held = operands.held ? operands.held[panel.sequence] : 0;
-  const int64_t row_size = rule_.num_heads * rule_.dim, padded_dim = rule_.padded_dim;
+  const int64_t row_size = rule_.num_heads * rule_.head_dim, padded_dim = rule_.padded_dim;
   int64_t count = 0;
   for_each_segment(panel, index, [&](const Segment& segment) {
     const int64_t first_row = panel.sequence * num_positions_ + segment.position;
@@ -101,7 +101,7 @@ void PanelAttention::load_strip(const Panel& panel, int64_t index, const Operand
       const int64_t start = operands.document_start ? operands.document_start[first_row + i] : 0;
       strip.queries.set(segment.lane + i, rule_, held + segment.position + i, start);
     }
-    load_rows(kernels, {operands.q, first_row * row_size + segment.head * rule_.dim, row_size}, rule_.dim,
+    load_rows(kernels, {operands.q, first_row * row_size + segment.head * rule_.head_dim, row_size}, rule_.head_dim,
               segment.count, segment.count, rows + segment.lane * padded_dim, padded_dim);
     count += segment.count;
   });
@@ -116,14 +116,14 @@ void PanelAttention::load_strip(const Panel& panel, int64_t index, const Operand
 void PanelAttention::store_strip(const Panel& panel, int64_t index, const Operands& operands, Strip& strip,
                                  float* rows) const {
   const AttentionKernels& kernels = chosen_attention_kernels();
-  const int64_t row_size = rule_.num_heads * rule_.dim, padded_dim = rule_.padded_dim;
+  const int64_t row_size = rule_.num_heads * rule_.head_dim, padded_dim = rule_.padded_dim;
   float factors[kAttentionTile], lse[kAttentionTile];
   kernels.finish_softmax(strip.max, strip.sum, factors, lse);
   kernels.to_rows(strip.o, padded_dim, factors, rows);
   for_each_segment(panel, index, [&](const Segment& segment) {
     const int64_t first_row = panel.sequence * num_positions_ + segment.position;
-    store_rows(kernels, rows + segment.lane * padded_dim, padded_dim, rule_.dim, segment.count,
-               {operands.o, first_row * row_size + segment.head * rule_.dim, row_size});
+    store_rows(kernels, rows + segment.lane * padded_dim, padded_dim, rule_.head_dim, segment.count,
+               {operands.o, first_row * row_size + segment.head * rule_.head_dim, row_size});
     if (operands.lse) {
       const int64_t to = (panel.sequence * rule_.num_heads + segment.head) * num_positions_ + segment.position;
       std::copy_n(lse + segment.lane, segment.count, operands.lse + to);
@@ -145,20 +145,13 @@ void PanelAttention::run_panel(const Panel& panel, const Operands& operands, flo
     first_key = std::min(first_key, strips[i].queries.first_key());
     last_key = std::max(last_key, strips[i].queries.last_key());
   }
-  AttentionTile tile = {.k = k,
-                        .v = v,
-                        .dim = rule_.dim,
-                        .padded_dim = padded_dim,
-                        .first_key = 0,
-                        .softcap = rule_.softcap != 0,
-                        .num_runs = 0,
-                        .runs = {}};
-  const int64_t row_size = rule_.num_kv_heads * rule_.dim, capacity = operands.k.shape[1];
+  AttentionTile tile = rule_.tile(k, v);
+  const int64_t row_size = rule_.num_kv_heads * rule_.head_dim, capacity = operands.k.shape[1];
   for (int64_t key = first_key / kAttentionTile * kAttentionTile; key <= last_key; key += kAttentionTile) {
     const int64_t count = std::min(kAttentionTile, last_key + 1 - key);
-    const int64_t offset = (panel.sequence * capacity + key) * row_size + panel.kv_head * rule_.dim;
-    load_rows(kernels, {operands.k, offset, row_size}, rule_.dim, count, count, k, padded_dim);
-    load_rows(kernels, {operands.v, offset, row_size}, rule_.dim, count, count, v, padded_dim);
+    const int64_t offset = (panel.sequence * capacity + key) * row_size + panel.kv_head * rule_.head_dim;
+    load_rows(kernels, {operands.k, offset, row_size}, rule_.head_dim, count, count, k, padded_dim);
+    load_rows(kernels, {operands.v, offset, row_size}, rule_.head_dim, count, count, v, padded_dim);
     const int64_t next_count = std::clamp<int64_t>(last_key + 1 - key - kAttentionTile, 0, kAttentionTile);
     const int64_t element_bytes = dtype_bytes(operands.k.dtype),
                   next_bytes = (offset + kAttentionTile * row_size) * element_bytes;
@@ -170,7 +163,7 @@ void PanelAttention::run_panel(const Panel& panel, const Operands& operands, flo
       const AttentionAhead ahead = {.k = reinterpret_cast<const char*>(operands.k.data) + at,
                                     .v = reinterpret_cast<const char*>(operands.v.data) + at,
                                     .stride_bytes = row_size * element_bytes,
-                                    .row_bytes = rule_.dim * element_bytes,
+                                    .row_bytes = rule_.head_dim * element_bytes,
                                     .num_rows = share_end - share_begin};
       AttentionStrip strip = {};
       strip.q = strips[i].q;

@@ -9,8 +9,7 @@
 namespace colossus {
 namespace {
 
-template <class AnyAttention>
-double temperature(const AnyAttention& op, int64_t position) {
+double temperature(const AttentionAttributes& op, int64_t position) {
   if (op.temperature_len == 0 || position <= op.temperature_len) return 1;
   return std::log(static_cast<double>(position)) / std::log(static_cast<double>(op.temperature_len));
 }
@@ -30,20 +29,17 @@ struct Query {
   int64_t first, last;  // last is the query's own position
 };
 
-template <class AnyAttention>
-int64_t first_visible(const AnyAttention& op, int64_t position, int64_t document_start) {
+int64_t first_visible(const AttentionAttributes& op, int64_t position, int64_t document_start) {
   const int64_t in_window = op.window == 0 ? 0 : position - op.window + 1;
   return std::min(position, std::max({document_start, in_window, int64_t{0}}));
 }
 
-template <class AnyAttention>
-double capped(const AnyAttention& op, double product) {
+double capped(const AttentionAttributes& op, double product) {
   return op.softcap == 0 ? product : op.softcap * std::tanh(product / op.softcap);
 }
 
 // Products scale * q . k of the keys seen.
-template <class AnyAttention>
-std::vector<double> products(const AnyAttention& op, const Query& query, const Heads& q, const Heads& k) {
+std::vector<double> products(const AttentionAttributes& op, const Query& query, const Heads& q, const Heads& k) {
   std::vector<double> result;
   for (int64_t key = query.first; key <= query.last; ++key) {
     double sum = 0;
@@ -55,8 +51,7 @@ std::vector<double> products(const AnyAttention& op, const Query& query, const H
 }
 
 // o of one query; returns its lse.
-template <class AnyAttention>
-double attend(const AnyAttention& op, const Query& query, const Heads& q, const Heads& k, const Heads& v,
+double attend(const AttentionAttributes& op, const Query& query, const Heads& q, const Heads& k, const Heads& v,
               const Heads& o) {
   std::vector<double> scores = products(op, query, q, k);
   for (double& score : scores) score = temperature(op, query.last) * capped(op, score);
@@ -76,8 +71,8 @@ double attend(const AnyAttention& op, const Query& query, const Heads& q, const 
 }
 
 // Calls visit(query, index of its lse) for every token and head of q (B, T, H * D).
-template <class AnyAttention, class Visit>
-void for_each_query(const AnyAttention& op, const Shape& q, const View* document_start, Visit visit) {
+template <class Visit>
+void for_each_query(const AttentionAttributes& op, const Shape& q, const View* document_start, Visit visit) {
   const int64_t length = q[1];
   for (int64_t b = 0; b < q[0]; ++b) {
     for (int64_t head = 0; head < op.num_heads; ++head) {

@@ -9,6 +9,17 @@ double AttentionRule::temperature(int64_t position) const {
   return std::log(static_cast<double>(position)) / std::log(static_cast<double>(temperature_len));
 }
 
+AttentionTile AttentionRule::tile(const float* k, const float* v) const {
+  return {.k = k,
+          .v = v,
+          .dim = head_dim,
+          .padded_dim = padded_dim,
+          .first_key = 0,
+          .softcap = softcap != 0,
+          .num_runs = 0,
+          .runs = {}};
+}
+
 void StripQueries::set(int64_t lane, const AttentionRule& rule, int64_t position, int64_t document_start) {
   const double heat = rule.temperature(position);
   first[lane] = static_cast<float>(rule.first_visible(position, document_start));

@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "device/cpu/simd.h"
+#include "ops/attention/attention.h"
 #include "ops/attention/attention_simd.h"
 #include "tensor/view.h"
 
@@ -17,23 +18,14 @@ inline const AttentionKernels& chosen_attention_kernels() {
   return select_isa(attention_kernels<Avx512>(), attention_kernels<Avx2>());
 }
 
-// The attributes that the three operations have in common.
-struct AttentionRule {
-  int64_t num_heads, num_kv_heads, dim, padded_dim;
-  double scale, softcap;
-  int64_t window, temperature_len;
+struct AttentionRule : AttentionAttributes {
+  explicit AttentionRule(const AttentionAttributes& op)
+      : AttentionAttributes(op), padded_dim(round_up(op.head_dim, kAttentionGranule)) {}
 
-  template <class AnyAttention>
-  explicit AttentionRule(const AnyAttention& op)
-      : num_heads(op.num_heads),
-        num_kv_heads(op.num_kv_heads),
-        dim(op.head_dim),
-        padded_dim(round_up(op.head_dim, kAttentionGranule)),
-        scale(op.scale),
-        softcap(op.softcap),
-        window(op.window),
-        temperature_len(op.temperature_len) {}
+  int64_t padded_dim;
 
+  // Of keys and values in memory as AttentionTile says; StripQueries::cut fills in the rest.
+  AttentionTile tile(const float* k, const float* v) const;
   int64_t group() const { return num_heads / num_kv_heads; }
   double temperature(int64_t position) const;
   // Never below 0 nor above the position, whatever the document starts say: a query sees itself.

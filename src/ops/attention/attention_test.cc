@@ -23,13 +23,13 @@ struct AttentionCase {
   }
   template <class AnyAttention>
   AnyAttention op() const {
-    return {.num_heads = heads,
-            .num_kv_heads = kv_heads,
-            .head_dim = dim,
-            .scale = 1 / std::sqrt(static_cast<double>(dim)),
-            .softcap = softcap,
-            .window = window,
-            .temperature_len = temperature_len};
+    return {{.num_heads = heads,
+             .num_kv_heads = kv_heads,
+             .head_dim = dim,
+             .scale = 1 / std::sqrt(static_cast<double>(dim)),
+             .softcap = softcap,
+             .window = window,
+             .temperature_len = temperature_len}};
   }
   Shape wide(int64_t num_positions) const { return {batch, num_positions, heads * dim}; }
   Shape narrow(int64_t num_positions) const { return {batch, num_positions, kv_heads * dim}; }

@@ -32,16 +32,13 @@ void run_cpu(const Embedding& op, const CpuCall& call) {
   const int32_t* positions = call.has_input(E::kPositions) ? call.input(E::kPositions).as<int32_t>() : nullptr;
   const View* position_table = call.has_input(E::kPositionTable) ? &call.input(E::kPositionTable) : nullptr;
   const int64_t T_tokens = y.shape[1], C = y.shape[2];
-  const int64_t grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, C));
-  visit_elements(y.dtype, [&]<class T>() {
-    call.pool.parallel_for(y.shape.num_rows(), grain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const float* position_row =
-            position_table ? table_row(*position_table, positions ? positions[i] : i % T_tokens) : nullptr;
-        kernels<T>().lookup(table_row(table, tokens[i]), static_cast<float>(op.scale), position_row,
-                            elements<T>(y) + i * C, C);
-      }
-    });
+  for_row_ranges(call.pool, y, [&]<class T>(int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* position_row =
+          position_table ? table_row(*position_table, positions ? positions[i] : i % T_tokens) : nullptr;
+      kernels<T>().lookup(table_row(table, tokens[i]), static_cast<float>(op.scale), position_row,
+                          row_elements<T>(y, i), C);
+    }
   });
 }
 

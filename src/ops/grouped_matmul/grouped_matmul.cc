@@ -7,7 +7,7 @@ namespace {
 
 Status check_dtypes(const Inference& io, int activation, int parameter) {
   RETURN_IF_ERROR(io.need_float(activation));
-  return io.need_dtype(parameter, io.input(activation).dtype == DType::kF64 ? DType::kF64 : DType::kF32);
+  return io.need_dtype(parameter, statistics_dtype(io.input(activation).dtype));
 }
 
 Status check_offsets(const Inference& io, int offsets, int64_t num_experts) {

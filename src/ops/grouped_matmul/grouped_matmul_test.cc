@@ -34,11 +34,6 @@ auto fill_offsets(const Groups& groups) {
 
 int64_t num_experts(const Groups& groups) { return static_cast<int64_t>(groups.offsets.size()) - 1; }
 
-// The gradient of an addend is that of y, which a program cannot give out twice: hence the scale before it.
-TensorId scaled_addend(Builder& b, const Shape& shape, DType dtype) {
-  return b.emit(Scale{.factor = 0.5}, {b.input("addend", shape, dtype)});
-}
-
 TEST(GroupedMatmul, Cases) {
   for (const Groups& groups : all_groups())
     for (const bool transpose_b : {false, true})

@@ -7,8 +7,6 @@
 namespace colossus {
 namespace {
 
-DType statistics_of(DType activations) { return activations == DType::kF64 ? DType::kF64 : DType::kF32; }
-
 struct HeadOperands {
   int h, w, targets;
 };
@@ -19,9 +17,8 @@ Status check_operands(const Inference& io, const HeadOperands& at, double softca
   if (h.shape.rank() < 2) return io.fail(at.h, "at least 2 dimensions");
   RETURN_IF_ERROR(io.need_rank(at.w, 2));
   RETURN_IF_ERROR(io.need_size(at.w, 1, h.shape.row_size(), "the columns of h"));
-  RETURN_IF_ERROR(io.need_dtype(at.w, statistics_of(h.dtype)));
-  const Shape tokens(h.shape.sizes().first(static_cast<size_t>(h.shape.rank() - 1)));
-  RETURN_IF_ERROR(io.need_shape(at.targets, tokens, "a target for each row of h"));
+  RETURN_IF_ERROR(io.need_dtype(at.w, statistics_dtype(h.dtype)));
+  RETURN_IF_ERROR(io.need_shape(at.targets, h.shape.without_last(), "a target for each row of h"));
   RETURN_IF_ERROR(io.need_dtype(at.targets, DType::kI32));
   if (!(softcap >= 0)) return io.fail_attribute("softcap", fmt::format("got {}; needed 0 (none) or more", softcap));
   return ok_status();
@@ -37,7 +34,7 @@ double product_flops(const OpShapes& shapes, int h, int w) {
 Status infer(const HeadCrossEntropy& op, Inference& io) {
   using F = HeadCrossEntropy;
   RETURN_IF_ERROR(check_operands(io, {F::kH, F::kW, F::kTargets}, op.softcap));
-  const DType statistics = statistics_of(io.input(F::kH).dtype);
+  const DType statistics = statistics_dtype(io.input(F::kH).dtype);
   io.set_output(F::kLoss, {}, statistics);
   io.set_output(F::kTokenLoss, io.shape(F::kTargets), statistics);
   return ok_status();
@@ -55,7 +52,7 @@ void adjoint(const HeadCrossEntropy& op, Adjoint& a) {
     return a.fail("head_cross_entropy.token_loss: has no adjoint; differentiate through loss");
   if (!a.wants(F::kW)) return a.fail("head_cross_entropy.w: got a tensor that has no gradient; needed a parameter");
   const TensorId dh = a.builder().emit(
-      HeadCrossEntropyGrad{op.scale, op.softcap},
+      HeadCrossEntropyGrad{op},
       {a.output_grad(F::kLoss), a.input(F::kH), a.input(F::kW), a.input(F::kTargets), a.accumulator(F::kW)});
   if (a.wants(F::kH)) a.contribute(F::kH, dh);
 }
@@ -64,7 +61,7 @@ Status infer(const HeadCrossEntropyGrad& op, Inference& io) {
   using G = HeadCrossEntropyGrad;
   RETURN_IF_ERROR(check_operands(io, {G::kH, G::kW, G::kTargets}, op.softcap));
   const TensorType h = io.input(G::kH);
-  const DType statistics = statistics_of(h.dtype);
+  const DType statistics = statistics_dtype(h.dtype);
   RETURN_IF_ERROR(io.need_shape(G::kDloss, {}, "a scalar"));
   RETURN_IF_ERROR(io.need_dtype(G::kDloss, statistics));
   RETURN_IF_ERROR(io.need_shape(G::kDw, io.shape(G::kW), "the shape of w"));

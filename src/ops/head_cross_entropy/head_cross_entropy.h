@@ -8,7 +8,17 @@
 
 namespace colossus {
 
-struct HeadCrossEntropy {
+struct HeadCrossEntropyAttributes {
+  double scale = 1;
+  double softcap = 0;  // 0 is none
+  template <class V>
+  void attributes(V& v) const {
+    v("scale", scale);
+    v("softcap", softcap);
+  }
+};
+
+struct HeadCrossEntropy : HeadCrossEntropyAttributes {
   static constexpr std::string_view kName = "head_cross_entropy";
   enum In { kH, kW, kTargets };
   static constexpr std::array kInputs = {
@@ -21,17 +31,10 @@ struct HeadCrossEntropy {
       Operand{"loss"},        // () f32, nats per token
       Operand{"token_loss"},  // (B, T) f32, 0 where left out
   };
-  double scale = 1;
-  double softcap = 0;  // 0 is none
-  template <class V>
-  void attributes(V& v) const {
-    v("scale", scale);
-    v("softcap", softcap);
-  }
 };
 
 // Computes the forward as well: the fuse pass drops the forward op of a training program, so logits are computed once.
-struct HeadCrossEntropyGrad {
+struct HeadCrossEntropyGrad : HeadCrossEntropyAttributes {
   static constexpr std::string_view kName = "head_cross_entropy_grad";
   enum In { kDloss, kH, kW, kTargets, kDw };
   static constexpr std::array kInputs = {
@@ -47,13 +50,6 @@ struct HeadCrossEntropyGrad {
       Operand{"loss"},        // () f32
       Operand{"token_loss"},  // (B, T) f32
   };
-  double scale = 1;
-  double softcap = 0;
-  template <class V>
-  void attributes(V& v) const {
-    v("scale", scale);
-    v("softcap", softcap);
-  }
 };
 
 Status infer(const HeadCrossEntropy& op, Inference& io);

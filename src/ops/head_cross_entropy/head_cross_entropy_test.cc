@@ -27,7 +27,7 @@ OpCase head_case(const Sizes& size, const Head& head, int64_t left_out_every) {
             const TensorId h = b.input("h", {1, size.num_tokens, size.width}, dtype);
             const TensorId w = b.parameter("w", {size.vocabulary, size.width}, parameter_dtype(dtype));
             const TensorId targets = b.input("targets", {1, size.num_tokens}, DType::kI32);
-            b.emit(HeadCrossEntropy{.scale = head.scale, .softcap = head.softcap}, {h, w, targets});
+            b.emit(HeadCrossEntropy{{.scale = head.scale, .softcap = head.softcap}}, {h, w, targets});
             const std::vector<TensorId> outputs = b.last_outputs();
             b.mark_output(outputs[HeadCrossEntropy::kLoss], "loss");
             b.mark_output(outputs[HeadCrossEntropy::kTokenLoss], "token_loss");
@@ -71,7 +71,7 @@ TEST(HeadCrossEntropy, FusedGradGivesTheLoss) {
             const TensorId dw =
                 b.declare("dw", {{size.vocabulary, size.width}, parameter_dtype(dtype)}, Role::kGradient);
             const TensorId dloss = b.input("dloss", {}, parameter_dtype(dtype));
-            b.emit(HeadCrossEntropyGrad{.scale = 0.8, .softcap = 4}, {dloss, h, w, targets, dw});
+            b.emit(HeadCrossEntropyGrad{{.scale = 0.8, .softcap = 4}}, {dloss, h, w, targets, dw});
             const std::vector<TensorId> outputs = b.last_outputs();
             b.mark_output(outputs[HeadCrossEntropyGrad::kDh], "dh");
             b.mark_output(outputs[HeadCrossEntropyGrad::kLoss], "loss");

@@ -5,30 +5,17 @@
 #include "program/builder.h"
 
 namespace colossus {
-namespace {
-
-// Statistics, scales and biases are fp32, or fp64 in an fp64 program.
-DType statistics_dtype(DType x) { return x == DType::kF64 ? x : DType::kF32; }
-
-Shape without_last(const Shape& shape) { return Shape(shape.sizes().first(static_cast<size_t>(shape.rank() - 1))); }
-
-Status need_row_vector(const Inference& io, int i, int x, std::string_view why) {
-  RETURN_IF_ERROR(io.need_shape(i, {io.shape(x)[-1]}, why));
-  return io.need_dtype(i, statistics_dtype(io.input(x).dtype));
-}
-
-}  // namespace
 
 Status infer(const LayerNorm& op, Inference& io) {
   using N = LayerNorm;
   RETURN_IF_ERROR(io.need_float(N::kX));
   if (io.shape(N::kX).rank() < 1) return io.fail(N::kX, "at least 1 dimension");
-  RETURN_IF_ERROR(need_row_vector(io, N::kScale, N::kX, "one scale for each column of x"));
-  if (io.has_input(N::kBias)) RETURN_IF_ERROR(need_row_vector(io, N::kBias, N::kX, "one bias for each column of x"));
+  RETURN_IF_ERROR(io.need_of_columns(N::kScale, N::kX, "one scale for each column of x"));
+  if (io.has_input(N::kBias)) RETURN_IF_ERROR(io.need_of_columns(N::kBias, N::kX, "one bias for each column of x"));
   if (!(op.eps >= 0)) return io.fail_attribute("eps", fmt::format("got {}; needed a number not below 0", op.eps));
   const DType dtype = io.input(N::kX).dtype;
   io.set_output(N::kY, io.shape(N::kX), dtype);
-  for (int i : {N::kMean, N::kRstd}) io.set_output(i, without_last(io.shape(N::kX)), statistics_dtype(dtype));
+  for (int i : {N::kMean, N::kRstd}) io.set_output(i, io.shape(N::kX).without_last(), statistics_dtype(dtype));
   return ok_status();
 }
 
@@ -57,13 +44,10 @@ Status infer(const LayerNormGrad&, Inference& io) {
   RETURN_IF_ERROR(io.need_float(N::kX));
   if (io.shape(N::kX).rank() < 1) return io.fail(N::kX, "at least 1 dimension");
   RETURN_IF_ERROR(io.need_like(N::kDy, N::kX));
-  RETURN_IF_ERROR(need_row_vector(io, N::kScale, N::kX, "one scale for each column of x"));
-  for (int i : {N::kMean, N::kRstd}) {
-    RETURN_IF_ERROR(io.need_shape(i, without_last(io.shape(N::kX)), "one statistic for each row of x"));
-    RETURN_IF_ERROR(io.need_dtype(i, statistics_dtype(io.input(N::kX).dtype)));
-  }
+  RETURN_IF_ERROR(io.need_of_columns(N::kScale, N::kX, "one scale for each column of x"));
+  for (int i : {N::kMean, N::kRstd}) RETURN_IF_ERROR(io.need_of_rows(i, N::kX, "one statistic for each row of x"));
   for (int i : {N::kDscale, N::kDbias})
-    if (io.has_input(i)) RETURN_IF_ERROR(need_row_vector(io, i, N::kX, "like scale"));
+    if (io.has_input(i)) RETURN_IF_ERROR(io.need_of_columns(i, N::kX, "like scale"));
   if (io.has_input(N::kAddend)) RETURN_IF_ERROR(io.need_like(N::kAddend, N::kX));
   io.set_output(N::kDx, io.shape(N::kX), io.input(N::kX).dtype);
   return ok_status();

@@ -70,7 +70,7 @@ TEST(LayerNorm, GradAddendCases) {
                  const DType f32 = parameter_dtype(dtype);
                  const TensorId dy = b.input("dy", shape, dtype), x = b.input("x", shape, dtype);
                  const TensorId scale = b.parameter("scale", {shape[-1]}, f32);
-                 const Shape rows(shape.sizes().first(static_cast<size_t>(shape.rank() - 1)));
+                 const Shape rows = shape.without_last();
                  const TensorId mean = b.input("mean", rows, f32), rstd = b.input("rstd", rows, f32);
                  const auto sum = [&](const char* name) {
                    return with_sums ? b.declare(name, {{shape[-1]}, f32}, Role::kGradient) : TensorId{};

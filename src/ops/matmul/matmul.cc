@@ -91,7 +91,7 @@ void adjoint_of_factors(const Matmul& op, Adjoint& a, TensorId dy) {
 Status infer(const Matmul& op, Inference& io) {
   RETURN_IF_ERROR(check_factors(op, io));
   const Sizes sizes = sizes_of(op, io);
-  const DType statistics = op.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+  const DType statistics = statistics_dtype(op.dtype);
   if (io.has_input(Matmul::kInto)) return infer_into(op, io, sizes, statistics);
   if (io.has_input(Matmul::kBias)) {
     RETURN_IF_ERROR(io.need_shape(Matmul::kBias, Shape{sizes.n}, "the columns of the product"));
@@ -130,7 +130,7 @@ void adjoint(const Matmul& op, Adjoint& a) {
 Status infer(const BiasGrad&, Inference& io) {
   RETURN_IF_ERROR(io.need_float(BiasGrad::kDy));
   RETURN_IF_ERROR(io.need_shape(BiasGrad::kDbias, Shape{io.shape(BiasGrad::kDy).row_size()}, "the columns of dy"));
-  return io.need_dtype(BiasGrad::kDbias, io.input(BiasGrad::kDy).dtype == DType::kF64 ? DType::kF64 : DType::kF32);
+  return io.need_dtype(BiasGrad::kDbias, statistics_dtype(io.input(BiasGrad::kDy).dtype));
 }
 
 Cost cost(const BiasGrad&, const OpShapes& shapes) {

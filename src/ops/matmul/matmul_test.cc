@@ -21,11 +21,6 @@ constexpr Sizes kSizes[] = {{1, 1, 1}, {1, 65, 37}, {7, 13, 37}, {13, 31, 5}, {3
 
 std::string name_of(const Sizes& size) { return fmt::format("({}, {}, {})", size.m, size.n, size.k); }
 
-// The gradient of an addend is that of y, which a program cannot give out twice: hence the scale before it.
-TensorId scaled_addend(Builder& b, const Shape& shape, DType dtype) {
-  return b.emit(Scale{.factor = 0.5}, {b.input("addend", shape, dtype)});
-}
-
 TEST(Matmul, Weights) {
   for (const Sizes& size : kSizes)
     for (const bool transpose_b : {false, true})

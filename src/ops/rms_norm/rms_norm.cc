@@ -5,30 +5,17 @@
 #include "program/builder.h"
 
 namespace colossus {
-namespace {
-
-// Statistics and scales are fp32, or fp64 in an fp64 program.
-DType statistics_dtype(DType x) { return x == DType::kF64 ? x : DType::kF32; }
-
-Shape without_last(const Shape& shape) { return Shape(shape.sizes().first(static_cast<size_t>(shape.rank() - 1))); }
-
-Status need_row_vector(const Inference& io, int i, int x, std::string_view why) {
-  RETURN_IF_ERROR(io.need_shape(i, {io.shape(x)[-1]}, why));
-  return io.need_dtype(i, statistics_dtype(io.input(x).dtype));
-}
-
-}  // namespace
 
 Status infer(const RmsNorm& op, Inference& io) {
   using N = RmsNorm;
   RETURN_IF_ERROR(io.need_float(N::kX));
   if (io.shape(N::kX).rank() < 1) return io.fail(N::kX, "at least 1 dimension");
-  RETURN_IF_ERROR(need_row_vector(io, N::kScale, N::kX, "one scale for each column of x"));
+  RETURN_IF_ERROR(io.need_of_columns(N::kScale, N::kX, "one scale for each column of x"));
   if (io.has_input(N::kAddend)) RETURN_IF_ERROR(io.need_like(N::kAddend, N::kX));
   if (!(op.eps >= 0)) return io.fail_attribute("eps", fmt::format("got {}; needed a number not below 0", op.eps));
   const DType dtype = io.input(N::kX).dtype;
   io.set_output(N::kY, io.shape(N::kX), dtype);
-  io.set_output(N::kRstd, without_last(io.shape(N::kX)), statistics_dtype(dtype));
+  io.set_output(N::kRstd, io.shape(N::kX).without_last(), statistics_dtype(dtype));
   return ok_status();
 }
 
@@ -55,10 +42,9 @@ Status infer(const RmsNormGrad&, Inference& io) {
   RETURN_IF_ERROR(io.need_float(N::kX));
   if (io.shape(N::kX).rank() < 1) return io.fail(N::kX, "at least 1 dimension");
   RETURN_IF_ERROR(io.need_like(N::kDy, N::kX));
-  RETURN_IF_ERROR(need_row_vector(io, N::kScale, N::kX, "one scale for each column of x"));
-  RETURN_IF_ERROR(io.need_shape(N::kRstd, without_last(io.shape(N::kX)), "one statistic for each row of x"));
-  RETURN_IF_ERROR(io.need_dtype(N::kRstd, statistics_dtype(io.input(N::kX).dtype)));
-  if (io.has_input(N::kDscale)) RETURN_IF_ERROR(need_row_vector(io, N::kDscale, N::kX, "like scale"));
+  RETURN_IF_ERROR(io.need_of_columns(N::kScale, N::kX, "one scale for each column of x"));
+  RETURN_IF_ERROR(io.need_of_rows(N::kRstd, N::kX, "one statistic for each row of x"));
+  if (io.has_input(N::kDscale)) RETURN_IF_ERROR(io.need_of_columns(N::kDscale, N::kX, "like scale"));
   if (io.has_input(N::kAddend)) RETURN_IF_ERROR(io.need_like(N::kAddend, N::kX));
   io.set_output(N::kDx, io.shape(N::kX), io.input(N::kX).dtype);
   return ok_status();

@@ -47,7 +47,7 @@ TEST(RmsNorm, GradAddendCases) {
                          const DType f32 = parameter_dtype(dtype);
                          const TensorId dy = b.input("dy", shape, dtype), x = b.input("x", shape, dtype);
                          const TensorId scale = b.parameter("scale", {shape[-1]}, f32);
-                         const Shape rows(shape.sizes().first(static_cast<size_t>(shape.rank() - 1)));
+                         const Shape rows = shape.without_last();
                          const TensorId rstd = b.input("rstd", rows, f32), addend = b.input("addend", shape, dtype);
                          const TensorId dscale =
                              with_dscale ? b.declare("dscale", {{shape[-1]}, f32}, Role::kGradient) : TensorId{};

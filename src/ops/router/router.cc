@@ -7,8 +7,7 @@
 namespace colossus {
 namespace {
 
-template <class RouterOp>
-Status check_attributes(const RouterOp& op, const Inference& io, int logits) {
+Status check_attributes(const RouterAttributes& op, const Inference& io, int logits) {
   const int64_t num_experts = io.shape(logits).row_size();
   if (op.top_k < 1 || op.top_k > num_experts)
     return io.fail_attribute("top_k",
@@ -52,10 +51,10 @@ Cost cost(const Router& op, const OpShapes& shapes) {
 void adjoint(const Router& op, Adjoint& a) {
   if (a.output_grad(Router::kProbs)) return a.fail("router.probs: has no adjoint; differentiate through gates or aux");
   if (!a.wants(Router::kLogits)) return;
-  const RouterGrad grad{op.top_k, op.softcap, op.renormalize, op.balance_loss, op.z_loss};
-  a.contribute(Router::kLogits, a.builder().emit(grad, {a.output_grad(Router::kGates), a.output_grad(Router::kAux),
-                                                        a.input(Router::kLogits), a.output(Router::kProbs),
-                                                        a.output(Router::kExperts), a.output(Router::kGates)}));
+  a.contribute(Router::kLogits,
+               a.builder().emit(RouterGrad{op},
+                                {a.output_grad(Router::kGates), a.output_grad(Router::kAux), a.input(Router::kLogits),
+                                 a.output(Router::kProbs), a.output(Router::kExperts), a.output(Router::kGates)}));
 }
 
 Status infer(const RouterGrad& op, Inference& io) {

@@ -11,19 +11,7 @@
 
 namespace colossus {
 
-struct Router {
-  static constexpr std::string_view kName = "router";
-  enum In { kLogits };
-  static constexpr std::array kInputs = {
-      Operand{"logits"},  // (B, T, E) f32
-  };
-  enum Out { kGates, kExperts, kProbs, kAux };
-  static constexpr std::array kOutputs = {
-      Operand{"gates"},    // (B, T, k) f32
-      Operand{"experts"},  // (B, T, k) i32
-      Operand{"probs"},    // (B, T, E) f32
-      Operand{"aux"},      // () f32
-  };
+struct RouterAttributes {
   int64_t top_k = 2;
   double softcap = 0;  // 0 is none
   bool renormalize = false;
@@ -39,8 +27,23 @@ struct Router {
   }
 };
 
+struct Router : RouterAttributes {
+  static constexpr std::string_view kName = "router";
+  enum In { kLogits };
+  static constexpr std::array kInputs = {
+      Operand{"logits"},  // (B, T, E) f32
+  };
+  enum Out { kGates, kExperts, kProbs, kAux };
+  static constexpr std::array kOutputs = {
+      Operand{"gates"},    // (B, T, k) f32
+      Operand{"experts"},  // (B, T, k) i32
+      Operand{"probs"},    // (B, T, E) f32
+      Operand{"aux"},      // () f32
+  };
+};
+
 // f_e is a count: no gradient flows through it.
-struct RouterGrad {
+struct RouterGrad : RouterAttributes {
   static constexpr std::string_view kName = "router_grad";
   enum In { kDgates, kDaux, kLogits, kProbs, kExperts, kGates };
   static constexpr std::array kInputs = {
@@ -55,19 +58,6 @@ struct RouterGrad {
   static constexpr std::array kOutputs = {
       Operand{"dlogits"},  // (B, T, E) f32
   };
-  int64_t top_k = 2;
-  double softcap = 0;
-  bool renormalize = false;
-  double balance_loss = 0;
-  double z_loss = 0;
-  template <class V>
-  void attributes(V& v) const {
-    v("top_k", top_k);
-    v("softcap", softcap);
-    v("renormalize", renormalize);
-    v("balance_loss", balance_loss);
-    v("z_loss", z_loss);
-  }
 };
 
 Status infer(const Router& op, Inference& io);

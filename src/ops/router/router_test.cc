@@ -14,13 +14,13 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-OpCase router_case(const Router& op, int64_t num_tokens, int64_t num_experts) {
+OpCase router_case(const RouterAttributes& op, int64_t num_tokens, int64_t num_experts) {
   return {
       .name = fmt::format("tokens {} experts {} top_k {} softcap {} renormalize {} balance {} z {}", num_tokens,
                           num_experts, op.top_k, op.softcap, op.renormalize, op.balance_loss, op.z_loss),
       .write =
           [=](Builder& b, DType dtype) {
-            b.emit(op, {b.input("logits", {1, num_tokens, num_experts}, dtype)});
+            b.emit(Router{op}, {b.input("logits", {1, num_tokens, num_experts}, dtype)});
             const std::vector<TensorId> outputs = b.last_outputs();
             b.mark_output(outputs[Router::kGates], "gates");
             b.mark_output(outputs[Router::kExperts], "experts");
@@ -79,7 +79,7 @@ Routed route(std::vector<float> logits, int64_t top_k, bool reference) {
   ThreadPool pool(1);
   std::vector<std::byte> workspace(1 << 16);
   const CpuCall call(pool, inputs, 1, outputs, 4, workspace.data(), nullptr);
-  const Router op{.top_k = top_k, .balance_loss = 1, .z_loss = 1};
+  const Router op{{.top_k = top_k, .balance_loss = 1, .z_loss = 1}};
   if (reference)
     run_reference(op, call);
   else
@@ -110,8 +110,8 @@ TEST(Router, NaNLogits) {
 }
 
 TEST(Router, ErrorsNameTheOperand) {
-  const auto error = [](const Router& op, DType dtype) {
-    return write_error([=](Builder& b) { b.emit(op, {b.input("logits", {2, 3, 8}, dtype)}); });
+  const auto error = [](const RouterAttributes& op, DType dtype) {
+    return write_error([=](Builder& b) { b.emit(Router{op}, {b.input("logits", {2, 3, 8}, dtype)}); });
   };
   EXPECT_THAT(error({.top_k = 9}, DType::kF32), HasSubstr("router.top_k: got 9; needed 1 to 8"));
   EXPECT_THAT(error({.top_k = 0}, DType::kF32), HasSubstr("router.top_k: got 0"));

@@ -41,7 +41,12 @@ constexpr Tolerance tolerance_of(DType activations) {
 inline constexpr double kNumericalGradientTolerance = 1e-6;
 
 // Of parameters, statistics and scalars where activations are `activations`.
-constexpr DType parameter_dtype(DType activations) { return activations == DType::kF64 ? DType::kF64 : DType::kF32; }
+constexpr DType parameter_dtype(DType activations) { return statistics_dtype(activations); }
+
+// The gradient of an addend is that of y, which a program cannot give out twice: hence the scale before it.
+inline TensorId scaled_addend(Builder& b, const Shape& shape, DType dtype) {
+  return b.emit(Scale{.factor = 0.5}, {b.input("addend", shape, dtype)});
+}
 
 struct OpCase {
   std::string name;

@@ -7,8 +7,6 @@
 namespace colossus {
 namespace {
 
-DType statistics_of(DType activations) { return activations == DType::kF64 ? DType::kF64 : DType::kF32; }
-
 double num_elements(const OpShapes& shapes, int i) { return static_cast<double>(shapes.shape(i).num_elements()); }
 
 // slot_row is i32 (..., k), rows (S, C) with S its elements.
@@ -22,7 +20,7 @@ Status check_rows(const Inference& io, int rows, int slot_row) {
 
 Status check_gates(const Inference& io, int gates, int slot_row, int rows) {
   RETURN_IF_ERROR(io.need_shape(gates, io.shape(slot_row), "like slot_row"));
-  return io.need_dtype(gates, statistics_of(io.input(rows).dtype));
+  return io.need_dtype(gates, statistics_dtype(io.input(rows).dtype));
 }
 
 Status check_addend(const Inference& io, int addend, const Shape& shape, DType dtype) {

@@ -4,6 +4,23 @@
 #include "ops/token_dispatch/token_dispatch.h"
 
 namespace colossus {
+namespace {
+
+// Output 0 of each token: the row of its addend, if there is one, plus gate(slot) times the row of each of its slots.
+template <class Gate>
+void sum_slots(const ReferenceCall& call, int rows_at, int slot_row_at, int addend_at, Gate gate) {
+  const View &rows = call.input(rows_at), &slot_row = call.input(slot_row_at), &y = call.output(0);
+  const int64_t width = y.shape.row_size(), top_k = slot_row.shape.row_size();
+  for (int64_t n = 0; n < y.shape.num_rows(); ++n)
+    for (int64_t c = 0; c < width; ++c) {
+      double sum = call.has_input(addend_at) ? call.input(addend_at).get(n * width + c) : 0;
+      for (int64_t slot = n * top_k; slot < (n + 1) * top_k; ++slot)
+        sum += gate(slot) * rows.get(slot_row.as<int32_t>()[slot] * width + c);
+      y.set(n * width + c, sum);
+    }
+}
+
+}  // namespace
 
 template <>
 void run_reference(const TokenDispatch& op, const ReferenceCall& call) {
@@ -28,33 +45,13 @@ void run_reference(const TokenDispatch& op, const ReferenceCall& call) {
 template <>
 void run_reference(const TokenDispatchGrad&, const ReferenceCall& call) {
   using G = TokenDispatchGrad;
-  const View& dx = call.output(G::kDx);
-  const View& slot_row = call.input(G::kSlotRow);
-  const int64_t width = dx.shape.row_size();
-  const int64_t top_k = slot_row.shape.row_size();
-  for (int64_t n = 0; n < dx.shape.num_rows(); ++n)
-    for (int64_t c = 0; c < width; ++c) {
-      double sum = call.has_input(G::kAddend) ? call.input(G::kAddend).get(n * width + c) : 0;
-      for (int64_t j = 0; j < top_k; ++j)
-        sum += call.input(G::kDrows).get(slot_row.as<int32_t>()[n * top_k + j] * width + c);
-      dx.set(n * width + c, sum);
-    }
+  sum_slots(call, G::kDrows, G::kSlotRow, G::kAddend, [](int64_t) { return 1.0; });
 }
 
 template <>
 void run_reference(const TokenCombine&, const ReferenceCall& call) {
   using C = TokenCombine;
-  const View& y = call.output(C::kY);
-  const View& slot_row = call.input(C::kSlotRow);
-  const int64_t width = y.shape.row_size();
-  const int64_t top_k = slot_row.shape.row_size();
-  for (int64_t n = 0; n < y.shape.num_rows(); ++n)
-    for (int64_t c = 0; c < width; ++c) {
-      double sum = call.has_input(C::kAddend) ? call.input(C::kAddend).get(n * width + c) : 0;
-      for (int64_t slot = n * top_k; slot < (n + 1) * top_k; ++slot)
-        sum += call.input(C::kGates).get(slot) * call.input(C::kRows).get(slot_row.as<int32_t>()[slot] * width + c);
-      y.set(n * width + c, sum);
-    }
+  sum_slots(call, C::kRows, C::kSlotRow, C::kAddend, [&](int64_t slot) { return call.input(C::kGates).get(slot); });
 }
 
 template <>

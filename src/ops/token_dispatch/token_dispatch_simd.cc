@@ -1,49 +1,19 @@
 #include "ops/token_dispatch/token_dispatch_simd.h"
 
-#include "device/cpu/simd.h"
+#include "device/cpu/row_loops_simd.h"
 
 namespace colossus {
 namespace {
 
-// Loads and stores of whole vectors, or of the last, shorter one.
-struct Whole {
-  template <class T>
-  F32 load(const T* p) const {
-    return F32::load(p);
-  }
-  template <class T>
-  void store(F32 x, T* p) const {
-    x.store(p);
-  }
-};
-struct First {
-  int n;
-  template <class T>
-  F32 load(const T* p) const {
-    return F32::load_first(p, n);
-  }
-  template <class T>
-  void store(F32 x, T* p) const {
-    x.store_first(p, n);
-  }
-};
-
-template <class Work>
-void for_vectors(int64_t count, Work work) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) work(i, Whole{});
-  if (i < count) work(i, First{static_cast<int>(count - i)});
-}
-
 template <class T>
 void combine(const TokenRows<T>& token, const float* gates, const T* addend, T* y) {
-  for_vectors(token.width, [&](int64_t i, auto part) {
-    F32 sum = addend ? part.load(addend + i) : F32::zero();
+  for_each_vector(token.width, [&](auto lanes, int64_t i) {
+    F32 sum = addend ? lanes.load(addend + i) : F32::zero();
     for (int64_t j = 0; j < token.num_slots; ++j) {
-      const F32 row = part.load(token.rows + token.slot_row[j] * token.width + i);
+      const F32 row = lanes.load(token.rows + token.slot_row[j] * token.width + i);
       sum = gates ? fma(F32::broadcast(gates[j]), row, sum) : sum + row;
     }
-    part.store(sum, y + i);
+    lanes.store(sum, y + i);
   });
 }
 
@@ -53,10 +23,10 @@ void combine_grad(const TokenRows<T>& token, const float* gates, const T* dy, T*
     const int64_t row = token.slot_row[j] * token.width;
     const F32 gate = F32::broadcast(gates[j]);
     F32 dgate = F32::zero();
-    for_vectors(token.width, [&](int64_t i, auto part) {
-      const F32 d = part.load(dy + i);
-      dgate = fma(d, part.load(token.rows + row + i), dgate);
-      part.store(gate * d, drows + row + i);
+    for_each_vector(token.width, [&](auto lanes, int64_t i) {
+      const F32 d = lanes.load(dy + i);
+      dgate = fma(d, lanes.load(token.rows + row + i), dgate);
+      lanes.store(gate * d, drows + row + i);
     });
     dgates[j] = reduce_add(dgate);
   }

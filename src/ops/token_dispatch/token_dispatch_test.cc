@@ -45,11 +45,6 @@ Dispatched dispatch(Builder& b, TensorId x, const Sizes& size) {
   return {outputs[TokenDispatch::kRows], outputs[TokenDispatch::kOffsets], outputs[TokenDispatch::kSlotRow]};
 }
 
-// The gradient of an addend is that of y, which a program cannot give out twice: hence the scale before it.
-TensorId scaled_addend(Builder& b, const Shape& shape, DType dtype) {
-  return b.emit(Scale{.factor = 0.5}, {b.input("addend", shape, dtype)});
-}
-
 TEST(TokenDispatch, Cases) {
   for (const Sizes& size : kSizes)
     run_op_case({
