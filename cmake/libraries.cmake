@@ -7,18 +7,23 @@ if(COLOSSUS_TESTS)
   find_package(GTest REQUIRED)
 endif()
 
-function(colossus_system_library name header)
-  find_library(${name}_LIBRARY NAMES ${name} REQUIRED)
-  find_path(${name}_INCLUDE_DIR NAMES ${header} REQUIRED)
+# `package` is what Debian calls it.
+function(colossus_system_library name header package)
+  find_library(${name}_LIBRARY NAMES ${name})
+  find_path(${name}_INCLUDE_DIR NAMES ${header})
+  if(NOT ${name}_LIBRARY OR NOT ${name}_INCLUDE_DIR)
+    message(FATAL_ERROR "${name} (${header}) is missing: Debian has it in ${package}; run scripts/install_packages.sh")
+  endif()
   add_library(${name} INTERFACE)
   target_link_libraries(${name} INTERFACE ${${name}_LIBRARY})
   target_include_directories(${name} SYSTEM INTERFACE ${${name}_INCLUDE_DIR})
 endfunction()
-colossus_system_library(zstd zstd.h)
-colossus_system_library(xxhash xxhash.h)
-colossus_system_library(lzma lzma.h)
+colossus_system_library(zstd zstd.h libzstd-dev)
+colossus_system_library(xxhash xxhash.h libxxhash-dev)
+colossus_system_library(lzma lzma.h liblzma-dev)
+colossus_system_library(gloo gloo/config.h libgloo-dev)
 if(COLOSSUS_TESTS)
-  colossus_system_library(pcre2-8 pcre2.h)  # the oracle of the text splitters; the program does not use it
+  colossus_system_library(pcre2-8 pcre2.h libpcre2-dev)  # the oracle of the text splitters; the program does not use it
 endif()
 
 # Header-only libraries lie on the compiler's own path; without one of them the first error would be a page of template.

@@ -7,32 +7,24 @@
 
 #include "io/file_system.h"
 #include "model/model.h"
+#include "model/testing.h"
 #include "program/memory_plan.h"
 
 namespace colossus {
 namespace {
 
 ModelConfig small(Family family) {
-  ModelConfig c{.family = family,
-                .num_layers = 2,
-                .width = 32,
-                .num_heads = 4,
-                .num_kv_heads = 2,
-                .head_dim = 8,
-                .num_experts = 4,
-                .num_experts_per_token = 2,
-                .expert_width = 48,
-                .vocab_size = 96,
-                .context = 16};
+  ModelConfig c = two_layer_model(family, 32);
+  c.expert_width = 48;
+  c.vocab_size = 96;
+  c.context = 16;
   if (c.is_grok()) {
     c.balance_loss = 0.01;
     c.attn_softcap = 30;
     if (family == Family::kGrok2) c.ffn_width = 64;
     return c;
   }
-  c.num_experts = 0;
   c.ffn_width = 64;
-  c.biases = family == Family::kGpt2;
   return c;
 }
 

@@ -50,6 +50,8 @@ class BuildDisplay {
                                                {"documents", format_quantity(static_cast<double>(at.num_documents))}};
     display_->update(static_cast<double>(at.consumed_bytes), fields);
   }
+  // Before results are printed: both may go to one terminal.
+  void finish() { display_.reset(); }
 
  private:
   std::unique_ptr<Progress> display_;
@@ -108,6 +110,7 @@ Status build(const BuildArguments& arguments) {
   // Training, and whoever is given the shards, finds the tokenizer beside them. `train` compares its hash with the
   // index, so a crash between the two files is noticed.
   RETURN_IF_ERROR(save_tokenizer(local_files(), arguments.out + "/tokenizer.json", tokenizer));
+  display.finish();
   return say_built(arguments, built, monotonic_seconds() - start_seconds);
 }
 

@@ -94,6 +94,8 @@ class TrainingDisplay {
     }
     display_->update(static_cast<double>(reading ? counts.consumed_bytes : progress.done));
   }
+  // Before results are printed: both may go to one terminal.
+  void finish() { display_.reset(); }
 
  private:
   std::unique_ptr<Progress> display_;
@@ -147,6 +149,7 @@ Status train(const TrainArguments& arguments) {
                                                        : train_bpe(options, documents, progress));
   if (interrupt.requested()) return interrupted("tokenizer training was stopped; nothing was written");
   RETURN_IF_ERROR(save_tokenizer(local_files(), arguments.out, trained.tokenizer));
+  display.finish();
   return say_trained(arguments, trained, monotonic_seconds() - start_seconds);
 }
 
