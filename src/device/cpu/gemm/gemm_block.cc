@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kBlockPanels = 8;
 constexpr int64_t kResidentTiles = 16;
 constexpr int64_t kManyPanels = 24;
-constexpr int64_t kFewRows = 4;
+constexpr int64_t kInPlaceRows = 4;  // so few are never worth packing
 constexpr int64_t kSmallRows = 448;
 constexpr int64_t kLargeRows = 672;
 constexpr int64_t kLargePanels = 24;
@@ -122,7 +122,7 @@ class RectangleRun {
     if (a_pairs_ && (args_.a.dtype != DType::kBF16 || args_.a.ld % 2 != 0 || args_.k % 2 != 0)) return false;
     if (!a_pairs_ && (args_.a.dtype != DType::kF32 || round_to_bf16_)) return false;
     const bool colliding = args_.a.ld * dtype_bytes(args_.a.dtype) % kCollidingBytes == 0;
-    return args_.m <= kFewRows || (num_panels(args_.n) < kManyPanels && !colliding);
+    return args_.m <= kInPlaceRows || (num_panels(args_.n) < kManyPanels && !colliding);
   }
 
   int64_t words(int64_t k) const { return b_pairs_ ? (k + 1) / 2 : k; }
