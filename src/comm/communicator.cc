@@ -26,10 +26,6 @@ std::span<std::byte> piece_of(std::span<std::byte> bytes, int index, int count) 
 
 }  // namespace
 
-std::string rank_list(std::span<const int> ranks) {
-  return fmt::format("{} {}", ranks.size() == 1 ? "rank" : "ranks", fmt::join(ranks, ", "));
-}
-
 Status Communicator::all_gather(std::span<const std::byte> mine, std::span<std::byte> all) {
   const size_t each = mine.size();
   if (all.size() != each * static_cast<size_t>(size())) {

@@ -133,9 +133,6 @@ class Communicator {
   Status broken_;  // the first error
 };
 
-// "rank 3", "ranks 1, 3"; for transports' errors.
-std::string rank_list(std::span<const int> ranks);
-
 // The ends of a group of threads of this process, by rank. Bytes are copied once, from buffer to buffer. The ends
 // share what they need: they may be destroyed in any order, in any thread.
 std::vector<std::unique_ptr<Communicator>> make_thread_group(const GroupOptions& options_of_all);

@@ -38,6 +38,10 @@ std::vector<FlightRecord> FlightRecorder::records() const {
   return records;
 }
 
+std::string rank_list(std::span<const int> ranks) {
+  return fmt::format("{} {}", ranks.size() == 1 ? "rank" : "ranks", fmt::join(ranks, ", "));
+}
+
 std::string describe(const FlightRecord& record) {
   std::string text(record.op);
   if (record.collective >= 0) text += fmt::format(" {}", record.collective);
@@ -123,7 +127,7 @@ class Comparison {
     }
     const std::string what = describe(*waiting_[waiters.front()]);
     if (!failed.empty()) {
-      line(fmt::format("{} failed in {}, where {} since {:.1f} s", ranks_text(failed), what, waiters_text(waiters),
+      line(fmt::format("{} failed in {}, where {} since {:.1f} s", rank_list(failed), what, waiters_text(waiters),
                        longest(waiters)));
     } else {
       line(fmt::format("every rank has reached {}, and {} since {:.1f} s: a transfer hangs", what,
@@ -164,11 +168,8 @@ class Comparison {
                        now_ - last.finished);
   }
 
-  static std::string ranks_text(const std::vector<int>& ranks) {
-    return fmt::format("{} {}", ranks.size() == 1 ? "rank" : "ranks", fmt::join(ranks, ", "));
-  }
   static std::string waiters_text(const std::vector<int>& ranks) {
-    return ranks_text(ranks) + (ranks.size() == 1 ? " waits" : " wait");
+    return rank_list(ranks) + (ranks.size() == 1 ? " waits" : " wait");
   }
 
   double longest(const std::vector<int>& waiters) {

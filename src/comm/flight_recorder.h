@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,6 +56,9 @@ struct RankRecords {
 // Empty when nobody waits. `now` is on the clock of the records. A pure function; ranks whose records are missing are
 // named too.
 std::string who_waits_for_whom(const std::string& group, int size, const std::vector<RankRecords>& ranks, double now);
+
+// "rank 3", "ranks 1, 3"
+std::string rank_list(std::span<const int> ranks);
 
 // "all_gather 17 (step 12)", "send to rank 3 (step 12)".
 std::string describe(const FlightRecord& record);

@@ -10,6 +10,8 @@
 namespace colossus {
 namespace {
 
+constexpr int64_t kMostRanks = int64_t{1} << 24;
+
 bool of_experts(MeshAxis axis) {
   return axis == MeshAxis::kExpertData || axis == MeshAxis::kExpert || axis == MeshAxis::kExpertTensor;
 }
@@ -110,6 +112,14 @@ Status check_mesh(const MeshConfig& mesh, const MeshLimits& limits) {
                                      {"pipeline", mesh.pipeline},
                                      {"chunks", mesh.chunks}})
     faults.need_at_least_one(field, value);
+  // Before anything is multiplied: the numbers come from a file.
+  int64_t ranks = 1;
+  for (int64_t size : {mesh.data, mesh.shard, mesh.context, mesh.tensor, mesh.pipeline})
+    ranks = ranks > kMostRanks || size > kMostRanks ? kMostRanks + 1 : ranks * size;
+  if (ranks > kMostRanks) faults.add("data", fmt::format("the axes make more than {} ranks", kMostRanks));
+  for (const auto& [field, size] :
+       {std::pair{"expert", mesh.expert}, {"expert_tensor", mesh.expert_tensor}, {"chunks", mesh.chunks}})
+    if (size > kMostRanks) faults.add(field, fmt::format("{} is above {}", size, kMostRanks));
   if (!faults.none()) return faults.status();
   if (mesh.zero_stage < 1 || mesh.zero_stage > 3)
     faults.add("zero_stage", fmt::format("{} is none of 1, 2, 3", mesh.zero_stage));

@@ -92,6 +92,9 @@ TEST(Mesh, FaultsNameWhatWouldDo) {
   EXPECT_THAT(error({.pipeline = 67}), HasSubstr("at most 66"));
   EXPECT_THAT(error({.pipeline = 4, .chunks = 2}), HasSubstr("schedule = \"interleaved\""));
   EXPECT_THAT(error({.data = 0, .pipeline = -1}), HasSubstr("[mesh.data] 0 is below 1\n[mesh.pipeline] -1"));
+  EXPECT_THAT(error({.data = INT64_MAX, .shard = 3}), HasSubstr("more than 16777216 ranks"));
+  EXPECT_THAT(error({.expert = INT64_MAX, .expert_tensor = 2}),
+              HasSubstr("[mesh.expert] 9223372036854775807 is above"));
   EXPECT_THAT(error({.zero_stage = 4}), HasSubstr("none of 1, 2, 3"));
   MeshLimits dense = kGrok1;
   dense.num_experts = 0;
