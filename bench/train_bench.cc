@@ -117,10 +117,10 @@ class StepBench {
     tree_->begin_step();
     for (int64_t leaf = 0; leaf < leaves_; ++leaf) {
       tree_->begin_leaf();
-      for (int64_t i = 0; i < num_microbatches_ / leaves_; ++i) microbatch_->run();
+      for (int64_t i = 0; i < num_microbatches_ / leaves_; ++i) CHECK(microbatch_->run().ok());
       tree_->end_leaf();
     }
-    update_->run();
+    CHECK(update_->run().ok());
   }
 
   void print_profile() const {

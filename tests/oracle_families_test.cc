@@ -81,7 +81,7 @@ TEST_P(OracleFamilies, LossAndGradients) {
     const auto executable = compile(write_training_program(config_, options_, policy), tensors);
     write_batch(tensors);
     write_tensor(*device_, tensors, "loss_grad", std::vector<float>{1});
-    executable->run();
+    CHECK(executable->run().ok());
     const double cross_entropy = golden_.scalar("output.cross_entropy"), total = golden_.scalar("output.total");
     EXPECT_NEAR(read_output(*executable, "loss")[0] / cross_entropy, 1, tolerance_.loss);
     if (config_.balance_loss > 0 || config_.z_loss > 0) {
@@ -118,7 +118,7 @@ TEST_P(OracleFamilies, LogProbabilitiesOfTheLossProgram) {
   }
   for (size_t v = 0; v < vocab; ++v) {
     write_tensor(*device_, tensors, "targets", std::vector<int32_t>(num_rows, static_cast<int32_t>(v)));
-    executable->run();
+    CHECK(executable->run().ok());
     const auto token_loss = read_output(*executable, "token_loss");
     for (size_t row = 0; row < num_rows; ++row) got[row * vocab + v] = -token_loss[row];
   }
@@ -141,7 +141,7 @@ TEST_P(OracleFamilies, LogitsOfTheDecodeProgram) {
   for (int64_t t = 0; t < num_tokens; ++t) {
     write_tensor(*device_, tensors, "last",
                  std::vector<int32_t>(static_cast<size_t>(options_.batch), static_cast<int32_t>(t)));
-    executable->run();
+    CHECK(executable->run().ok());
     const auto logits = read_output(*executable, "logits");  // (B, 1, V)
     for (int64_t b = 0; b < options_.batch; ++b)
       std::copy_n(logits.begin() + b * config_.vocab_size, config_.vocab_size,

@@ -60,7 +60,7 @@ TEST_P(OracleTraining, AdamWFollowsPyTorch) {
     write_tensor(*device, tensors, "targets", targets);
     for (const auto& [name, entry] : tensors.entries())
       if (entry.role == Role::kGradient) device->zero(*entry.memory);
-    first->run();
+    CHECK(first->run().ok());
     const auto at = static_cast<size_t>(step);
     const float loss = read_output(*first, "loss")[0];
     const float with_aux = first->program().find("aux_loss") ? loss + read_output(*first, "aux_loss")[0] : loss;
@@ -68,7 +68,7 @@ TEST_P(OracleTraining, AdamWFollowsPyTorch) {
     ASSERT_NEAR(with_aux / total[at], 1, kLossTolerance);
     write_tensor(*device, tensors, "loss", std::vector<float>{with_aux});
     write_tensor(*device, tensors, "step", std::vector<int64_t>{step + 1});
-    second->run();
+    CHECK(second->run().ok());
     ASSERT_NEAR(read_output(*second, "grad_norm")[0] / grad_norm[at], 1, 10 * kLossTolerance);
   }
   for (const SafetensorsEntry& entry : golden.tensors()) {
@@ -140,7 +140,7 @@ TEST_P(OracleMuon, FollowsPyTorch) {
       ASSERT_EQ(drawn, golden.values<float>(name + ".first_grad"));
     }
     write_tensor(*device, tensors, "grad.w", drawn);
-    executable->run();
+    CHECK(executable->run().ok());
     // Weights are stored (in, out).
     const std::string stored = name + ".cols_over_rows.after_" + std::to_string(step);
     if (golden.has(stored)) {

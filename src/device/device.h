@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "comm/rank_groups.h"
 #include "program/memory_plan.h"
 #include "program/program.h"
 
@@ -31,11 +32,12 @@ class Executable {
   virtual ~Executable() = default;
   virtual const Program& program() const = 0;
   virtual const MemoryPlan& memory_plan() const = 0;
-  // Gives tensor `id` (any role outside the arena) its memory. Every such tensor is bound before run(); several
-  // executables may share a memory. The memory is kept alive.
+  // Gives tensor `id` (any role outside the arena; no view) its memory. Every such tensor is bound before run();
+  // several executables may share a memory. The memory is kept alive.
   virtual void bind(TensorId id, std::shared_ptr<DeviceMemory> memory) = 0;
-  // One pass through the program. Operations are done when it returns or at synchronize(), as the device likes.
-  virtual void run() = 0;
+  // One pass through the program. Operations are done when it returns or at synchronize(), as the device likes. Fails
+  // only when other ranks do: then what the program changes is in no defined state.
+  virtual Status run() = 0;
   // The contents of an output: until the next run of any executable of this device, for they share one arena.
   virtual void read_output(TensorId id, std::span<std::byte> into) = 0;
   // Times by operation, index as in program().operations; empty unless compiled with profile.
@@ -46,6 +48,9 @@ class Executable {
 
 struct CompileOptions {
   bool profile = false;
+  // Of a program that talks to other ranks: looked up at each run, so ends may be replaced between two runs. Outlives
+  // the executable.
+  RankGroups* groups = nullptr;
 };
 
 class Device {

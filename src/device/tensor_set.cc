@@ -2,33 +2,43 @@
 
 namespace colossus {
 
-Status TensorSet::add(Device& device, const Tensor& tensor) {
+Status TensorSet::add(Device& device, const Program& program, const Tensor& tensor) {
   if (const auto found = entries_.find(tensor.name); found != entries_.end()) {
     CHECK(found->second.type == tensor.type, tensor.name.c_str());
     return ok_status();
   }
+  if (tensor.base) {
+    const Tensor& base = program.tensor(tensor.base);
+    RETURN_IF_ERROR(add(device, program, base));
+    entries_[tensor.name] = {.type = tensor.type,
+                             .role = tensor.role,
+                             .memory = at(base.name).memory,
+                             .offset_bytes = tensor.offset * dtype_bytes(tensor.type.dtype),
+                             .is_view = true};
+    return ok_status();
+  }
   auto memory = device.allocate(std::max<int64_t>(tensor.type.num_bytes(), 1));
   if (!memory.ok()) return memory.status().at(tensor.name);
-  entries_[tensor.name] = {tensor.type, tensor.role, *memory};
+  entries_[tensor.name] = {.type = tensor.type, .role = tensor.role, .memory = *memory};
   return ok_status();
 }
 
 Status TensorSet::add_all(Device& device, const Program& program) {
   for (const Tensor& tensor : program.tensors)
-    if (!in_arena(tensor.role)) RETURN_IF_ERROR(add(device, tensor));
+    if (!in_arena(tensor.role)) RETURN_IF_ERROR(add(device, program, tensor));
   return ok_status();
 }
 
 Status TensorSet::add_role(Device& device, const Program& program, Role role) {
   for (const Tensor& tensor : program.tensors)
-    if (tensor.role == role) RETURN_IF_ERROR(add(device, tensor));
+    if (tensor.role == role) RETURN_IF_ERROR(add(device, program, tensor));
   return ok_status();
 }
 
 void TensorSet::bind_to(Executable& executable) const {
   const auto& tensors = executable.program().tensors;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    if (in_arena(tensors[i].role)) continue;
+    if (in_arena(tensors[i].role) || tensors[i].base) continue;
     if (const Entry* entry = find(tensors[i].name)) executable.bind({static_cast<int32_t>(i)}, entry->memory);
   }
 }
@@ -46,7 +56,8 @@ const TensorSet::Entry& TensorSet::at(const std::string& name) const {
 
 int64_t TensorSet::num_bytes() const {
   int64_t bytes = 0;
-  for (const auto& [name, entry] : entries_) bytes += entry.memory->num_bytes();
+  for (const auto& [name, entry] : entries_)
+    if (!entry.is_view) bytes += entry.memory->num_bytes();
   return bytes;
 }
 

@@ -16,10 +16,12 @@ class TensorSet {
     TensorType type;
     Role role = Role::kParameter;
     std::shared_ptr<DeviceMemory> memory;
+    int64_t offset_bytes = 0;  // within memory: of a view
+    bool is_view = false;
   };
 
-  // Memory for every tensor of the program that lives outside its arena and is not here yet. A tensor that is here with
-  // another type is our mistake (CHECK): two programs of one run disagree.
+  // Memory for every tensor of the program that lives outside its arena and is not here yet; views lie in their base's.
+  // A tensor that is here with another type is our mistake (CHECK): two programs of one run disagree.
   Status add_all(Device& device, const Program& program);
   // The same for those of one role.
   Status add_role(Device& device, const Program& program, Role role);
@@ -32,7 +34,7 @@ class TensorSet {
   int64_t num_bytes() const;
 
  private:
-  Status add(Device& device, const Tensor& tensor);
+  Status add(Device& device, const Program& program, const Tensor& tensor);
 
   std::map<std::string, Entry> entries_;  // ordered: whatever walks it does so in one order
 };

@@ -88,7 +88,8 @@ void DecodeSession::run_chunk(Extension& extension, std::span<const std::vector<
   write("positions", positions_);
   write("lengths", lengths_);
   write("last", last_);
-  extension.executable->run();
+  const Status ran = extension.executable->run();
+  CHECK(ran.ok(), ran.message().c_str());
   extension.executable->read_output(extension.logits, std::as_writable_bytes(std::span(chunk_logits_)));
   for (int64_t b = 0; b < batch_; ++b) {
     const auto s = static_cast<size_t>(b);

@@ -34,6 +34,16 @@ TensorId Builder::declare(std::string name, TensorType type, Role role) {
   return append_tensor({std::move(name), std::move(type), role});
 }
 
+TensorId Builder::view(std::string name, Shape shape, TensorId base, int64_t offset) {
+  if (!status_.ok()) return {};
+  const Tensor& whole = program_.tensor(base);
+  if (!whole.base && offset >= 0 && offset + shape.num_elements() <= whole.type.shape.num_elements())
+    return append_tensor({unique_name(name), {std::move(shape), whole.type.dtype}, whole.role, base, offset});
+  fail(invalid(fmt::format("[{}] {} is no range of {} {}: {} from element {}", program_.name, name, whole.name,
+                           whole.type.shape.to_string(), shape.to_string(), offset)));
+  return {};
+}
+
 TensorId Builder::emit(Op op, std::vector<TensorId> inputs, std::string_view output_name) {
   last_outputs_.clear();
   if (!status_.ok()) return {};

@@ -26,6 +26,8 @@ class Builder {
   }
   // A name already declared with the same type and role gives the same tensor (tied weights).
   TensorId declare(std::string name, TensorType type, Role role);
+  // Elements [offset, offset + shape.num_elements()) of `base`, under a name of their own.
+  TensorId view(std::string name, Shape shape, TensorId base, int64_t offset);
 
   // Appends an operation; its output types are inferred. The first output, or none if it has none.
   TensorId emit(Op op, std::initializer_list<TensorId> inputs, std::string_view output_name = {}) {

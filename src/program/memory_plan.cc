@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "program/lane_order.h"
+
 namespace colossus {
 namespace {
 
@@ -64,17 +66,17 @@ struct Lifetimes {
   std::vector<int> first, last;  // by tensor; -1 when never used
 };
 
-Lifetimes lifetimes_of(const Program& program) {
+Lifetimes lifetimes_of(const Program& program, const LaneOrder& order) {
   Lifetimes life{std::vector<int>(program.tensors.size(), -1), std::vector<int>(program.tensors.size(), -1)};
-  const auto touch = [&](TensorId id, int at) {
+  const auto touch = [&](TensorId id, int from, int to) {
     if (!id) return;
-    const auto i = static_cast<size_t>(id.index);
-    if (life.first[i] < 0) life.first[i] = at;
-    life.last[i] = at;
+    const auto i = static_cast<size_t>(program.root(id).index);
+    if (life.first[i] < 0) life.first[i] = from;
+    life.last[i] = std::max(life.last[i], to);
   };
   for (size_t at = 0; at < program.operations.size(); ++at) {
-    for (TensorId id : program.operations[at].inputs) touch(id, static_cast<int>(at));
-    for (TensorId id : program.operations[at].outputs) touch(id, static_cast<int>(at));
+    for (TensorId id : program.operations[at].inputs) touch(id, static_cast<int>(at), order.done_by[at]);
+    for (TensorId id : program.operations[at].outputs) touch(id, static_cast<int>(at), order.done_by[at]);
   }
   // An output is read after the run: nothing may reuse its place.
   for (size_t i = 0; i < program.tensors.size(); ++i)
@@ -91,6 +93,7 @@ std::string amount(int64_t bytes) {
 
 void count_outside(const Program& program, MemoryPlan& plan) {
   for (const Tensor& tensor : program.tensors) {
+    if (tensor.base) continue;
     const int64_t bytes = tensor.type.num_bytes();
     switch (tensor.role) {
       case Role::kParameter: plan.parameter_bytes += bytes; break;
@@ -110,18 +113,23 @@ MemoryPlan plan_memory(const Program& program, FunctionRef<int64_t(int)> workspa
   MemoryPlan plan;
   plan.tensor_offset.assign(program.tensors.size(), -1);
   plan.workspace_offset.assign(program.operations.size(), -1);
-  const Lifetimes life = lifetimes_of(program);
+  const LaneOrder order = order_lanes(program);
+  const Lifetimes life = lifetimes_of(program, order);
   std::vector<Block> blocks;
   for (size_t i = 0; i < program.tensors.size(); ++i) {
     const Tensor& tensor = program.tensors[i];
-    if (in_arena(tensor.role) && life.first[i] >= 0)
+    if (in_arena(tensor.role) && !tensor.base && life.first[i] >= 0)
       blocks.push_back({aligned(std::max<int64_t>(tensor.type.num_bytes(), 1)), life.first[i], life.last[i],
                         &plan.tensor_offset[i]});
   }
   for (size_t at = 0; at < program.operations.size(); ++at)
     if (const int64_t bytes = workspace_bytes(static_cast<int>(at)); bytes > 0)
-      blocks.push_back({aligned(bytes), static_cast<int>(at), static_cast<int>(at), &plan.workspace_offset[at]});
+      blocks.push_back({aligned(bytes), static_cast<int>(at), order.done_by[at], &plan.workspace_offset[at]});
   place_all(blocks, plan);
+  for (size_t i = 0; i < program.tensors.size(); ++i)
+    if (const Tensor& tensor = program.tensors[i]; tensor.base && in_arena(tensor.role))
+      plan.tensor_offset[i] =
+          plan.tensor_offset[static_cast<size_t>(tensor.base.index)] + tensor.offset * dtype_bytes(tensor.type.dtype);
   find_live_peak(blocks, program.operations.size(), plan);
   count_outside(program, plan);
   return plan;
@@ -140,7 +148,7 @@ std::string to_string(const MemoryPlan& plan, const Program& program) {
   const auto& peak = program.operations[static_cast<size_t>(plan.peak_operation)];
   text += fmt::format(", at operation {} {} # {} {})\n", plan.peak_operation, op_name(peak.op), phase_name(peak.phase),
                       peak.scope);
-  const Lifetimes life = lifetimes_of(program);
+  const Lifetimes life = lifetimes_of(program, order_lanes(program));
   std::map<std::string, std::pair<int64_t, int>> by_maker;
   for (size_t at = 0; at < program.operations.size(); ++at)
     for (TensorId id : program.operations[at].outputs) {

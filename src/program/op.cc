@@ -24,15 +24,22 @@ const Operand& input_operand(const Op& op, size_t i) {
   return operands[i];
 }
 
-Lane lane_of(const Op& op) {
+const RankGroup* group_of(const Op& op) {
   return std::visit(
-      [](const auto& o) {
-        if constexpr (requires { o.kLane; })
-          return o.kLane;
+      [](const auto& o) -> const RankGroup* {
+        if constexpr (Communicates<std::remove_cvref_t<decltype(o)>>)
+          return &o.group;
         else
-          return Lane::kCompute;
+          return nullptr;
       },
       op);
+}
+
+Lane lane_of(const Op& op) {
+  const RankGroup* group = group_of(op);
+  if (!group) return Lane::kCompute;
+  constexpr RankGroup kInner = RankGroup::along({MeshAxis::kContext, MeshAxis::kTensor, MeshAxis::kExpertTensor});
+  return (group->axes & ~kInner.axes) == 0 ? Lane::kIntraNode : Lane::kInterNode;
 }
 
 }  // namespace colossus

@@ -8,6 +8,7 @@
 #include "ops/activation/activation.h"
 #include "ops/adamw/adamw.h"
 #include "ops/attention/attention.h"
+#include "ops/collective/collective.h"
 #include "ops/dropout/dropout.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/embedding/embedding.h"
@@ -30,7 +31,7 @@ using Op =
                  RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached, Activation,
                  ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad, TokenDispatch,
                  TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy, HeadCrossEntropyGrad, Dropout,
-                 Add, Scale, SoftCap, SoftCapGrad, Cast, GradNorm, ClipScale, AdamW, Muon, SelectToken>;
+                 Add, Scale, SoftCap, SoftCapGrad, Cast, GradNorm, ClipScale, AdamW, Muon, SelectToken, AllReduce>;
 
 template <class T>
 concept Differentiable = requires(const T& op, Adjoint& a) {
@@ -43,5 +44,12 @@ std::span<const Operand> output_operands(const Op& op);
 // The i-th input's description; a variadic last operand stands for all further inputs.
 const Operand& input_operand(const Op& op, size_t i);
 Lane lane_of(const Op& op);
+// Of an operation that talks to other ranks the group it talks to; null for all others.
+const RankGroup* group_of(const Op& op);
+
+template <class T>
+concept Communicates = requires(const T& op) {
+  { op.group } -> std::convertible_to<RankGroup>;
+};
 
 }  // namespace colossus

@@ -35,11 +35,13 @@ struct Cost {
   double flops = 0;  // a multiply-add is 2
   double bytes_read = 0;
   double bytes_written = 0;
+  double bytes_sent = 0;  // to other ranks
 
   Cost& operator+=(const Cost& other) {
     flops += other.flops;
     bytes_read += other.bytes_read;
     bytes_written += other.bytes_written;
+    bytes_sent += other.bytes_sent;
     return *this;
   }
 };

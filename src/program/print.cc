@@ -18,6 +18,10 @@ class AttributePrinter {
   void operator()(const char* name, ActivationKind value) {
     if (value != ActivationKind::kNone) text_ += fmt::format(" {}={}", name, activation_name(value));
   }
+  void operator()(const char* name, const RankGroup& group) { text_ += fmt::format(" {}={}", name, group.name()); }
+  void operator()(const char* name, const std::vector<int64_t>& values) {
+    text_ += fmt::format(" {}=[{}]", name, fmt::join(values, ", "));
+  }
   void operator()(const char*, DType) {}  // shown by the output's type
   std::string take() { return std::move(text_); }
 
@@ -68,7 +72,9 @@ std::string to_string(const Program& program, const ProgramPrintOptions& options
   if (options.tensors)
     for (const Tensor& tensor : program.tensors)
       if (!in_arena(tensor.role))
-        text += fmt::format("  {} {} : {}\n", role_name(tensor.role), tensor.name, type_text(tensor.type));
+        text +=
+            fmt::format("  {} {} : {}{}\n", role_name(tensor.role), tensor.name, type_text(tensor.type),
+                        tensor.base ? fmt::format(" = {}[{}:]", program.tensor(tensor.base).name, tensor.offset) : "");
   for (const Operation& operation : program.operations)
     text += "  " + operation_line(program, operation, options) + "\n";
   return text;

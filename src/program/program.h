@@ -32,6 +32,10 @@ struct Tensor {
   std::string name;  // unique; of a parameter its name in checkpoints: "layers.3.attn.q"
   TensorType type;
   Role role = Role::kActivation;
+  // A view is a range of another tensor of the same dtype and role, which is none itself: "layers.3.attn.q" is the
+  // elements from `offset` on of "parameters.3".
+  TensorId base = {};
+  int64_t offset = 0;
 };
 
 struct Operation {
@@ -48,6 +52,8 @@ struct Program {
 
   const Tensor& tensor(TensorId id) const { return tensors.at(static_cast<size_t>(id.index)); }
   Tensor& tensor(TensorId id) { return tensors.at(static_cast<size_t>(id.index)); }
+  // The tensor whose memory this one is: its base, or itself.
+  TensorId root(TensorId id) const { return tensor(id).base ? tensor(id).base : id; }
   TensorId find(std::string_view tensor_name) const;  // none when there is no such tensor; linear time
   std::vector<TensorId> with_role(Role role) const;
   OpShapes shapes(const Operation& operation) const;

@@ -15,6 +15,8 @@ class Verifier {
     std::unordered_set<std::string_view> names;
     for (const Tensor& tensor : program_.tensors)
       if (!names.insert(tensor.name).second) fault(fmt::format("two tensors are called {}", tensor.name));
+    for (const Tensor& tensor : program_.tensors)
+      if (tensor.base) check_view(tensor);
     for (size_t i = 0; i < program_.operations.size(); ++i) check(i);
     for (size_t i = 0; i < program_.tensors.size(); ++i)
       if (program_.tensors[i].role == Role::kOutput && !written_[i])
@@ -24,6 +26,18 @@ class Verifier {
 
  private:
   void fault(const std::string& text) { faults_ += (faults_.empty() ? "" : "\n  ") + text; }
+
+  void check_view(const Tensor& view) {
+    if (!known(view.base)) return fault(fmt::format("{} is a view of no tensor of this program", view.name));
+    const Tensor& base = program_.tensor(view.base);
+    if (base.base || base.role != view.role || base.type.dtype != view.type.dtype)
+      fault(fmt::format("{} ({} {}) cannot be a view of {} ({} {})", view.name, role_name(view.role),
+                        dtype_name(view.type.dtype), base.name, role_name(base.role), dtype_name(base.type.dtype)));
+    const int64_t size = base.type.shape.num_elements(), needed = view.type.shape.num_elements();
+    if (view.offset < 0 || view.offset > size || needed > size - view.offset)
+      fault(fmt::format("{} takes {} elements from {} on of {}, which has {}", view.name, needed, view.offset,
+                        base.name, size));
+  }
 
   bool known(TensorId id) const { return id.index < static_cast<int32_t>(program_.tensors.size()); }
 
@@ -45,6 +59,7 @@ class Verifier {
       if (!id) continue;
       if (!in_arena(program_.tensor(id).role))
         fault(fmt::format("{}: writes {}, a {}", place, program_.tensor(id).name, role_name(program_.tensor(id).role)));
+      if (program_.tensor(id).base) fault(fmt::format("{}: writes {}, a view", place, program_.tensor(id).name));
       if (written_[static_cast<size_t>(id.index)])
         fault(fmt::format("{}: writes {} again", place, program_.tensor(id).name));
       written_[static_cast<size_t>(id.index)] = true;
@@ -64,7 +79,7 @@ class Verifier {
         continue;
       }
       const Tensor& tensor = program_.tensor(id);
-      if (in_arena(tensor.role) && !written_[static_cast<size_t>(id.index)])
+      if (in_arena(tensor.role) && !written_[static_cast<size_t>(program_.root(id).index)])
         fault(fmt::format("{}: reads {} before it is written", place, tensor.name));
       if (operand.mutated() && !may_be_mutated(tensor.role))
         fault(fmt::format("{}: changes {} in place, but it is an {}", place, tensor.name, role_name(tensor.role)));

@@ -32,6 +32,20 @@ std::string_view mesh_axis_name(MeshAxis axis) {
   return "?";
 }
 
+std::string RankGroup::name() const {
+  std::string text;
+  for (const MeshAxis axis : kMeshAxes)
+    if (contains(axis)) text += (text.empty() ? "" : "+") + std::string(mesh_axis_name(axis));
+  switch (link) {
+    case Link::kNone: break;
+    case Link::kFromPrevious: return text + ".from_previous";
+    case Link::kToNext: return text + ".to_next";
+    case Link::kFromNext: return text + ".from_next";
+    case Link::kToPrevious: return text + ".to_previous";
+  }
+  return text;
+}
+
 Placement Placement::with(OnAxis on_axis) const {
   CHECK(!find(on_axis.axis), "an axis does one thing to a tensor");
   Placement result = *this;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +30,29 @@ inline constexpr std::array kMeshAxes = {MeshAxis::kPipeline, MeshAxis::kData,  
                                          MeshAxis::kContext,  MeshAxis::kTensor,      MeshAxis::kExpertData,
                                          MeshAxis::kExpert,   MeshAxis::kExpertTensor};
 std::string_view mesh_axis_name(MeshAxis axis);
+
+// Which ranks an operation talks to: those that differ from this one along `axes` alone, or one neighbour in the
+// pipeline. Every group is a lane of its own: its operations run in program order, beside all others.
+enum class Link : uint8_t { kNone, kFromPrevious, kToNext, kFromNext, kToPrevious };  // of stages in the pipeline
+struct RankGroup {
+  uint16_t axes = 0;  // a bit for each MeshAxis
+  Link link = Link::kNone;
+
+  static constexpr RankGroup along(std::initializer_list<MeshAxis> axes) {
+    RankGroup group;
+    for (const MeshAxis axis : axes) group.axes = static_cast<uint16_t>(group.axes | 1U << static_cast<unsigned>(axis));
+    return group;
+  }
+  // A group of two: the one that sends is rank 0.
+  static constexpr RankGroup to(Link link) {
+    RankGroup group = along({MeshAxis::kPipeline});
+    group.link = link;
+    return group;
+  }
+  constexpr bool contains(MeshAxis axis) const { return (axes >> static_cast<unsigned>(axis) & 1) != 0; }
+  std::string name() const;  // "data+shard", "pipeline.to_next"
+  auto operator<=>(const RankGroup&) const = default;
+};
 
 // Where one rank stands: its coordinate on every axis, and the axes' sizes.
 struct MeshPosition {

@@ -43,7 +43,7 @@ Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, cons
     device_->write(*inputs_.at("targets").memory, 0, std::as_bytes(std::span(targets_)));
     if (options_.document_mask)
       device_->write(*inputs_.at("document_start").memory, 0, std::as_bytes(std::span(document_start_)));
-    executable_->run();
+    RETURN_IF_ERROR(executable_->run());
     executable_->read_output(token_loss_, std::as_writable_bytes(std::span(losses_)));
     for (size_t i = 0; i < counted; ++i) sum += static_cast<double>(losses_[i]);
     result.num_tokens += static_cast<int64_t>(counted);

@@ -202,8 +202,7 @@ Status Trainer::run_microbatch(int64_t first_row) {
     const std::array<int64_t, 3> values = {run_.train.seed, step_, first_row};
     device_.write(*rng->memory, 0, bytes_of(values));
   }
-  microbatch_->run();
-  return ok_status();
+  return microbatch_->run();
 }
 
 Result<bool> Trainer::accumulate_gradients(const std::atomic<bool>& stop_requested, StepReport& report) {
@@ -225,7 +224,7 @@ Result<bool> Trainer::accumulate_gradients(const std::atomic<bool>& stop_request
   return true;
 }
 
-void Trainer::apply_update(StepReport& report) {
+Status Trainer::apply_update(StepReport& report) {
   const double factor = learning_rate_factor(run_.optimizer, step_, run_.train.steps);
   report.learning_rate = factor * run_.optimizer.learning_rate;
   const float lr = static_cast<float>(report.learning_rate),
@@ -236,16 +235,17 @@ void Trainer::apply_update(StepReport& report) {
   device_.write(*inputs_.at("muon_lr").memory, 0, bytes_of(muon_lr));
   device_.write(*inputs_.at("step").memory, 0, bytes_of(step));
   device_.write(*inputs_.at("loss").memory, 0, bytes_of(loss));
-  update_->run();
+  RETURN_IF_ERROR(update_->run());
   report.grad_norm = static_cast<double>(read_scalar(*update_, grad_norm_));
   report.skipped = std::isnan(read_scalar(*update_, clip_scale_));
+  return ok_status();
 }
 
 Result<bool> Trainer::train_step(const std::atomic<bool>& stop_requested, StepReport& report) {
   const double start = monotonic_seconds();
   ASSIGN_OR_RETURN(const bool done, accumulate_gradients(stop_requested, report));
   if (!done) return false;
-  apply_update(report);
+  RETURN_IF_ERROR(apply_update(report));
   report.step = ++step_;
   report.num_tokens = run_.train.batch * run_.train.tokens;
   report.seconds = monotonic_seconds() - start;

@@ -96,7 +96,7 @@ class Trainer {
   Result<bool> train_step(const std::atomic<bool>& stop_requested, StepReport& report);
   Result<bool> accumulate_gradients(const std::atomic<bool>& stop_requested, StepReport& report);
   Status run_microbatch(int64_t first_row);
-  void apply_update(StepReport& report);
+  Status apply_update(StepReport& report);
   Status after_step(const StepReport& report, const std::atomic<bool>& stop_requested);
   Status evaluate(const std::atomic<bool>& stop_requested);
   Status save();

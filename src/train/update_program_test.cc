@@ -76,7 +76,7 @@ TEST(UpdateProgram, VectorsDoNotDecay) {
     for (const auto& [name, entry] : update.tensors.entries())
       if (entry.role == Role::kGradient) update.device->zero(*entry.memory);
     const auto before = state_of(*update.device, update.tensors);
-    update.executable->run();
+    CHECK(update.executable->run().ok());
     const auto after = state_of(*update.device, update.tensors);
     for (const char* vector : {"layers.0.attn_norm", "final_norm"})
       EXPECT_EQ(before.at(vector), after.at(vector)) << vector;
@@ -92,12 +92,12 @@ TEST(UpdateProgram, VectorsDoNotDecay) {
 
 TEST(UpdateProgram, ClipsTheNormOfAllGradients) {
   Update update({.clip_norm = 0.25});
-  update.executable->run();
+  CHECK(update.executable->run().ok());
   const float norm = update.output("grad_norm");
   EXPECT_GT(norm, 0.25F);
   EXPECT_NEAR(update.output("clip_scale") * norm, 0.25F, 1e-5F);
   Update unclipped({.clip_norm = 0});
-  unclipped.executable->run();
+  CHECK(unclipped.executable->run().ok());
   EXPECT_EQ(unclipped.output("clip_scale"), 1);
 }
 
@@ -113,7 +113,7 @@ TEST(UpdateProgram, SkipsWhatIsNotFinite) {
         else
           update.fill(where, [&](size_t i) { return i == 3 ? bad : 0.0F; });
         const auto before = state_of(*update.device, update.tensors);
-        update.executable->run();
+        CHECK(update.executable->run().ok());
         EXPECT_TRUE(std::isnan(update.output("clip_scale"))) << where << " " << bad;
         EXPECT_EQ(state_of(*update.device, update.tensors), before) << where << " " << bad;
         // The next good step goes on.
@@ -121,7 +121,7 @@ TEST(UpdateProgram, SkipsWhatIsNotFinite) {
           update.set("loss", 2.0F);
         else
           update.fill(where, [](size_t) { return 0.01F; });
-        update.executable->run();
+        CHECK(update.executable->run().ok());
         EXPECT_FALSE(std::isnan(update.output("clip_scale")));
         EXPECT_NE(state_of(*update.device, update.tensors), before);
       }

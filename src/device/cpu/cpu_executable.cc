@@ -11,7 +11,11 @@ namespace colossus {
 Result<std::unique_ptr<CpuExecutable>> CpuExecutable::make(Program program, CpuResources& resources, bool reference,
                                                            const CompileOptions& options) {
   RETURN_IF_ERROR(verify(program));
-  std::unique_ptr<CpuExecutable> executable(new CpuExecutable(std::move(program), resources, reference));
+  for (const Operation& operation : program.operations)
+    if (const RankGroup* group = group_of(operation.op))
+      CHECK(options.groups && options.groups->find(*group), "the program talks to ranks that are not here");
+  std::unique_ptr<CpuExecutable> executable(
+      new CpuExecutable(std::move(program), resources, reference, options.groups));
   executable->prepare_kernels();
   executable->plan_ = plan_memory(executable->program_,
                                   [&](int at) { return executable->calls_[static_cast<size_t>(at)].workspace_bytes; });
@@ -27,7 +31,8 @@ Result<std::unique_ptr<CpuExecutable>> CpuExecutable::make(Program program, CpuR
 void CpuExecutable::prepare_kernels() {
   for (const Operation& operation : program_.operations) {
     CpuPrepare prepare(program_.shapes(operation), pool_.num_threads());
-    if (!reference_) std::visit([&](const auto& op) { prepare_cpu(op, prepare); }, operation.op);
+    if (!reference_ || group_of(operation.op))
+      std::visit([&](const auto& op) { prepare_cpu(op, prepare); }, operation.op);
     Call call{};
     call.first_input = views_.size();
     call.num_inputs = operation.inputs.size();
@@ -44,6 +49,7 @@ void CpuExecutable::prepare_kernels() {
 
 void CpuExecutable::bind(TensorId id, std::shared_ptr<DeviceMemory> memory) {
   CHECK(!in_arena(program_.tensor(id).role), "activations live in the arena");
+  CHECK(!program_.tensor(id).base, "a view lies in its base's memory");
   CHECK(memory && memory->num_bytes() >= program_.tensor(id).type.num_bytes(), "the memory is smaller than the tensor");
   bound_[static_cast<size_t>(id.index)] = std::static_pointer_cast<CpuMemory>(std::move(memory));
   resolved_ = false;
@@ -55,8 +61,9 @@ View CpuExecutable::view_of(TensorId id) const {
   const auto at = static_cast<size_t>(id.index);
   if (in_arena(tensor.role))
     return resources_.arena.memory.view(tensor.type.dtype, tensor.type.shape, plan_.tensor_offset[at]);
-  CHECK(bound_[at] != nullptr, tensor.name.c_str());
-  return bound_[at]->buffer.view(tensor.type.dtype, tensor.type.shape);
+  const CpuMemory* memory = bound_[static_cast<size_t>(program_.root(id).index)].get();
+  CHECK(memory != nullptr, tensor.name.c_str());
+  return memory->buffer.view(tensor.type.dtype, tensor.type.shape, tensor.offset * dtype_bytes(tensor.type.dtype));
 }
 
 void CpuExecutable::resolve() {
@@ -69,7 +76,7 @@ void CpuExecutable::resolve() {
       const TensorId id = operation.inputs[i];
       views_[call.first_input + i] = view_of(id);
       if (id && input_operand(operation.op, i).mutated())
-        mutated_.push_back(bound_[static_cast<size_t>(id.index)].get());
+        mutated_.push_back(bound_[static_cast<size_t>(program_.root(id).index)].get());
     }
     for (size_t i = 0; i < operation.outputs.size(); ++i) views_[call.first_output + i] = view_of(operation.outputs[i]);
     call.workspace = call.workspace_bytes > 0 ? resources_.arena.memory.data() + plan_.workspace_offset[at] : nullptr;
@@ -78,7 +85,8 @@ void CpuExecutable::resolve() {
       const TensorId id = operation.inputs[static_cast<size_t>(packing.input)];
       packed_data_[call.first_packed + slot] = nullptr;
       if (!id || program_.tensor(id).role != Role::kParameter) continue;
-      auto packed = resources_.packed_weights.get(bound_[static_cast<size_t>(id.index)], view_of(id), packing);
+      auto packed =
+          resources_.packed_weights.get(bound_[static_cast<size_t>(program_.root(id).index)], view_of(id), packing);
       CHECK(packed.ok(), packed.status().message().c_str());
       packed_data_[call.first_packed + slot] = (*packed)->data();
       packed_.push_back(*packed);
@@ -92,35 +100,109 @@ void CpuExecutable::resolve() {
   arena_generation_ = resources_.arena.generation;
 }
 
-void CpuExecutable::run() {
+Status CpuExecutable::run() {
   if (!resolved_ || arena_generation_ != resources_.arena.generation) resolve();
   for (const auto& packed : packed_) packed->renew(pool_);
+  done_.assign(program_.operations.size(), 0);
+  error_ = ok_status();
   for (size_t at = 0; at < program_.operations.size(); ++at) {
+    if (group_of(program_.operations[at].op)) {
+      post(at);
+      continue;
+    }
+    if (!wait_for(order_.waits[at])) break;
     if (times_.empty()) {
-      run_operation(at);
+      compute(at);
       continue;
     }
     const double start = monotonic_seconds();
-    run_operation(at);
+    compute(at);
     times_[at].seconds += monotonic_seconds() - start;
     ++times_[at].num_runs;
   }
+  Status status = wait_for_lanes();
   for (CpuMemory* memory : mutated_) ++memory->version;
+  return status;
 }
 
-void CpuExecutable::run_operation(size_t at) {
+CpuCall CpuExecutable::call_of(size_t at) {
   const Call& call = calls_[at];
-  const CpuCall kernel_call(pool_, views_.data() + call.first_input, static_cast<int>(call.num_inputs),
-                            views_.data() + call.first_output, static_cast<int>(call.num_outputs), call.workspace,
-                            packed_data_.data() + call.first_packed);
+  return CpuCall(pool_, views_.data() + call.first_input, static_cast<int>(call.num_inputs),
+                 views_.data() + call.first_output, static_cast<int>(call.num_outputs), call.workspace,
+                 packed_data_.data() + call.first_packed);
+}
+
+void CpuExecutable::compute(size_t at) {
+  const CpuCall call = call_of(at);
   std::visit(
-      [&](const auto& op) {
-        if (reference_)
-          run_reference(op, kernel_call);
-        else
-          run_cpu(op, kernel_call);
+      [&]<class T>(const T& op) {
+        if constexpr (!Communicates<T>) {
+          if (reference_)
+            run_reference(op, call);
+          else
+            run_cpu(op, call);
+        }
       },
       program_.operations[at].op);
+}
+
+void CpuExecutable::post(size_t at) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++num_under_way_;
+  }
+  resources_.comm_lanes.post(*group_of(program_.operations[at].op), [this, at] { communicate_in_order(at); });
+}
+
+void CpuExecutable::communicate_in_order(size_t at) {
+  const double start = monotonic_seconds();
+  if (wait_for(order_.waits[at])) {
+    Communicator& ranks = *groups_->find(*group_of(program_.operations[at].op));
+    Status status = std::visit(
+        [&]<class T>(const T& op) {
+          if constexpr (Communicates<T>)
+            return communicate(op, call_of(at), ranks);
+          else
+            return ok_status();
+        },
+        program_.operations[at].op);
+    if (!status.ok()) fail(std::move(status));
+  }
+  const std::lock_guard lock(mutex_);
+  if (!times_.empty()) {
+    times_[at].seconds += monotonic_seconds() - start;
+    ++times_[at].num_runs;
+  }
+  done_[at] = 1;
+  --num_under_way_;
+  progress_.notify_all();
+}
+
+bool CpuExecutable::wait_for(const std::vector<int>& operations) {
+  if (operations.empty()) return true;  // a failure elsewhere is found by whoever waits for it
+  std::unique_lock lock(mutex_);
+  progress_.wait(lock, [&] {
+    return !error_.ok() || std::all_of(operations.begin(), operations.end(),
+                                       [&](int other) { return done_[static_cast<size_t>(other)] != 0; });
+  });
+  return error_.ok();
+}
+
+Status CpuExecutable::wait_for_lanes() {
+  std::unique_lock lock(mutex_);
+  progress_.wait(lock, [&] { return num_under_way_ == 0; });
+  return error_;
+}
+
+void CpuExecutable::fail(Status error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!error_.ok()) return;
+    error_ = error;
+  }
+  // What other lanes wait for may never come now.
+  groups_->abort(error.message());
+  progress_.notify_all();
 }
 
 void CpuExecutable::read_output(TensorId id, std::span<std::byte> into) {

@@ -1,11 +1,15 @@
 // A program with its memory planned and its kernels prepared, bound to memory and ready to run.
 #pragma once
 
+#include <condition_variable>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "device/cpu/comm_lanes.h"
 #include "device/cpu/packed_weights.h"
+#include "program/lane_order.h"
 
 namespace colossus {
 
@@ -22,6 +26,7 @@ struct CpuResources {
   ThreadPool pool;
   PackedWeights packed_weights;
   SharedArena arena;
+  CommLanes comm_lanes;  // last: its threads end before what they use
 };
 
 class CpuExecutable final : public Executable {
@@ -32,19 +37,33 @@ class CpuExecutable final : public Executable {
   const Program& program() const override { return program_; }
   const MemoryPlan& memory_plan() const override { return plan_; }
   void bind(TensorId id, std::shared_ptr<DeviceMemory> memory) override;
-  void run() override;
+  Status run() override;
   void read_output(TensorId id, std::span<std::byte> into) override;
   std::span<const OperationTime> operation_times() const override { return times_; }
   int64_t packed_bytes() const override;
 
  private:
-  CpuExecutable(Program program, CpuResources& resources, bool reference)
-      : program_(std::move(program)), resources_(resources), pool_(resources.pool), reference_(reference) {}
+  CpuExecutable(Program program, CpuResources& resources, bool reference, RankGroups* groups)
+      : program_(std::move(program)),
+        resources_(resources),
+        pool_(resources.pool),
+        reference_(reference),
+        groups_(groups),
+        order_(order_lanes(program_)) {}
 
   void prepare_kernels();
   void resolve();  // views and packed weights, after bindings changed
   View view_of(TensorId id) const;
-  void run_operation(size_t at);
+  CpuCall call_of(size_t at);
+  void compute(size_t at);
+
+  // Operations that talk to other ranks run on the threads of their lanes.
+  void post(size_t at);
+  void communicate_in_order(size_t at);
+  // Until those that operation `at` waits for are done; false when one has failed.
+  bool wait_for(const std::vector<int>& operations);
+  Status wait_for_lanes();
+  void fail(Status error);
 
   // One operation as the kernels see it: ranges of views_ and packed_data_.
   struct Call {
@@ -57,6 +76,8 @@ class CpuExecutable final : public Executable {
   CpuResources& resources_;
   ThreadPool& pool_;
   const bool reference_;
+  RankGroups* const groups_;
+  const LaneOrder order_;
   MemoryPlan plan_;
   std::vector<std::vector<WeightPacking>> packings_;   // by operation
   std::vector<Call> calls_;                            // by operation
@@ -68,6 +89,13 @@ class CpuExecutable final : public Executable {
   std::vector<OperationTime> times_;
   bool resolved_ = false;
   uint64_t arena_generation_ = 0;  // of the arena that views_ point into
+
+  // Between the compute lane and the others, during a run.
+  std::mutex mutex_;
+  std::condition_variable progress_;
+  std::vector<char> done_;  // by operation: of those beside the compute lane
+  int64_t num_under_way_ = 0;
+  Status error_;  // the first
 };
 
 }  // namespace colossus

@@ -11,7 +11,7 @@ int64_t packed_weight_bytes(const WeightPacking& packing) {
 Result<std::shared_ptr<PackedWeight>> PackedWeights::get(const std::shared_ptr<CpuMemory>& source, const View& weight,
                                                          const WeightPacking& packing) {
   std::weak_ptr<PackedWeight>& entry =
-      by_key_[{source.get(), packing.k, packing.n, packing.count, packing.transposed, packing.dtype}];
+      by_key_[{weight.data, packing.k, packing.n, packing.count, packing.transposed, packing.dtype}];
   if (auto packed = entry.lock()) return packed;
   ASSIGN_OR_RETURN(Buffer memory, Buffer::allocate(packed_weight_bytes(packing)));
   auto packed = std::make_shared<PackedWeight>(source, weight, packing, std::move(memory));

@@ -47,7 +47,7 @@ class PackedWeights {
                                             const WeightPacking& packing);
 
  private:
-  using Key = std::tuple<const CpuMemory*, int64_t, int64_t, int64_t, bool, DType>;
+  using Key = std::tuple<const std::byte*, int64_t, int64_t, int64_t, bool, DType>;
   std::map<Key, std::weak_ptr<PackedWeight>> by_key_;
 };
 

@@ -86,7 +86,7 @@ class Machine {
   }
   // Outputs and, in their state after the run, the tensors that operations may write in place.
   NamedValues run() {
-    executable_->run();
+    CHECK(executable_->run().ok());
     device_->synchronize();
     NamedValues results;
     for (size_t i = 0; i < program_.tensors.size(); ++i) {
