@@ -14,6 +14,8 @@
 
 namespace colossus {
 
+constexpr int64_t kTensorAlignment = 64;  // bytes
+
 // Memory on a device, zeroed when made.
 class DeviceMemory {
  public:
@@ -33,8 +35,9 @@ class Executable {
   virtual const Program& program() const = 0;
   virtual const MemoryPlan& memory_plan() const = 0;
   // Gives tensor `id` (any role outside the arena; no view) its memory. Every such tensor is bound before run();
-  // several executables may share a memory. The memory is kept alive.
-  virtual void bind(TensorId id, std::shared_ptr<DeviceMemory> memory) = 0;
+  // several executables, and several tensors, may share a memory, which is kept alive. offset_bytes: where in it the
+  // tensor begins, a multiple of kTensorAlignment.
+  virtual void bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes = 0) = 0;
   // One pass through the program. Operations are done when it returns or at synchronize(), as the device likes. Fails
   // only when other ranks do: then what the program changes is in no defined state.
   virtual Status run() = 0;

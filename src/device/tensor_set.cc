@@ -39,7 +39,7 @@ void TensorSet::bind_to(Executable& executable) const {
   const auto& tensors = executable.program().tensors;
   for (size_t i = 0; i < tensors.size(); ++i) {
     if (in_arena(tensors[i].role) || tensors[i].base) continue;
-    if (const Entry* entry = find(tensors[i].name)) executable.bind({static_cast<int32_t>(i)}, entry->memory);
+    if (const Entry* entry = find(tensors[i].name)) executable.bind({static_cast<int32_t>(i)}, entry->memory, entry->offset_bytes);
   }
 }
 

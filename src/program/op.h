@@ -18,6 +18,7 @@
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/matmul/matmul.h"
 #include "ops/muon/muon.h"
+#include "ops/pieces/pieces.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rotary/rotary.h"
 #include "ops/router/router.h"
@@ -31,7 +32,7 @@ using Op =
                  RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached, Activation,
                  ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad, TokenDispatch,
                  TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy, HeadCrossEntropyGrad, Dropout,
-                 Add, Scale, SoftCap, SoftCapGrad, Cast, GradNorm, ClipScale, AdamW, Muon, SelectToken, AllReduce>;
+                 Add, Scale, SoftCap, SoftCapGrad, Cast, GradNorm, ClipScale, AdamW, Muon, SelectToken, AllReduce, ExchangePieces, TreeSum, GatherPieces>;
 
 template <class T>
 concept Differentiable = requires(const T& op, Adjoint& a) {

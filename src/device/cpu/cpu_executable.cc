@@ -24,6 +24,7 @@ Result<std::unique_ptr<CpuExecutable>> CpuExecutable::make(Program program, CpuR
     ++arena.generation;
   }
   executable->bound_.resize(executable->program_.tensors.size());
+  executable->bound_offset_.resize(executable->program_.tensors.size());
   if (options.profile) executable->times_.resize(executable->program_.operations.size());
   return executable;
 }
@@ -47,10 +48,13 @@ void CpuExecutable::prepare_kernels() {
   }
 }
 
-void CpuExecutable::bind(TensorId id, std::shared_ptr<DeviceMemory> memory) {
+void CpuExecutable::bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes) {
   CHECK(!in_arena(program_.tensor(id).role), "activations live in the arena");
   CHECK(!program_.tensor(id).base, "a view lies in its base's memory");
-  CHECK(memory && memory->num_bytes() >= program_.tensor(id).type.num_bytes(), "the memory is smaller than the tensor");
+  CHECK(memory && offset_bytes >= 0 && memory->num_bytes() - offset_bytes >= program_.tensor(id).type.num_bytes(),
+        "the memory is smaller than the tensor");
+  CHECK(offset_bytes % kTensorAlignment == 0);
+  bound_offset_[static_cast<size_t>(id.index)] = offset_bytes;
   bound_[static_cast<size_t>(id.index)] = std::static_pointer_cast<CpuMemory>(std::move(memory));
   resolved_ = false;
 }
@@ -61,9 +65,10 @@ View CpuExecutable::view_of(TensorId id) const {
   const auto at = static_cast<size_t>(id.index);
   if (in_arena(tensor.role))
     return resources_.arena.memory.view(tensor.type.dtype, tensor.type.shape, plan_.tensor_offset[at]);
-  const CpuMemory* memory = bound_[static_cast<size_t>(program_.root(id).index)].get();
-  CHECK(memory != nullptr, tensor.name.c_str());
-  return memory->buffer.view(tensor.type.dtype, tensor.type.shape, tensor.offset * dtype_bytes(tensor.type.dtype));
+  const auto root = static_cast<size_t>(program_.root(id).index);
+  CHECK(bound_[root] != nullptr, tensor.name.c_str());
+  return bound_[root]->buffer.view(tensor.type.dtype, tensor.type.shape,
+                                   bound_offset_[root] + tensor.offset * dtype_bytes(tensor.type.dtype));
 }
 
 void CpuExecutable::resolve() {

@@ -36,7 +36,7 @@ class CpuExecutable final : public Executable {
 
   const Program& program() const override { return program_; }
   const MemoryPlan& memory_plan() const override { return plan_; }
-  void bind(TensorId id, std::shared_ptr<DeviceMemory> memory) override;
+  void bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes) override;
   Status run() override;
   void read_output(TensorId id, std::span<std::byte> into) override;
   std::span<const OperationTime> operation_times() const override { return times_; }
@@ -82,6 +82,7 @@ class CpuExecutable final : public Executable {
   std::vector<std::vector<WeightPacking>> packings_;   // by operation
   std::vector<Call> calls_;                            // by operation
   std::vector<std::shared_ptr<CpuMemory>> bound_;      // by tensor; null in the arena
+  std::vector<int64_t> bound_offset_;                  // by tensor, in bytes
   std::vector<std::shared_ptr<PackedWeight>> packed_;  // every one this program reads, once
   std::vector<CpuMemory*> mutated_;                    // memories this program changes
   std::vector<View> views_;

@@ -1,0 +1,99 @@
+#include "ops/pieces/pieces.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace colossus {
+
+Status PieceAttributes::check(const Inference& io, int64_t buffer_size) const {
+  RETURN_IF_ERROR(CollectiveAttributes::check(io));
+  const auto fail = [&] {
+    return io.fail_attribute("bounds", fmt::format("got [{}]; needed {} pieces of {} elements that do not overlap",
+                                                   fmt::join(bounds, ", "), ranks, buffer_size));
+  };
+  if (static_cast<int64_t>(bounds.size()) != 2 * ranks) return fail();
+  std::vector<std::pair<int64_t, int64_t>> pieces;
+  for (int64_t i = 0; i < ranks; ++i) pieces.emplace_back(begin(i), end(i));
+  std::sort(pieces.begin(), pieces.end());
+  int64_t last = 0;
+  for (const auto& [from, to] : pieces) {
+    if (from < 0 || to < from || to > buffer_size) return fail();
+    if (from == to) continue;  // nothing, wherever it lies
+    if (from < last) return fail();
+    last = to;
+  }
+  return ok_status();
+}
+
+int64_t ExchangePieces::total_sums() const { return std::accumulate(num_sums.begin(), num_sums.end(), int64_t{0}); }
+
+Status infer(const ExchangePieces& op, Inference& io) {
+  using E = ExchangePieces;
+  if (io.num_inputs() < 1) return io.fail_attribute("num_sums", "got no sums; needed one or more");
+  RETURN_IF_ERROR(io.need_rank(E::kSums, 1));
+  for (int i = 0; i < io.num_inputs(); ++i) {
+    RETURN_IF_ERROR(io.need_dtype(i, DType::kF32));
+    RETURN_IF_ERROR(io.need_shape(i, io.shape(0), "all sums are of one size"));
+  }
+  RETURN_IF_ERROR(op.check(io, io.shape(0)[0]));
+  if (static_cast<int64_t>(op.num_sums.size()) != op.ranks ||
+      op.num_sums[static_cast<size_t>(op.rank)] != io.num_inputs() ||
+      *std::min_element(op.num_sums.begin(), op.num_sums.end()) < 1)
+    return io.fail_attribute("num_sums",
+                             fmt::format("got [{}]; needed one number for each of {} ranks, {} for this one",
+                                         fmt::join(op.num_sums, ", "), op.ranks, io.num_inputs()));
+  io.set_output(E::kPieces, {op.total_sums(), op.size(op.rank)}, DType::kF32);
+  return ok_status();
+}
+
+Cost cost(const ExchangePieces& op, const OpShapes& shapes) {
+  Cost cost = shapes.memory_traffic(ExchangePieces::kInputs);
+  int64_t sent = 0;
+  for (int64_t i = 0; i < op.ranks; ++i)
+    if (i != op.rank) sent += op.size(i);
+  cost.bytes_sent = static_cast<double>(sent * shapes.num_inputs()) * 4;
+  return cost;
+}
+
+Status infer(const TreeSum& op, Inference& io) {
+  using T = TreeSum;
+  RETURN_IF_ERROR(io.need_rank(T::kNodes, 2));
+  RETURN_IF_ERROR(io.need_dtype(T::kNodes, DType::kF32));
+  RETURN_IF_ERROR(io.need_shape(T::kSum, {io.shape(T::kNodes)[1]}, "one sum for each element of a node"));
+  RETURN_IF_ERROR(io.need_dtype(T::kSum, DType::kF32));
+  const int64_t nodes = io.shape(T::kNodes)[0];
+  const bool in_range =
+      std::all_of(op.additions.begin(), op.additions.end(), [&](int64_t node) { return node >= 0 && node < nodes; });
+  if (!in_range || static_cast<int64_t>(op.additions.size()) != 2 * (nodes - 1))
+    return io.fail_attribute("additions", fmt::format("got [{}]; needed {} pairs of {} nodes",
+                                                      fmt::join(op.additions, ", "), nodes - 1, nodes));
+  return ok_status();
+}
+
+Cost cost(const TreeSum& op, const OpShapes& shapes) {
+  Cost cost = shapes.memory_traffic(TreeSum::kInputs);
+  cost.flops = static_cast<double>(op.additions.size() / 2) * static_cast<double>(shapes.shape(TreeSum::kSum)[0]);
+  return cost;
+}
+
+Status infer(const GatherPieces& op, Inference& io) {
+  RETURN_IF_ERROR(io.need_rank(GatherPieces::kBuffer, 1));
+  RETURN_IF_ERROR(io.need_dtype(GatherPieces::kBuffer, DType::kF32));
+  return op.check(io, io.shape(GatherPieces::kBuffer)[0]);
+}
+
+Cost cost(const GatherPieces& op, const OpShapes&) {
+  Cost cost;
+  int64_t received = 0;
+  for (int64_t i = 0; i < op.ranks; ++i)
+    if (i != op.rank) received += op.size(i);
+  cost.bytes_read = static_cast<double>(op.size(op.rank)) * 4;
+  cost.bytes_written = static_cast<double>(received) * 4;
+  cost.bytes_sent = static_cast<double>(op.size(op.rank) * (op.ranks - 1)) * 4;
+  return cost;
+}
+
+}  // namespace colossus

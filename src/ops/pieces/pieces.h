@@ -1,0 +1,84 @@
+// Flat buffers of which each rank of a group has a piece: how gradients are summed and parameters are handed back.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "ops/collective/collective.h"
+#include "program/op_interface.h"
+
+namespace colossus {
+
+// Of a flat buffer of the same size on all ranks, rank i has elements [bounds[2 i], bounds[2 i + 1]), which may be
+// none.
+struct PieceAttributes : CollectiveAttributes {
+  std::vector<int64_t> bounds;
+
+  int64_t begin(int64_t of_rank) const { return bounds[static_cast<size_t>(2 * of_rank)]; }
+  int64_t end(int64_t of_rank) const { return bounds[static_cast<size_t>(2 * of_rank + 1)]; }
+  int64_t size(int64_t of_rank) const { return end(of_rank) - begin(of_rank); }
+  template <class V>
+  void attributes(V& v) const {
+    CollectiveAttributes::attributes(v);
+    v("bounds", bounds);
+  }
+  // Pieces lie within a buffer of this size and do not overlap.
+  Status check(const Inference& io, int64_t buffer_size) const;
+};
+
+// Every rank has some sums of the whole buffer (its parts of the gradient tree, docs/numerics.md) and gets its own
+// piece of everybody's: the first half of a reduce-scatter. The order of the second half is the run's, see tree_sum.
+struct ExchangePieces : PieceAttributes {
+  static constexpr std::string_view kName = "exchange_pieces";
+  enum In { kSums };
+  static constexpr std::array kInputs = {
+      Operand{"sums", OperandKind::kVariadic},  // (N) f32 each, num_sums[rank] of them
+  };
+  enum Out { kPieces };
+  static constexpr std::array kOutputs = {
+      Operand{"pieces"},  // (all ranks' sums, size of this rank's piece) f32, in order of rank
+  };
+  std::vector<int64_t> num_sums;  // of each rank; at least one
+
+  int64_t total_sums() const;
+  template <class V>
+  void attributes(V& v) const {
+    PieceAttributes::attributes(v);
+    v("num_sums", num_sums);
+  }
+};
+
+// nodes[into] += nodes[from] for each pair of `additions`, in order; nodes[0] is the sum.
+struct TreeSum {
+  static constexpr std::string_view kName = "tree_sum";
+  enum In { kNodes, kSum };
+  static constexpr std::array kInputs = {
+      Operand{"nodes"},                       // (nodes, N) f32
+      Operand{"sum", OperandKind::kMutated},  // (N) f32: overwritten
+  };
+  static constexpr std::array<Operand, 0> kOutputs = {};
+  std::vector<int64_t> additions;  // into, from, into, from, ... (parallel/leaf_shares.h)
+  template <class V>
+  void attributes(V& v) const {
+    v("additions", additions);
+  }
+};
+
+// Each rank has its own piece of the buffer; afterwards all have all pieces. What lies in no piece stays.
+struct GatherPieces : PieceAttributes {
+  static constexpr std::string_view kName = "gather_pieces";
+  enum In { kBuffer };
+  static constexpr std::array kInputs = {
+      Operand{"buffer", OperandKind::kMutated},  // (N) f32
+  };
+  static constexpr std::array<Operand, 0> kOutputs = {};
+};
+
+Status infer(const ExchangePieces& op, Inference& io);
+Cost cost(const ExchangePieces& op, const OpShapes& shapes);
+Status infer(const TreeSum& op, Inference& io);
+Cost cost(const TreeSum& op, const OpShapes& shapes);
+Status infer(const GatherPieces& op, Inference& io);
+Cost cost(const GatherPieces& op, const OpShapes& shapes);
+
+}  // namespace colossus

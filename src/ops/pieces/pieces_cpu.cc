@@ -1,0 +1,52 @@
+#include <algorithm>
+
+#include "device/cpu/cpu_kernel.h"
+#include "ops/collective/parts_cpu.h"
+#include "ops/pieces/pieces.h"
+
+namespace colossus {
+namespace {
+
+std::span<std::byte> piece_of(const View& buffer, const PieceAttributes& op, int64_t rank) {
+  return {buffer.data + op.begin(rank) * dtype_bytes(buffer.dtype),
+          static_cast<size_t>(op.size(rank) * dtype_bytes(buffer.dtype))};
+}
+
+}  // namespace
+
+template <>
+void prepare_cpu(const ExchangePieces&, CpuPrepare&) {}
+
+// Ranks with several sums send them one after the other: round i moves everyone's i-th.
+template <>
+Status communicate(const ExchangePieces& op, const CpuCall& call, Communicator& ranks) {
+  const View& pieces = call.output(ExchangePieces::kPieces);
+  const auto row_bytes = static_cast<size_t>(pieces.shape[1] * dtype_bytes(pieces.dtype));
+  const int64_t rounds = *std::max_element(op.num_sums.begin(), op.num_sums.end());
+  std::vector<int64_t> first_row(static_cast<size_t>(op.ranks), 0);
+  for (size_t i = 1; i < first_row.size(); ++i) first_row[i] = first_row[i - 1] + op.num_sums[i - 1];
+  for (int64_t round = 0; round < rounds; ++round) {
+    Parts send(static_cast<size_t>(op.ranks)), receive(static_cast<size_t>(op.ranks));
+    for (int64_t peer = 0; peer < op.ranks; ++peer) {
+      const auto at = static_cast<size_t>(peer);
+      if (round < call.num_inputs()) send[at] = piece_of(call.input(static_cast<int>(round)), op, peer);
+      if (round < op.num_sums[at])
+        receive[at] = {pieces.data + static_cast<size_t>(first_row[at] + round) * row_bytes, row_bytes};
+    }
+    RETURN_IF_ERROR(ranks.all_to_all(constant(send), receive));
+  }
+  return ok_status();
+}
+
+template <>
+void prepare_cpu(const GatherPieces&, CpuPrepare&) {}
+
+template <>
+Status communicate(const GatherPieces& op, const CpuCall& call, Communicator& ranks) {
+  Parts parts;
+  for (int64_t rank = 0; rank < op.ranks; ++rank)
+    parts.push_back(piece_of(call.input(GatherPieces::kBuffer), op, rank));
+  return share_parts(ranks, parts);
+}
+
+}  // namespace colossus
