@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/exact_sum.h"
+
 namespace colossus {
 
 Result<std::unique_ptr<Evaluator>> Evaluator::create(Device& device, const TensorSet& tensors, const ModelConfig& model,
@@ -32,7 +34,7 @@ Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, cons
   int64_t num_rows = loader.rows_per_epoch();
   if (max_tokens > 0) num_rows = std::min(num_rows, (max_tokens + options_.tokens - 1) / options_.tokens);
   Evaluation result;
-  double sum = 0;
+  ExactSum sum;
   for (int64_t first = 0; first < num_rows; first += options_.batch) {
     if (stop && stop->load()) return interrupted("evaluation was stopped");
     RETURN_IF_ERROR(loader.fill(first / options_.batch, 0, options_.batch, tokens_, targets_, document_start_));
@@ -45,12 +47,12 @@ Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, cons
       device_->write(*inputs_.at("document_start").memory, 0, std::as_bytes(std::span(document_start_)));
     executable_->run();
     executable_->read_output(token_loss_, std::as_writable_bytes(std::span(losses_)));
-    for (size_t i = 0; i < counted; ++i) sum += static_cast<double>(losses_[i]);
+    for (size_t i = 0; i < counted; ++i) sum.add(static_cast<double>(losses_[i]));
     result.num_tokens += static_cast<int64_t>(counted);
     if (progress)
       progress->store(static_cast<double>(std::min(num_rows, first + options_.batch)) / static_cast<double>(num_rows));
   }
-  result.loss = result.num_tokens > 0 ? sum / static_cast<double>(result.num_tokens) : 0;
+  result.loss = result.num_tokens > 0 ? sum.value() / static_cast<double>(result.num_tokens) : 0;
   return result;
 }
 

@@ -21,8 +21,8 @@ class Evaluator {
   static Result<std::unique_ptr<Evaluator>> create(Device& device, const TensorSet& tensors, const ModelConfig& model,
                                                    const ProgramOptions& options);
 
-  // The first rows of the loader that hold max_tokens targets (0: all rows), in order, summed in fp64. `stop` ends it
-  // early with kInterrupted; `progress` (0..1) may be null.
+  // The first rows of the loader that hold max_tokens targets (0: all rows), summed exactly. `stop` ends it early
+  // with kInterrupted; `progress` (0..1) may be null.
   Result<Evaluation> run(const Loader& loader, int64_t max_tokens, const std::atomic<bool>* stop = nullptr,
                          std::atomic<double>* progress = nullptr);
   const Executable& executable() const { return *executable_; }

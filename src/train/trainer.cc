@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/clock.h"
+#include "base/exact_sum.h"
 #include "io/config.h"
 #include "train/update_program.h"
 
@@ -209,19 +210,20 @@ Status Trainer::run_microbatch(int64_t first_row) {
 Result<bool> Trainer::accumulate_gradients(const std::atomic<bool>& stop_requested, StepReport& report) {
   const TrainConfig& t = run_.train;
   const int64_t num_microbatches = t.batch / t.microbatch, per_leaf = num_microbatches / t.reduction_leaves;
+  ExactSum loss, aux_loss;
   gradients_->begin_step();
   for (int64_t leaf = 0; leaf < t.reduction_leaves; ++leaf) {
     gradients_->begin_leaf();
     for (int64_t i = 0; i < per_leaf; ++i) {
       if (stop_requested.load(std::memory_order_relaxed)) return false;
       RETURN_IF_ERROR(run_microbatch((leaf * per_leaf + i) * t.microbatch));
-      report.loss += static_cast<double>(read_scalar(*microbatch_, loss_)) / static_cast<double>(num_microbatches);
-      if (aux_loss_)
-        report.aux_loss +=
-            static_cast<double>(read_scalar(*microbatch_, aux_loss_)) / static_cast<double>(num_microbatches);
+      loss.add(static_cast<double>(read_scalar(*microbatch_, loss_)));
+      if (aux_loss_) aux_loss.add(static_cast<double>(read_scalar(*microbatch_, aux_loss_)));
     }
     gradients_->end_leaf();
   }
+  report.loss = loss.value() / static_cast<double>(num_microbatches);
+  report.aux_loss = aux_loss.value() / static_cast<double>(num_microbatches);
   return true;
 }
 

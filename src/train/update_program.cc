@@ -12,7 +12,7 @@ Result<Program> write_update_program(std::span<const ParameterSpec> parameters, 
   std::vector<TensorId> grads;
   for (const ParameterSpec& spec : parameters)
     grads.push_back(b.declare("grad." + spec.name, {spec.shape, DType::kF32}, Role::kGradient));
-  const TensorId norm = b.emit(GradNorm{}, grads);
+  const TensorId norm = b.emit(ExactSumValue{.square_root = true}, {b.emit(SumOfSquares{}, grads)});
   const TensorId scale = b.emit(ClipScale{.max_norm = optimizer.clip_norm}, {norm, loss});
   for (size_t i = 0; i < parameters.size(); ++i) {
     const ParameterSpec& spec = parameters[i];
