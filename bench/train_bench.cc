@@ -99,16 +99,19 @@ class StepBench {
                                                                         : *dtype_from_name(arguments.compute)};
     ASSIGN_OR_RETURN(const auto parameters, parameter_table(run.model));
     ASSIGN_OR_RETURN(Program microbatch, write_training_program(run.model, options, Recompute::kNone));
-    ASSIGN_OR_RETURN(Program update, write_update_program(parameters, run.optimizer));
+    const auto buckets = parameter_buckets(parameters, run.optimizer, int64_t{1} << 40);
+    ASSIGN_OR_RETURN(UpdateProgram update, write_update_program(parameters, run.optimizer, buckets,
+                                                                UpdateRanks::alone(), bench->num_microbatches_));
+    RETURN_IF_ERROR(bench->tensors_.add_all(device, update.program));
     RETURN_IF_ERROR(bench->tensors_.add_all(device, microbatch));
-    RETURN_IF_ERROR(bench->tensors_.add_all(device, update));
     const CompileOptions compile{.profile = arguments.profile};
     ASSIGN_OR_RETURN(bench->microbatch_, device.compile(std::move(microbatch), compile));
-    ASSIGN_OR_RETURN(bench->update_, device.compile(std::move(update), compile));
+    ASSIGN_OR_RETURN(bench->update_, device.compile(std::move(update.program), compile));
     bench->tensors_.bind_to(*bench->microbatch_);
     bench->tensors_.bind_to(*bench->update_);
     initialize_parameters(device, bench->tensors_, parameters, 1);
-    ASSIGN_OR_RETURN(bench->tree_, GradientTree::create(device, bench->tensors_, bench->leaves_));
+    ASSIGN_OR_RETURN(bench->tree_,
+                     GradientTree::create(device, {bench->tensors_.at("gradients.0").memory}, {0, bench->leaves_}));
     bench->fill_inputs(options, run.model.vocab_size);
     return bench;
   }
@@ -155,11 +158,10 @@ class StepBench {
             static_cast<int32_t>(random_bits(key, i + (name[1] == 'a' ? 1 : 0)) % static_cast<uint64_t>(vocab_size));
       device_.write(*tensors_.at(name).memory, 0, std::as_bytes(std::span(tokens)));
     }
-    const float grad = 1.0F / static_cast<float>(num_microbatches_), lr = 1e-4F, loss = 1;
+    const float grad = 1.0F / static_cast<float>(num_microbatches_), lr = 1e-4F;
     const int64_t step = 1;
     device_.write(*tensors_.at("loss_grad").memory, 0, bytes_of(grad));
     device_.write(*tensors_.at("lr").memory, 0, bytes_of(lr));
-    device_.write(*tensors_.at("loss").memory, 0, bytes_of(loss));
     device_.write(*tensors_.at("step").memory, 0, bytes_of(step));
   }
 

@@ -1,7 +1,8 @@
 #include "parallel/flat_layout.h"
 
 #include <algorithm>
-#include <cstdlib>
+
+#include "ops/grad_norm/grad_norm.h"
 
 namespace colossus {
 namespace {
@@ -12,7 +13,7 @@ int64_t aligned(int64_t elements) { return (elements + kAlignment - 1) / kAlignm
 
 // Elements that must stay together.
 int64_t unit_of(const FlatTensor& tensor) {
-  return tensor.whole_matrices ? tensor.shape[-2] * tensor.shape[-1] : kUpdateBlock;
+  return tensor.whole_matrices ? tensor.shape[-2] * tensor.shape[-1] : kSumOfSquaresBlock;
 }
 
 }  // namespace

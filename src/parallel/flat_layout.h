@@ -2,8 +2,8 @@
 //
 // Tensors lie one after another in buckets: a bucket is what ranks exchange in one operation. Each bucket is cut into
 // one piece a rank, at places where a cut changes no bit:
-//   AdamW    multiples of kUpdateBlock elements from the tensor's start (the norm of gradients adds such blocks
-//   exactly) Muon     whole matrices
+//   AdamW: multiples of kSumOfSquaresBlock elements from the tensor's start, for the norm is a sum of such blocks
+//   Muon: whole matrices
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,6 @@
 #include "tensor/shape.h"
 
 namespace colossus {
-
-constexpr int64_t kUpdateBlock = 4096;  // elements
 
 struct FlatTensor {
   std::string name;

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ops/grad_norm/grad_norm.h"
+
 namespace colossus {
 namespace {
 
@@ -48,7 +50,7 @@ TEST(FlatLayout, PiecesAreCutWhereNoBitChanges) {
         }
         for (size_t i = 0; i < bucket.tensors.size(); ++i) {
           const FlatTensor& tensor = bucket.tensors[i];
-          const int64_t unit = tensor.whole_matrices ? tensor.shape[-2] * tensor.shape[-1] : kUpdateBlock;
+          const int64_t unit = tensor.whole_matrices ? tensor.shape[-2] * tensor.shape[-1] : kSumOfSquaresBlock;
           int64_t covered = 0;
           for (const ElementRange& piece : pieces) {
             const ElementRange part = bucket.part(i, piece);
@@ -67,7 +69,7 @@ TEST(FlatLayout, PiecesAreNearlyEqual) {
   const auto buckets = make_buckets(tensors, int64_t{1} << 40);
   for (const int64_t count : {2, 3, 8, 16})
     for (const ElementRange& piece : buckets.front().cut(count))
-      EXPECT_NEAR(static_cast<double>(piece.size()), static_cast<double>(buckets.front().size / count), kUpdateBlock);
+      EXPECT_NEAR(static_cast<double>(piece.size()), static_cast<double>(buckets.front().size / count), kSumOfSquaresBlock);
 }
 
 }  // namespace

@@ -27,12 +27,13 @@
 
 namespace colossus {
 
-using Op =
-    std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmul, GroupedMatmulGradWeight, RmsNorm,
-                 RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached, Activation,
-                 ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad, TokenDispatch,
-                 TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy, HeadCrossEntropyGrad, Dropout,
-                 Add, Scale, SoftCap, SoftCapGrad, Cast, GradNorm, ClipScale, AdamW, Muon, SelectToken, AllReduce, ExchangePieces, TreeSum, GatherPieces>;
+using Op = std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmul, GroupedMatmulGradWeight, RmsNorm,
+                        RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached,
+                        Activation, ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad,
+                        TokenDispatch, TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy,
+                        HeadCrossEntropyGrad, Dropout, Add, Scale, SoftCap, SoftCapGrad, Cast, SumOfSquares,
+                        ExactSumValue, ClipScale, AdamW, Muon, SelectToken, AllReduce, ExchangePieces, TreeSum,
+                        GatherPieces>;
 
 template <class T>
 concept Differentiable = requires(const T& op, Adjoint& a) {

@@ -19,7 +19,7 @@ class Verifier {
       if (tensor.base) check_view(tensor);
     for (size_t i = 0; i < program_.operations.size(); ++i) check(i);
     for (size_t i = 0; i < program_.tensors.size(); ++i)
-      if (program_.tensors[i].role == Role::kOutput && !written_[i])
+      if (program_.tensors[i].role == Role::kOutput && !program_.tensors[i].base && !written_[i])
         fault(fmt::format("output {} is never written", program_.tensors[i].name));
     return faults_.empty() ? ok_status() : invalid(faults_).at("program " + program_.name);
   }

@@ -2,7 +2,30 @@
 
 #include <algorithm>
 
+#include "base/exact_sum.h"
+
 namespace colossus {
+namespace {
+
+Status add_over_ranks(Communicator& ranks, ExactSum& sum, int64_t& num_tokens, bool& stopped) {
+  struct Share {
+    ExactSum::Words words;
+    int64_t num_tokens, stopped;
+  };
+  const Share own{sum.words(), num_tokens, stopped ? 1 : 0};
+  std::vector<Share> all(static_cast<size_t>(ranks.size()));
+  RETURN_IF_ERROR(ranks.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(all))));
+  sum = {};
+  num_tokens = 0;
+  for (const Share& share : all) {
+    sum.add(ExactSum(share.words));
+    num_tokens += share.num_tokens;
+    stopped = stopped || share.stopped != 0;
+  }
+  return ok_status();
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Evaluator>> Evaluator::create(Device& device, const TensorSet& tensors, const ModelConfig& model,
                                                      const ProgramOptions& options) {
@@ -26,15 +49,18 @@ Result<std::unique_ptr<Evaluator>> Evaluator::create(Device& device, const Tenso
 }
 
 Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, const std::atomic<bool>* stop,
-                                  std::atomic<double>* progress) {
+                                  std::atomic<double>* progress, Communicator* ranks) {
   CHECK(!loader.options().shuffle && loader.options().row_tokens == options_.tokens &&
         loader.options().rows_per_step == options_.batch);
   int64_t num_rows = loader.rows_per_epoch();
   if (max_tokens > 0) num_rows = std::min(num_rows, (max_tokens + options_.tokens - 1) / options_.tokens);
   Evaluation result;
-  double sum = 0;
-  for (int64_t first = 0; first < num_rows; first += options_.batch) {
-    if (stop && stop->load()) return interrupted("evaluation was stopped");
+  ExactSum sum;
+  const int64_t num_ranks = ranks ? ranks->size() : 1, own = ranks ? ranks->rank() : 0;
+  bool stopped = false;
+  for (int64_t first = own * options_.batch; first < num_rows; first += num_ranks * options_.batch) {
+    stopped = stop && stop->load();
+    if (stopped) break;
     RETURN_IF_ERROR(loader.fill(first / options_.batch, 0, options_.batch, tokens_, targets_, document_start_));
     // Rows past the last belong to the next epoch: their targets do not count.
     const auto counted = static_cast<size_t>(std::min(options_.batch, num_rows - first) * options_.tokens);
@@ -45,12 +71,14 @@ Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, cons
       device_->write(*inputs_.at("document_start").memory, 0, std::as_bytes(std::span(document_start_)));
     RETURN_IF_ERROR(executable_->run());
     executable_->read_output(token_loss_, std::as_writable_bytes(std::span(losses_)));
-    for (size_t i = 0; i < counted; ++i) sum += static_cast<double>(losses_[i]);
+    for (size_t i = 0; i < counted; ++i) sum.add(static_cast<double>(losses_[i]));
     result.num_tokens += static_cast<int64_t>(counted);
     if (progress)
       progress->store(static_cast<double>(std::min(num_rows, first + options_.batch)) / static_cast<double>(num_rows));
   }
-  result.loss = result.num_tokens > 0 ? sum / static_cast<double>(result.num_tokens) : 0;
+  if (ranks) RETURN_IF_ERROR(add_over_ranks(*ranks, sum, result.num_tokens, stopped));
+  if (stopped) return interrupted("evaluation was stopped");
+  result.loss = result.num_tokens > 0 ? sum.value() / static_cast<double>(result.num_tokens) : 0;
   return result;
 }
 

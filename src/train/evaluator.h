@@ -4,6 +4,7 @@
 #include <atomic>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "data/loader.h"
 #include "device/tensor_set.h"
 #include "model/model.h"
@@ -21,10 +22,11 @@ class Evaluator {
   static Result<std::unique_ptr<Evaluator>> create(Device& device, const TensorSet& tensors, const ModelConfig& model,
                                                    const ProgramOptions& options);
 
-  // The first rows of the loader that hold max_tokens targets (0: all rows), in order, summed in fp64. `stop` ends it
-  // early with kInterrupted; `progress` (0..1) may be null.
+  // The first rows of the loader that hold max_tokens targets (0: all rows), summed exactly. `stop` ends it early
+  // with kInterrupted; `progress` (0..1) may be null.
+  // `ranks`: who else evaluates; they share the rows, and all get the same answer. A stop of one is a stop of all.
   Result<Evaluation> run(const Loader& loader, int64_t max_tokens, const std::atomic<bool>* stop = nullptr,
-                         std::atomic<double>* progress = nullptr);
+                         std::atomic<double>* progress = nullptr, Communicator* ranks = nullptr);
   const Executable& executable() const { return *executable_; }
 
  private:

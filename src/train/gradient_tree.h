@@ -1,35 +1,41 @@
 // The one order in which gradients of a step are summed (docs/numerics.md): microbatches of a leaf are added in order
 // into the gradient tensors; leaves are added along a fixed binary tree, like carries of a binary counter:
 //   leaf 0 + leaf 1, leaf 2 + leaf 3, their sum, ... whoever computed them.
+// A rank has consecutive leaves and adds up the whole subtrees among them.
 #pragma once
 
-#include <string>
+#include <memory>
 #include <vector>
 
-#include "device/tensor_set.h"
+#include "device/device.h"
+#include "parallel/leaf_shares.h"
 
 namespace colossus {
 
 class GradientTree {
  public:
-  // Sums the tensors of role gradient in `tensors`; num_leaves is a power of two. Takes memory for log2(num_leaves)
-  // partial sums.
-  static Result<GradientTree> create(Device& device, const TensorSet& tensors, int64_t num_leaves);
+  // Sums `work`, fp32 memories, over the leaves of a range. Takes memory for the sums that must wait, at most
+  // log2(leaves) of them at once for a range that is a whole tree, twice as many for others.
+  static Result<GradientTree> create(Device& device, std::vector<std::shared_ptr<DeviceMemory>> work, LeafRange leaves);
 
   void begin_step();
-  void begin_leaf();  // the gradient tensors are zero
-  void end_leaf();    // after the last leaf they hold the sum of all
+  void begin_leaf();  // the work memories are zero
+  void end_leaf();
+
+  // After the last leaf: the sums of whole_subtrees(leaves), the last of them in the work memories, those before it in
+  // partial(0), partial(1), ...
+  const std::vector<std::shared_ptr<DeviceMemory>>& partial(size_t i) const { return partial_[i]; }
   int64_t num_bytes() const;
 
  private:
   using Memories = std::vector<std::shared_ptr<DeviceMemory>>;
 
   Device* device_ = nullptr;
-  Memories work_;                  // the gradient tensors themselves
-  std::vector<Memories> partial_;  // partial_[l]: the sum of 2^l leaves that waits for its sibling
-  std::vector<int64_t> num_floats_;
-  int64_t num_leaves_ = 1;
-  int64_t leaves_done_ = 0;
+  LeafRange leaves_;
+  Memories work_;
+  std::vector<Memories> partial_;  // as deep as it gets
+  std::vector<TreeNode> waiting_;  // what partial_[0], ... hold now
+  int64_t next_leaf_ = 0;
 };
 
 }  // namespace colossus

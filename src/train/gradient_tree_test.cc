@@ -4,7 +4,6 @@
 
 #include "base/rng.h"
 #include "device/cpu/cpu_device.h"
-#include "program/builder.h"
 
 namespace colossus {
 namespace {
@@ -32,53 +31,60 @@ Values tree_sum(int64_t first, int64_t count, int64_t num_microbatches, size_t s
   return left;
 }
 
-class GradientTreeTest : public testing::TestWithParam<int64_t> {};
+// A range of leaves, and how many there are in the whole tree.
+struct Range {
+  LeafRange leaves;
+  int64_t depth;  // most sums that wait at once
+};
+
+class GradientTreeTest : public testing::TestWithParam<Range> {};
 
 TEST_P(GradientTreeTest, AddsLeavesAlongABinaryTree) {
   constexpr size_t kSize = 61;
   constexpr int64_t kMicrobatches = 3;
-  const int64_t num_leaves = GetParam();
+  const LeafRange leaves = GetParam().leaves;
   const auto device = *make_cpu_device({.num_threads = 2});
-  Builder b("gradients");
-  b.declare("grad.w", {{static_cast<int64_t>(kSize)}, DType::kF32}, Role::kGradient);
-  b.parameter("w", {static_cast<int64_t>(kSize)});
-  TensorSet tensors;
-  ASSERT_TRUE(tensors.add_all(*device, *b.finish()).ok());
-  auto tree = GradientTree::create(*device, tensors, num_leaves);
+  const std::vector<std::shared_ptr<DeviceMemory>> work = {*device->allocate(4 * kSize)};
+  auto tree = GradientTree::create(*device, work, leaves);
   ASSERT_TRUE(tree.ok());
-  int64_t levels = 0;
-  while ((int64_t{1} << levels) < num_leaves) ++levels;
-  EXPECT_EQ(tree->num_bytes(), levels * static_cast<int64_t>(4 * kSize));
+  EXPECT_EQ(tree->num_bytes(), GetParam().depth * static_cast<int64_t>(4 * kSize));
 
-  DeviceMemory& gradient = *tensors.at("grad.w").memory;
-  const Values expected = tree_sum(0, num_leaves, kMicrobatches, kSize);
   for (int step = 0; step < 2; ++step) {  // the second step sees nothing of the first
     tree->begin_step();
-    for (int64_t leaf = 0; leaf < num_leaves; ++leaf) {
+    for (int64_t leaf = leaves.begin; leaf < leaves.end; ++leaf) {
       tree->begin_leaf();
       for (int64_t m = 0; m < kMicrobatches; ++m) {
         Values values(kSize);
-        device->read(gradient, 0, std::as_writable_bytes(std::span(values)));
+        device->read(*work[0], 0, std::as_writable_bytes(std::span(values)));
         for (size_t i = 0; i < kSize; ++i) values[i] += contribution(leaf, m, i);
-        device->write(gradient, 0, std::as_bytes(std::span(values)));
+        device->write(*work[0], 0, std::as_bytes(std::span(values)));
       }
       tree->end_leaf();
     }
-    Values sum(kSize);
-    device->read(gradient, 0, std::as_writable_bytes(std::span(sum)));
-    EXPECT_EQ(sum, expected) << "step " << step;
+    const std::vector<TreeNode> nodes = whole_subtrees(leaves);
+    for (size_t n = 0; n < nodes.size(); ++n) {
+      Values sum(kSize);
+      device->read(n + 1 < nodes.size() ? *tree->partial(n)[0] : *work[0], 0, std::as_writable_bytes(std::span(sum)));
+      const int64_t count = int64_t{1} << nodes[n].level;
+      EXPECT_EQ(sum, tree_sum(nodes[n].index * count, count, kMicrobatches, kSize)) << "node " << n << " step " << step;
+    }
   }
-  if (num_leaves < 4) return;
-  // The test can tell: one leaf after the other would give other bits.
-  Values in_a_row(kSize, 0);
-  for (int64_t leaf = 0; leaf < num_leaves; ++leaf) {
-    const Values term = leaf_sum(leaf, kMicrobatches, kSize);
-    for (size_t i = 0; i < kSize; ++i) in_a_row[i] += term[i];
-  }
-  EXPECT_NE(in_a_row, expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Leaves, GradientTreeTest, testing::Values(1, 2, 4, 8, 16));
+INSTANTIATE_TEST_SUITE_P(Leaves, GradientTreeTest,
+                         testing::Values(Range{{0, 1}, 0}, Range{{0, 2}, 1}, Range{{0, 4}, 2}, Range{{0, 16}, 4},
+                                         Range{{1, 7}, 3}, Range{{5, 6}, 0}, Range{{3, 8}, 3}, Range{{8, 16}, 3},
+                                         Range{{0, 5}, 2}));
+
+// The test above can tell: one leaf after the other gives other bits.
+TEST(GradientTree, TheOrderMatters) {
+  Values in_a_row(61, 0);
+  for (int64_t leaf = 0; leaf < 4; ++leaf) {
+    const Values term = leaf_sum(leaf, 3, 61);
+    for (size_t i = 0; i < 61; ++i) in_a_row[i] += term[i];
+  }
+  EXPECT_NE(in_a_row, tree_sum(0, 4, 3, 61));
+}
 
 }  // namespace
 }  // namespace colossus

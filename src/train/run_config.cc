@@ -70,6 +70,7 @@ void RunConfig::visit_fields(FieldVisitor& v) {
   v.group("data", data, "what it reads");
   v.group("train", train, "the run");
   v.group("optimizer", optimizer, "the rule of the update");
+  v.group("mesh", mesh, "how ranks share the work");
 }
 
 Status resolve(RunConfig& run, int64_t tokenizer_vocab_size) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/model_config.h"
+#include "parallel/mesh.h"
 #include "program/passes.h"
 #include "train/optimizer_config.h"
 
@@ -67,6 +68,7 @@ struct RunConfig {
   DataConfig data;
   TrainConfig train;
   OptimizerConfig optimizer;
+  MeshConfig mesh;
 
   void visit_fields(FieldVisitor& v);
 

@@ -105,7 +105,7 @@ inline std::map<std::string, std::vector<std::byte>> state_of(Device& device, co
   for (const auto& [name, entry] : tensors.entries()) {
     if (entry.role != Role::kParameter && entry.role != Role::kOptimizerState) continue;
     state[name].resize(static_cast<size_t>(entry.type.num_bytes()));
-    device.read(*entry.memory, 0, state[name]);
+    device.read(*entry.memory, entry.offset_bytes, state[name]);
   }
   return state;
 }

@@ -36,49 +36,49 @@ void initialize_parameters(Device& device, const TensorSet& tensors, std::span<c
       std::fill(values.begin(), values.end(), static_cast<float>(spec.init_value));
     else
       fill_in_parallel(key, static_cast<float>(spec.init_std), values);
-    device.write(*tensors.at(spec.name).memory, 0, std::as_bytes(std::span(values)));
+    const TensorSet::Entry& entry = tensors.at(spec.name);
+    device.write(*entry.memory, entry.offset_bytes, std::as_bytes(std::span(values)));
   }
 }
 
-std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const TensorSet& tensors) {
+std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const std::vector<StatePart>& parts) {
   std::vector<CheckpointTensor> result;
-  for (const auto& [name, entry] : tensors.entries()) {
-    if (entry.role != Role::kParameter && entry.role != Role::kOptimizerState) continue;
-    result.push_back({.file = entry.role == Role::kParameter ? "model" : "optimizer",
-                      .name = name,
-                      .dtype = entry.type.dtype,
-                      .shape = entry.type.shape,
-                      .read = [&device, memory = entry.memory](int64_t offset, std::span<std::byte> into) {
-                        device.read(*memory, offset, into);
-                      }});
-  }
+  for (const StatePart& part : parts)
+    result.push_back(
+        {.file = part.role == Role::kParameter ? "model" : "optimizer",
+         .name = part.name,
+         .dtype = DType::kF32,
+         .shape = part.whole,
+         .read = [&device, memory = part.memory, first = part.offset_bytes](int64_t offset, std::span<std::byte> into) {
+           device.read(*memory, first + offset, into);
+         }});
   return result;
 }
 
-Status load_tensors(Device& device, const TensorSet& tensors, const Checkpoint& checkpoint, bool optimizer) {
+Status load_parts(Device& device, const std::vector<StatePart>& parts, const Checkpoint& checkpoint) {
   std::vector<std::byte> staging;
-  int64_t num_expected = 0;
-  for (const auto& [name, entry] : tensors.entries()) {
-    if (entry.role != Role::kParameter && !(optimizer && entry.role == Role::kOptimizerState)) continue;
-    ++num_expected;
-    const std::string file = entry.role == Role::kParameter ? "model" : "optimizer";
-    const Checkpoint::Entry* stored = checkpoint.find(file, name);
+  for (const StatePart& part : parts) {
+    const std::string file = part.role == Role::kParameter ? "model" : "optimizer";
+    const Checkpoint::Entry* stored = checkpoint.find(file, part.name);
     if (!stored)
       return invalid(fmt::format("[{}/{}.safetensors] has no tensor {}; it belongs to another configuration",
-                                 checkpoint.path(), file, name));
-    if (!(stored->shape == entry.type.shape) || stored->dtype != entry.type.dtype)
-      return invalid(fmt::format("[{}/{}.safetensors] {} is {} {}; this configuration needs {} {}", checkpoint.path(),
-                                 file, name, dtype_name(stored->dtype), stored->shape.to_string(),
-                                 dtype_name(entry.type.dtype), entry.type.shape.to_string()));
-    staging.resize(static_cast<size_t>(entry.type.num_bytes()));
+                                 checkpoint.path(), file, part.name));
+    if (!(stored->shape == part.whole) || stored->dtype != DType::kF32)
+      return invalid(fmt::format("[{}/{}.safetensors] {} is {} {}; this configuration needs f32 {}", checkpoint.path(),
+                                 file, part.name, dtype_name(stored->dtype), stored->shape.to_string(),
+                                 part.whole.to_string()));
+    staging.resize(static_cast<size_t>(part.elements.size() * 4));
     RETURN_IF_ERROR(checkpoint.read(*stored, staging));
-    device.write(*entry.memory, 0, staging);
+    device.write(*part.memory, part.offset_bytes, staging);
   }
-  const int64_t num_stored = std::count_if(checkpoint.tensors().begin(), checkpoint.tensors().end(),
-                                           [&](const auto& entry) { return optimizer || entry.file == "model"; });
+  const auto num_expected =
+      std::count_if(parts.begin(), parts.end(), [](const auto& part) { return part.role == Role::kParameter; });
+  const auto num_stored = std::count_if(checkpoint.tensors().begin(), checkpoint.tensors().end(),
+                                        [](const auto& entry) { return entry.file == "model"; });
   if (num_stored != num_expected)
-    return invalid(fmt::format("[{}] holds {} tensors; this configuration has {}: it belongs to another one",
-                               checkpoint.path(), num_stored, num_expected));
+    return invalid(
+        fmt::format("[{}] holds {} tensors of the model; this configuration has {}: it belongs to another one",
+                    checkpoint.path(), num_stored, num_expected));
   return ok_status();
 }
 

@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint.h"
 #include "device/tensor_set.h"
 #include "model/model.h"
+#include "parallel/flat_layout.h"
 
 namespace colossus {
 
@@ -16,11 +17,21 @@ namespace colossus {
 void initialize_parameters(Device& device, const TensorSet& tensors, std::span<const ParameterSpec> parameters,
                            uint64_t seed);
 
-// Parameters (file "model") and optimizer states (file "optimizer") as a checkpoint stores them.
-std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const TensorSet& tensors);
+// What a rank has of a parameter or an optimizer state, as a checkpoint names it.
+struct StatePart {
+  std::string name;
+  Role role = Role::kParameter;
+  Shape whole;            // of the tensor that it is a part of
+  ElementRange elements;  // of that, row by row
+  std::shared_ptr<DeviceMemory> memory;
+  int64_t offset_bytes = 0;
+};
 
-// Reads every parameter, and with `optimizer` every optimizer state. A tensor that is missing, superfluous or of
-// another shape is an error that names both sides; what was read before it stays.
-Status load_tensors(Device& device, const TensorSet& tensors, const Checkpoint& checkpoint, bool optimizer);
+// Parameters (file "model") and optimizer states (file "optimizer") as a checkpoint stores them.
+std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const std::vector<StatePart>& parts);
+
+// Reads every part; `parts` hold all parameters. A tensor that is missing or of another shape, and parameters that the
+// run does not have, are errors that name both sides; what was read before stays.
+Status load_parts(Device& device, const std::vector<StatePart>& parts, const Checkpoint& checkpoint);
 
 }  // namespace colossus

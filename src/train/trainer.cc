@@ -7,19 +7,12 @@
 
 #include "base/clock.h"
 #include "io/config.h"
-#include "train/update_program.h"
 
 namespace colossus {
 namespace {
 
 double unix_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-float read_scalar(Executable& executable, TensorId id) {
-  float value = 0;
-  executable.read_output(id, writable_bytes_of(value));
-  return value;
 }
 
 // What may differ between a run and its continuation without making it another run.
@@ -41,19 +34,23 @@ std::string identity_of(RunConfig run) {
   t.max_seconds = standard.max_seconds;
   t.recompute = standard.recompute;
   for (DataSourceConfig& source : run.data.sources) source.path.clear();
+  // How the work lies on ranks changes no bit.
+  run.mesh = {};
   return print_config(run);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Trainer>> Trainer::create(RunConfig run, FileSystem& files, Device& device,
-                                                 std::string tokenizer_json, TrainObserver& observer) {
-  std::unique_ptr<Trainer> trainer(new Trainer(std::move(run), files, device, observer));
+                                                 std::string tokenizer_json, TrainObserver& observer,
+                                                 std::unique_ptr<Ranks> ranks) {
+  if (!ranks) ranks = std::make_unique<Ranks>();
+  std::unique_ptr<Trainer> trainer(new Trainer(std::move(run), files, device, observer, std::move(ranks)));
   trainer->tokenizer_json_ = std::move(tokenizer_json);
   RETURN_IF_ERROR(trainer->open_data());
   RETURN_IF_ERROR(trainer->build_programs());
   RETURN_IF_ERROR(trainer->start_or_resume());
-  RETURN_IF_ERROR(trainer->open_metrics());
+  if (trainer->ranks_->first()) RETURN_IF_ERROR(trainer->open_metrics());
   return trainer;
 }
 
@@ -81,42 +78,14 @@ Status Trainer::open_data() {
 }
 
 Status Trainer::build_programs() {
-  const TrainConfig& t = run_.train;
-  options_ = {.batch = t.microbatch,
-              .tokens = t.tokens,
-              .compute = t.compute == ComputeType::kAuto   ? device_.preferred_compute_dtype()
-                         : t.compute == ComputeType::kBF16 ? DType::kBF16
-                                                           : DType::kF32,
-              .document_mask = run_.data.document_mask};
+  const DType compute = run_.train.compute == ComputeType::kAuto   ? device_.preferred_compute_dtype()
+                        : run_.train.compute == ComputeType::kBF16 ? DType::kBF16
+                                                                   : DType::kF32;
   // The type of activations is part of which bits a run produces: a resume on another machine keeps it.
-  run_.train.compute = options_.compute == DType::kBF16 ? ComputeType::kBF16 : ComputeType::kF32;
-  ASSIGN_OR_RETURN(parameters_, parameter_table(run_.model));
-  ASSIGN_OR_RETURN(flops_per_token_, training_flops_per_token(run_.model, t.tokens));
-  ASSIGN_OR_RETURN(Program microbatch, write_training_program(run_.model, options_, t.recompute));
-  ASSIGN_OR_RETURN(Program update, write_update_program(parameters_, run_.optimizer));
-  for (const Program* program : {&microbatch, &update}) {
-    for (Role role : {Role::kParameter, Role::kGradient, Role::kOptimizerState})
-      RETURN_IF_ERROR(tensors_.add_role(device_, *program, role));
-    RETURN_IF_ERROR(inputs_.add_role(device_, *program, Role::kInput));
-  }
-  ASSIGN_OR_RETURN(microbatch_, device_.compile(std::move(microbatch)));
-  ASSIGN_OR_RETURN(update_, device_.compile(std::move(update)));
-  for (Executable* executable : {microbatch_.get(), update_.get()}) {
-    tensors_.bind_to(*executable);
-    inputs_.bind_to(*executable);
-  }
-  loss_ = microbatch_->program().find("loss");
-  aux_loss_ = microbatch_->program().find("aux_loss");
-  grad_norm_ = update_->program().find("grad_norm");
-  clip_scale_ = update_->program().find("clip_scale");
-  ASSIGN_OR_RETURN(evaluator_, Evaluator::create(device_, tensors_, run_.model, options_));
-  ASSIGN_OR_RETURN(gradients_, GradientTree::create(device_, tensors_, t.reduction_leaves));
-  const float loss_grad = static_cast<float>(t.microbatch) / static_cast<float>(t.batch);
-  device_.write(*inputs_.at("loss_grad").memory, 0, bytes_of(loss_grad));
-  const auto count = static_cast<size_t>(t.microbatch * t.tokens);
-  tokens_.resize(count);
-  targets_.resize(count);
-  if (options_.document_mask) document_start_.resize(count);
+  run_.train.compute = compute == DType::kBF16 ? ComputeType::kBF16 : ComputeType::kF32;
+  ASSIGN_OR_RETURN(flops_per_token_, training_flops_per_token(run_.model, run_.train.tokens));
+  ASSIGN_OR_RETURN(train_step_, TrainStep::create(run_, compute, device_, *ranks_));
+  ASSIGN_OR_RETURN(evaluator_, Evaluator::create(device_, train_step_->tensors(), run_.model, train_step_->options()));
   return ok_status();
 }
 
@@ -156,7 +125,7 @@ Status Trainer::start_or_resume() {
       else
         RETURN_IF_ERROR(check_same_run(config->second));
     }
-    if (loaded.ok()) loaded = load_tensors(device_, tensors_, *checkpoint, true);
+    if (loaded.ok()) loaded = load_parts(device_, train_step_->parts_to_load(), *checkpoint);
     if (loaded.ok()) {
       step_ = last_saved_step_ = checkpoint->state().step;
       for (const std::string& saved : paths)  // the best so far may be an older one that was kept
@@ -173,7 +142,7 @@ Status Trainer::start_or_resume() {
     return corrupt(
         fmt::format("[{}/checkpoints] no checkpoint can be read; the last error was: {}\nstart over with --fresh",
                     run_.out, last_error.message()));
-  initialize_parameters(device_, tensors_, parameters_, static_cast<uint64_t>(run_.train.seed));
+  initialize_parameters(device_, tensors(), train_step_->parameters(), static_cast<uint64_t>(run_.train.seed));
   return ok_status();
 }
 
@@ -192,67 +161,6 @@ Status Trainer::open_metrics() {
   return ok_status();
 }
 
-Status Trainer::run_microbatch(int64_t first_row) {
-  RETURN_IF_ERROR(train_data_->fill(step_, first_row, run_.train.microbatch, tokens_, targets_, document_start_));
-  device_.write(*inputs_.at("tokens").memory, 0, std::as_bytes(std::span(tokens_)));
-  device_.write(*inputs_.at("targets").memory, 0, std::as_bytes(std::span(targets_)));
-  if (options_.document_mask)
-    device_.write(*inputs_.at("document_start").memory, 0, std::as_bytes(std::span(document_start_)));
-  if (const auto* rng = inputs_.find("rng")) {
-    const std::array<int64_t, 3> values = {run_.train.seed, step_, first_row};
-    device_.write(*rng->memory, 0, bytes_of(values));
-  }
-  return microbatch_->run();
-}
-
-Result<bool> Trainer::accumulate_gradients(const std::atomic<bool>& stop_requested, StepReport& report) {
-  const TrainConfig& t = run_.train;
-  const int64_t num_microbatches = t.batch / t.microbatch, per_leaf = num_microbatches / t.reduction_leaves;
-  gradients_->begin_step();
-  for (int64_t leaf = 0; leaf < t.reduction_leaves; ++leaf) {
-    gradients_->begin_leaf();
-    for (int64_t i = 0; i < per_leaf; ++i) {
-      if (stop_requested.load(std::memory_order_relaxed)) return false;
-      RETURN_IF_ERROR(run_microbatch((leaf * per_leaf + i) * t.microbatch));
-      report.loss += static_cast<double>(read_scalar(*microbatch_, loss_)) / static_cast<double>(num_microbatches);
-      if (aux_loss_)
-        report.aux_loss +=
-            static_cast<double>(read_scalar(*microbatch_, aux_loss_)) / static_cast<double>(num_microbatches);
-    }
-    gradients_->end_leaf();
-  }
-  return true;
-}
-
-Status Trainer::apply_update(StepReport& report) {
-  const double factor = learning_rate_factor(run_.optimizer, step_, run_.train.steps);
-  report.learning_rate = factor * run_.optimizer.learning_rate;
-  const float lr = static_cast<float>(report.learning_rate),
-              muon_lr = static_cast<float>(factor * run_.optimizer.muon_learning_rate);
-  const float loss = static_cast<float>(report.loss + report.aux_loss);
-  const int64_t step = step_ + 1;
-  device_.write(*inputs_.at("lr").memory, 0, bytes_of(lr));
-  device_.write(*inputs_.at("muon_lr").memory, 0, bytes_of(muon_lr));
-  device_.write(*inputs_.at("step").memory, 0, bytes_of(step));
-  device_.write(*inputs_.at("loss").memory, 0, bytes_of(loss));
-  RETURN_IF_ERROR(update_->run());
-  report.grad_norm = static_cast<double>(read_scalar(*update_, grad_norm_));
-  report.skipped = std::isnan(read_scalar(*update_, clip_scale_));
-  return ok_status();
-}
-
-Result<bool> Trainer::train_step(const std::atomic<bool>& stop_requested, StepReport& report) {
-  const double start = monotonic_seconds();
-  ASSIGN_OR_RETURN(const bool done, accumulate_gradients(stop_requested, report));
-  if (!done) return false;
-  RETURN_IF_ERROR(apply_update(report));
-  report.step = ++step_;
-  report.num_tokens = run_.train.batch * run_.train.tokens;
-  report.seconds = monotonic_seconds() - start;
-  training_seconds_ += report.seconds;
-  return true;
-}
-
 Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& stop_requested) {
   const TrainConfig& t = run_.train;
   const std::array metrics = {
@@ -263,7 +171,7 @@ Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& st
       Metric{"train/skipped", report.skipped ? 1.0 : 0.0},
       Metric{"speed/tokens_per_second", static_cast<double>(report.num_tokens) / report.seconds},
       Metric{"speed/step_seconds", report.seconds}};
-  RETURN_IF_ERROR(metrics_->write(step_, unix_seconds(), metrics));
+  if (metrics_) RETURN_IF_ERROR(metrics_->write(step_, unix_seconds(), metrics));
   observer_.on_step(report);
   if (report.skipped) {
     observer_.on_note(fmt::format("step {} skipped: loss {}, gradient norm {}; parameters are as before", step_,
@@ -290,12 +198,13 @@ Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& st
 }
 
 Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
-  ASSIGN_OR_RETURN(evaluation_, evaluator_->run(*validation_data_, run_.train.evaluation_tokens, &stop_requested));
+  ASSIGN_OR_RETURN(evaluation_, evaluator_->run(*validation_data_, run_.train.evaluation_tokens, &stop_requested,
+                                                nullptr, ranks_->groups.find(kWorld)));
   last_evaluated_step_ = step_;
   const bool is_best = best_validation_loss_ == 0 || evaluation_.loss < best_validation_loss_;
   if (is_best) best_validation_loss_ = evaluation_.loss;
   const std::array metrics = {Metric{"validation/loss", evaluation_.loss}};
-  RETURN_IF_ERROR(metrics_->write(step_, unix_seconds(), metrics));
+  if (metrics_) RETURN_IF_ERROR(metrics_->write(step_, unix_seconds(), metrics));
   observer_.on_evaluation({step_, evaluation_, is_best});
   return ok_status();
 }
@@ -306,7 +215,7 @@ Status Trainer::save() {
                         .texts = {{"config.toml", print_config(run_)}, {"model.toml", print_config(run_.model)}}};
   if (last_evaluated_step_ == step_) state.validation_loss = evaluation_.loss;
   if (!tokenizer_json_.empty()) state.texts["tokenizer.json"] = tokenizer_json_;
-  const auto tensors = checkpoint_tensors(device_, tensors_);
+  const auto tensors = checkpoint_tensors(device_, train_step_->parts_to_save());
   if (run_.train.async_checkpoints) {
     RETURN_IF_ERROR(saver_->start(std::move(state), tensors));
   } else {
@@ -321,9 +230,12 @@ Status Trainer::save() {
 Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
   while (step_ < run_.train.steps) {
     StepReport report;
-    ASSIGN_OR_RETURN(const bool done, train_step(stop_requested, report));
+    ASSIGN_OR_RETURN(const bool done, train_step_->run(step_, *train_data_, stop_requested, report));
     if (!done) return finish(StopReason::kInterrupted, stop_requested);
+    step_ = report.step;
+    training_seconds_ += report.seconds;
     RETURN_IF_ERROR(after_step(report, stop_requested));
+    if (report.stop_requested) return finish(StopReason::kInterrupted, stop_requested);
     if (run_.train.max_seconds > 0 && training_seconds_ >= run_.train.max_seconds)
       return finish(StopReason::kOutOfTime, stop_requested);
   }
@@ -338,7 +250,7 @@ Result<TrainResult> Trainer::finish(StopReason reason, const std::atomic<bool>& 
   // Also right behind a skipped step: it left parameters and optimizer as they were.
   if (last_saved_step_ != step_) RETURN_IF_ERROR(save());
   RETURN_IF_ERROR(saver_->wait());
-  RETURN_IF_ERROR(metrics_->close());
+  if (metrics_) RETURN_IF_ERROR(metrics_->close());
   return TrainResult{.reason = reason,
                      .step = step_,
                      .training_seconds = training_seconds_,
@@ -347,22 +259,26 @@ Result<TrainResult> Trainer::finish(StopReason reason, const std::atomic<bool>& 
 }
 
 std::vector<MemoryLine> Trainer::memory_table() const {
-  int64_t parameters = 0, gradients = 0, optimizer = 0, inputs = inputs_.num_bytes();
-  for (const auto& [name, entry] : tensors_.entries())
+  int64_t parameters = 0, gradients = 0, optimizer = 0;
+  for (const auto& [name, entry] : tensors().entries()) {
+    if (entry.is_view) continue;
     (entry.role == Role::kParameter  ? parameters
      : entry.role == Role::kGradient ? gradients
                                      : optimizer) += entry.memory->num_bytes();
-  const int64_t snapshot = run_.train.async_checkpoints ? parameters + optimizer : 0;
-  return {
-      {"parameters", parameters},
-      {"gradients", gradients},
-      {"partial sums of gradients", gradients_->num_bytes()},
-      {"optimizer state", optimizer},
-      {"inputs", inputs},
-      {"activations and scratch", std::max({microbatch_->memory_plan().arena_bytes, update_->memory_plan().arena_bytes,
-                                            evaluator_->executable().memory_plan().arena_bytes})},
-      {"weights packed for the device", microbatch_->packed_bytes()},
-      {"copy for checkpoints", snapshot}};
+  }
+  int64_t snapshot = 0;
+  if (run_.train.async_checkpoints)
+    for (const StatePart& part : train_step_->parts_to_save()) snapshot += part.elements.size() * 4;
+  return {{"parameters", parameters},
+          {"gradients", gradients},
+          {"partial sums of gradients", train_step_->partial_sum_bytes()},
+          {"optimizer state", optimizer},
+          {"inputs", train_step_->input_bytes()},
+          {"activations and scratch", std::max({train_step_->microbatch().memory_plan().arena_bytes,
+                                                train_step_->update().memory_plan().arena_bytes,
+                                                evaluator_->executable().memory_plan().arena_bytes})},
+          {"weights packed for the device", train_step_->microbatch().packed_bytes()},
+          {"copy for checkpoints", snapshot}};
 }
 
 }  // namespace colossus

@@ -1,5 +1,5 @@
-// A training run: batches, microbatches, the tree of gradients, the update; evaluation, checkpoints and metrics on the
-// way.
+// A training run: step after step; evaluation, checkpoints and metrics on the way. Of several ranks each has a trainer,
+// and all do the same things at the same steps; the first one keeps the metrics.
 #pragma once
 
 #include <atomic>
@@ -9,23 +9,11 @@
 #include "checkpoint/async_saver.h"
 #include "data/loader.h"
 #include "train/evaluator.h"
-#include "train/gradient_tree.h"
 #include "train/metrics/metrics.h"
-#include "train/run_config.h"
 #include "train/train_state.h"
+#include "train/train_step.h"
 
 namespace colossus {
-
-struct StepReport {
-  int64_t step = 0;  // optimizer steps done, this one included
-  double loss = 0;   // nats per token, mean over the batch
-  double aux_loss = 0;
-  double grad_norm = 0;      // before clipping
-  double learning_rate = 0;  // of AdamW
-  double seconds = 0;
-  int64_t num_tokens = 0;
-  bool skipped = false;  // loss or gradient not finite: nothing was updated
-};
 
 struct EvaluationReport {
   int64_t step = 0;
@@ -63,8 +51,11 @@ class Trainer {
  public:
   // Opens the data, completes `run` by its rules, compiles the programs, and starts at step 0 or, when `run.out` holds
   // checkpoints of the same run, at the newest good one. tokenizer_json is kept in every checkpoint.
+  // ranks: null for a run of one, whatever [mesh] says; else those of a mesh that check_mesh passed, all with the same
+  // run and files.
   static Result<std::unique_ptr<Trainer>> create(RunConfig run, FileSystem& files, Device& device,
-                                                 std::string tokenizer_json, TrainObserver& observer);
+                                                 std::string tokenizer_json, TrainObserver& observer,
+                                                 std::unique_ptr<Ranks> ranks = nullptr);
 
   // Until the last step, a request to stop (looked at between microbatches), the time limit or an error. Saves a
   // checkpoint before it returns, unless an error or non-finite numbers ended it.
@@ -72,31 +63,25 @@ class Trainer {
 
   const RunConfig& config() const { return run_; }
   int64_t step() const { return step_; }
-  const TensorSet& tensors() const { return tensors_; }
+  const TensorSet& tensors() const { return train_step_->tensors(); }
+  const Ranks& ranks() const { return *ranks_; }
   const Loader& train_data() const { return *train_data_; }
   const Loader& validation_data() const { return *validation_data_; }
   ShardCounts validation_totals() const { return validation_totals_; }
-  const Executable& microbatch() const { return *microbatch_; }
-  const Executable& update() const { return *update_; }
-  DType compute_dtype() const { return options_.compute; }
+  DType compute_dtype() const { return train_step_->options().compute; }
   double flops_per_token() const { return flops_per_token_; }
   // What the programs say the run takes, line by line; the sum is what to expect of the process.
   std::vector<MemoryLine> memory_table() const;
 
  private:
-  Trainer(RunConfig run, FileSystem& files, Device& device, TrainObserver& observer)
-      : run_(std::move(run)), files_(files), device_(device), observer_(observer) {}
+  Trainer(RunConfig run, FileSystem& files, Device& device, TrainObserver& observer, std::unique_ptr<Ranks> ranks)
+      : run_(std::move(run)), files_(files), device_(device), observer_(observer), ranks_(std::move(ranks)) {}
 
   Status open_data();
   Status build_programs();
   Status start_or_resume();
   Status check_same_run(const std::string& stored_config) const;
   Status open_metrics();
-  // One step; false when a stop was requested before it was done, and then nothing has changed.
-  Result<bool> train_step(const std::atomic<bool>& stop_requested, StepReport& report);
-  Result<bool> accumulate_gradients(const std::atomic<bool>& stop_requested, StepReport& report);
-  Status run_microbatch(int64_t first_row);
-  Status apply_update(StepReport& report);
   Status after_step(const StepReport& report, const std::atomic<bool>& stop_requested);
   Status evaluate(const std::atomic<bool>& stop_requested);
   Status save();
@@ -106,20 +91,13 @@ class Trainer {
   FileSystem& files_;
   Device& device_;
   TrainObserver& observer_;
+  std::unique_ptr<Ranks> ranks_;
   std::string tokenizer_json_;
-  ProgramOptions options_;  // of a microbatch
   double flops_per_token_ = 0;
-  std::vector<ParameterSpec> parameters_;
   std::optional<Loader> train_data_, validation_data_;
   ShardCounts validation_totals_;  // of the first source
-
-  TensorSet tensors_;  // parameters, gradients, optimizer states
-  TensorSet inputs_;
-  std::unique_ptr<Executable> microbatch_, update_;
-  TensorId loss_, aux_loss_, grad_norm_, clip_scale_;
+  std::unique_ptr<TrainStep> train_step_;
   std::unique_ptr<Evaluator> evaluator_;
-  std::optional<GradientTree> gradients_;
-  std::vector<int32_t> tokens_, targets_, document_start_;  // of a microbatch
 
   int64_t step_ = 0;
   int64_t skipped_in_a_row_ = 0;
@@ -128,7 +106,7 @@ class Trainer {
   Evaluation evaluation_;            // of last_evaluated_step_
   double best_validation_loss_ = 0;  // 0: none yet
   double training_seconds_ = 0;
-  std::unique_ptr<MetricsWriter> metrics_;
+  std::unique_ptr<MetricsWriter> metrics_;  // of the first rank
   std::unique_ptr<AsyncSaver> saver_;
 };
 

@@ -37,7 +37,8 @@ class UpdateWriter {
     for (size_t i = 0; i < buckets.size(); ++i) declare(buckets[i], i);
     RETURN_IF_ERROR(b_.status());
     const TensorId loss = write_loss(num_microbatches);
-    for (size_t i = 0; i < buckets_.size(); ++i) sum_gradients(i);
+    if (ranks_.all.ranks > 1)
+      for (size_t i = 0; i < buckets_.size(); ++i) sum_gradients(i);
     write_norm(loss);
     if (ranks_.replicas.ranks > 1)
       for (const BucketTensors& bucket : buckets_) share_among_replicas(bucket);
@@ -91,7 +92,8 @@ class UpdateWriter {
 
   PieceAttributes pieces_among(const Peers& peers, const std::vector<ElementRange>& of_rank) const {
     PieceAttributes attributes{among(peers), {}};
-    for (const ElementRange& piece : of_rank) attributes.bounds.insert(attributes.bounds.end(), {piece.begin, piece.end});
+    for (const ElementRange& piece : of_rank)
+      attributes.bounds.insert(attributes.bounds.end(), {piece.begin, piece.end});
     return attributes;
   }
 
@@ -114,8 +116,8 @@ class UpdateWriter {
     static_cast<PieceAttributes&>(exchange) = pieces_among(ranks_.all, of_rank);
     std::vector<TensorId> own;
     for (int64_t i = 0; i + 1 < exchange.num_sums[static_cast<size_t>(ranks_.all.rank)]; ++i)
-      own.push_back(b_.declare(fmt::format("partial.{}.{}", index, i), b_.tensor(bucket.gradients).type,
-                               Role::kGradient));
+      own.push_back(
+          b_.declare(partial_sum_name(index, static_cast<size_t>(i)), b_.tensor(bucket.gradients).type, Role::kState));
     own.push_back(bucket.gradients);
     const TensorId terms = b_.emit(std::move(exchange), std::move(own));
     TreeSum sum;
@@ -143,6 +145,8 @@ class UpdateWriter {
       for (size_t i = 0; i < bucket.bucket->tensors.size(); ++i)
         if (const ElementRange part = bucket.bucket->part(i, bucket.own_piece); part.size() > 0)
           parts.push_back(part_of(bucket, i, part, bucket.gradients, bucket.gradient[i], {part.size()}));
+    // With more ranks than blocks some have none: a view of nothing.
+    if (parts.empty()) parts.push_back(b_.view("gradients.none", {0}, buckets_.front().gradients, 0));
     return b_.emit(SumOfSquares{}, std::move(parts));
   }
 
@@ -176,7 +180,7 @@ class UpdateWriter {
       const ParameterSpec& spec = parameters_[parameter_];
       CHECK(spec.name == bucket.bucket->tensors[i].name, "buckets hold the parameters in the table's order");
       const bool whole = part.size() == spec.shape.num_elements();
-      parts_.push_back({.parameter = parameter_, .elements = part, .whole = whole});
+      parts_.push_back({.parameter = parameter_, .elements = part});
       const bool muon = by_muon(spec, optimizer_);
       const Shape shape = whole  ? spec.shape
                           : muon ? spec.shape.with(0, part.size() / (spec.shape[-2] * spec.shape[-1]))
@@ -213,6 +217,8 @@ class UpdateWriter {
 };
 
 }  // namespace
+
+std::string partial_sum_name(size_t bucket, size_t i) { return fmt::format("partial.{}.{}", bucket, i); }
 
 std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> parameters, const OptimizerConfig& optimizer,
                                       int64_t bucket_elements) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/exact_sum.h"
 #include "model/model.h"
 #include "parallel/flat_layout.h"
 #include "parallel/leaf_shares.h"
@@ -37,7 +38,6 @@ struct UpdateRanks {
 struct UpdatedPart {
   size_t parameter = 0;  // in the table
   ElementRange elements;
-  bool whole = false;
 };
 
 struct UpdateProgram {
@@ -49,9 +49,13 @@ struct UpdateProgram {
 std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> parameters, const OptimizerConfig& optimizer,
                                       int64_t bucket_elements);
 
+// "partial.2.0": what a rank has of the gradient tree in bucket 2, but for the last of its sums.
+std::string partial_sum_name(size_t bucket, size_t i);
+
 // Inputs: lr () and muon_lr () f32, step () i64 from 1, step_sums (kStepSums) i64. Bucket b is "parameters.b" and
 // "gradients.b" (N) f32, with views of every parameter under its name and of its gradient "grad.<parameter>". With
-// other ranks also "partial.b.i", this rank's parts of the gradient tree but the last, which is in gradients.b.
+// other ranks also states of partial_sum_name, this rank's parts of the gradient tree but the last, which is in
+// gradients.b.
 // Optimizer states "<parameter>.m", ".v", ".momentum" have the shape of the updated part: the parameter's where it is
 // whole, else (elements) or (matrices, K, N). Outputs: grad_norm (), clip_scale (): NaN when the step was skipped
 // because loss or norm is not finite; all_step_sums, step_sums added over all ranks.
@@ -60,9 +64,9 @@ Result<UpdateProgram> write_update_program(std::span<const ParameterSpec> parame
                                            int64_t num_microbatches);
 
 // What ranks add exactly: the words of two ExactSums over microbatches, and how many ranks were asked to stop.
-constexpr int64_t kLossWords = 0;
-constexpr int64_t kAuxLossWords = ExactSum::kWords;
-constexpr int64_t kStopRequests = 2 * ExactSum::kWords;
-constexpr int64_t kStepSums = kStopRequests + 1;
+inline constexpr int64_t kLossWords = 0;
+inline constexpr int64_t kAuxLossWords = ExactSum::kWords;
+inline constexpr int64_t kStopRequests = 2 * ExactSum::kWords;
+inline constexpr int64_t kStepSums = kStopRequests + 1;
 
 }  // namespace colossus

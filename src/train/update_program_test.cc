@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -21,16 +23,19 @@ struct Update {
   explicit Update(const OptimizerConfig& optimizer, const ModelConfig& model = with_vocabulary()) {
     const auto parameters = parameter_table(model);
     CHECK(parameters.ok());
-    Program program = *write_update_program(*parameters, optimizer);
+    Program program = write_update_program(*parameters, optimizer, parameter_buckets(*parameters, optimizer, 3000),
+                                           UpdateRanks::alone(), 1)
+                          ->program;
     CHECK(tensors.add_all(*device, program).ok());
     executable = *device->compile(std::move(program));
     tensors.bind_to(*executable);
     initialize_parameters(*device, tensors, *parameters, 1);
     for (const auto& [name, entry] : tensors.entries())
-      if (entry.role == Role::kGradient) fill(name, [](size_t i) { return 0.01F * static_cast<float>(i % 7) - 0.02F; });
+      if (entry.role == Role::kGradient && entry.is_view)
+        fill(name, [](size_t i) { return 0.01F * static_cast<float>(i % 7) - 0.02F; });
     set("lr", 0.1F);
     set("muon_lr", 0.1F);
-    set("loss", 2.0F);
+    set_loss(2.0);
     set("step", int64_t{1});
   }
 
@@ -38,6 +43,13 @@ struct Update {
     ModelConfig model = tiny_model(Family::kGrok1);
     model.vocab_size = 20;
     return model;
+  }
+  void set_loss(double loss) {
+    ExactSum sum;
+    sum.add(loss);
+    std::array<int64_t, kStepSums> words{};
+    std::ranges::copy(sum.words(), words.begin() + kLossWords);
+    set("step_sums", words);
   }
   template <class T>
   void set(const std::string& name, T value) {
@@ -47,7 +59,7 @@ struct Update {
   void fill(const std::string& name, F value) {
     std::vector<float> values(static_cast<size_t>(tensors.at(name).type.shape.num_elements()));
     for (size_t i = 0; i < values.size(); ++i) values[i] = value(i);
-    device->write(*tensors.at(name).memory, 0, std::as_bytes(std::span(values)));
+    device->write(*tensors.at(name).memory, tensors.at(name).offset_bytes, std::as_bytes(std::span(values)));
   }
   float output(const char* name) {
     float value = 0;
@@ -109,7 +121,7 @@ TEST(UpdateProgram, SkipsWhatIsNotFinite) {
       for (const char* where : {"loss", "grad.final_norm", "grad.layers.1.attn.q"}) {
         Update update({.kind = kind});
         if (std::string(where) == "loss")
-          update.set("loss", bad);
+          update.set_loss(static_cast<double>(bad));
         else
           update.fill(where, [&](size_t i) { return i == 3 ? bad : 0.0F; });
         const auto before = state_of(*update.device, update.tensors);
@@ -118,7 +130,7 @@ TEST(UpdateProgram, SkipsWhatIsNotFinite) {
         EXPECT_EQ(state_of(*update.device, update.tensors), before) << where << " " << bad;
         // The next good step goes on.
         if (std::string(where) == "loss")
-          update.set("loss", 2.0F);
+          update.set_loss(2.0);
         else
           update.fill(where, [](size_t) { return 0.01F; });
         CHECK(update.executable->run().ok());

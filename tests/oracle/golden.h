@@ -91,13 +91,13 @@ template <class T>
 void write_tensor(Device& device, const TensorSet& tensors, const std::string& name, const std::vector<T>& values) {
   const TensorSet::Entry& entry = tensors.at(name);
   CHECK(entry.type.num_bytes() == static_cast<int64_t>(values.size() * sizeof(T)), name.c_str());
-  device.write(*entry.memory, 0, std::as_bytes(std::span(values)));
+  device.write(*entry.memory, entry.offset_bytes, std::as_bytes(std::span(values)));
 }
 
 inline std::vector<float> read_tensor(Device& device, const TensorSet& tensors, const std::string& name) {
   const TensorSet::Entry& entry = tensors.at(name);
   std::vector<float> values(static_cast<size_t>(entry.type.shape.num_elements()));
-  device.read(*entry.memory, 0, std::as_writable_bytes(std::span(values)));
+  device.read(*entry.memory, entry.offset_bytes, std::as_writable_bytes(std::span(values)));
   return values;
 }
 

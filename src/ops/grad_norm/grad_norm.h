@@ -7,19 +7,43 @@
 
 namespace colossus {
 
-// Per tensor: fixed blocks in fp64, blocks in order; then tensors in order.
-struct GradNorm {
-  static constexpr std::string_view kName = "grad_norm";
+// Blocks of kSumOfSquaresBlock elements, counted from the start of each tensor, in fp64; blocks exactly. So tensors in
+// any order, cut anywhere at multiples of that, give words that add up to the same ones (base/exact_sum.h).
+inline constexpr int64_t kSumOfSquaresBlock = 4096;
+
+struct SumOfSquares {
+  static constexpr std::string_view kName = "sum_of_squares";
   enum In { kGrads };
   static constexpr std::array kInputs = {
       Operand{"grads", OperandKind::kVariadic},  // f32, any shapes
   };
-  enum Out { kNorm };
+  enum Out { kSum };
   static constexpr std::array kOutputs = {
-      Operand{"norm"},  // () f32: sqrt of the sum of squares of all elements
+      Operand{"sum"},  // (ExactSum::kWords) i64: ExactSum::words() of all squares
   };
   template <class V>
   void attributes(V&) const {}
+};
+
+struct ExactSumValue {
+  static constexpr std::string_view kName = "exact_sum_value";
+  enum In { kSum };
+  static constexpr std::array kInputs = {
+      Operand{"sum"},  // (ExactSum::kWords) i64: words of an ExactSum, or of up to 2^30 of them added
+  };
+  enum Out { kValue };
+  static constexpr std::array kOutputs = {
+      Operand{"value"},  // () dtype: scale * sum or its square root; NaN when a term was not finite
+  };
+  double scale = 1;
+  bool square_root = false;
+  DType dtype = DType::kF32;  // f64 in an fp64 program
+  template <class V>
+  void attributes(V& v) const {
+    v("scale", scale);
+    v("square_root", square_root);
+    v("dtype", dtype);
+  }
 };
 
 // A NaN scale tells optimizers to leave everything as it is: the step is skipped (Pascanu et al. 2013 for the
@@ -42,8 +66,10 @@ struct ClipScale {
   }
 };
 
-Status infer(const GradNorm& op, Inference& io);
-Cost cost(const GradNorm& op, const OpShapes& shapes);
+Status infer(const SumOfSquares& op, Inference& io);
+Cost cost(const SumOfSquares& op, const OpShapes& shapes);
+Status infer(const ExactSumValue& op, Inference& io);
+Cost cost(const ExactSumValue& op, const OpShapes& shapes);
 Status infer(const ClipScale& op, Inference& io);
 Cost cost(const ClipScale& op, const OpShapes& shapes);
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/exact_sum.h"
 #include "device/cpu/cpu_kernel.h"
 #include "device/cpu/simd.h"
 #include "ops/grad_norm/grad_norm.h"
@@ -15,39 +16,49 @@ int64_t num_blocks(int64_t num_elements) { return (num_elements + kSumOfSquaresB
 }  // namespace
 
 template <>
-void prepare_cpu(const GradNorm&, CpuPrepare& prepare) {
-  int64_t blocks = 0;
-  for (int i = 0; i < prepare.shapes.num_inputs(); ++i) blocks += num_blocks(prepare.shapes.shape(i).num_elements());
-  prepare.workspace_bytes = blocks * static_cast<int64_t>(sizeof(double));
+void prepare_cpu(const SumOfSquares&, CpuPrepare& prepare) {
+  prepare.workspace_bytes = prepare.num_threads * static_cast<int64_t>(sizeof(ExactSum));
 }
 
 template <>
-void run_cpu(const GradNorm&, const CpuCall& call) {
-  CHECK(call.output(GradNorm::kNorm).dtype == DType::kF32, "fp64 programs run on reference kernels");
+void run_cpu(const SumOfSquares&, const CpuCall& call) {
+  CHECK(call.input(SumOfSquares::kGrads).dtype == DType::kF32, "fp64 programs run on reference kernels");
   const GradNormKernels& kernels = select_isa(grad_norm_kernels<Avx512>(), grad_norm_kernels<Avx2>());
-  auto* sums = reinterpret_cast<double*>(call.workspace);
+  auto* sums = reinterpret_cast<ExactSum*>(call.workspace);  // of each thread
   int64_t total_blocks = 0;
   for (int i = 0; i < call.num_inputs(); ++i) total_blocks += num_blocks(call.input(i).num_elements());
+  const int64_t num_threads = call.pool.num_threads();
   // Blocks are numbered through all tensors: one fork for hundreds of small ones.
-  call.pool.parallel_for(total_blocks, 1, [&](int64_t begin, int64_t end) {
+  call.pool.run([&](int part) {
+    const int64_t begin = total_blocks * part / num_threads, end = total_blocks * (part + 1) / num_threads;
+    ExactSum sum;
     int64_t first = 0;  // block of tensor i
     for (int i = 0; i < call.num_inputs() && first < end; ++i) {
       const View& grad = call.input(i);
       const int64_t count = grad.num_elements(), blocks = num_blocks(count);
       for (int64_t block = std::max(begin - first, int64_t{0}); block < std::min(end - first, blocks); ++block) {
         const int64_t at = block * kSumOfSquaresBlock;
-        sums[first + block] = kernels.sum_of_squares(grad.as<float>() + at, std::min(kSumOfSquaresBlock, count - at));
+        sum.add(kernels.sum_of_squares(grad.as<float>() + at, std::min(kSumOfSquaresBlock, count - at)));
       }
       first += blocks;
     }
+    sums[part] = sum;
   });
-  double total = 0;
-  for (int i = 0; i < call.num_inputs(); ++i) {
-    double of_tensor = 0;
-    for (int64_t block = 0; block < num_blocks(call.input(i).num_elements()); ++block) of_tensor += *sums++;
-    total += of_tensor;
-  }
-  *call.output(GradNorm::kNorm).as<float>() = static_cast<float>(std::sqrt(total));
+  ExactSum total;
+  for (int64_t part = 0; part < num_threads; ++part) total.add(sums[part]);
+  std::ranges::copy(total.words(), call.output(SumOfSquares::kSum).as<int64_t>());
+}
+
+template <>
+void prepare_cpu(const ExactSumValue&, CpuPrepare&) {}
+
+template <>
+void run_cpu(const ExactSumValue& op, const CpuCall& call) {
+  CHECK(call.output(ExactSumValue::kValue).dtype == DType::kF32, "fp64 programs run on reference kernels");
+  ExactSum::Words words;
+  std::copy_n(call.input(ExactSumValue::kSum).as<int64_t>(), words.size(), words.begin());
+  const double value = op.scale * ExactSum(words).value();
+  *call.output(ExactSumValue::kValue).as<float>() = static_cast<float>(op.square_root ? std::sqrt(value) : value);
 }
 
 template <>

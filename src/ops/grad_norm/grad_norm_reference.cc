@@ -2,19 +2,33 @@
 #include <cmath>
 #include <limits>
 
+#include "base/exact_sum.h"
 #include "device/cpu/cpu_kernel.h"
 #include "ops/grad_norm/grad_norm.h"
 
 namespace colossus {
 
 template <>
-void run_reference(const GradNorm&, const ReferenceCall& call) {
-  double sum = 0;
+void run_reference(const SumOfSquares&, const ReferenceCall& call) {
+  constexpr int kLowest = ExactSum::kLowestExponent;
+  ExactSum sum;
   for (int input = 0; input < call.num_inputs(); ++input) {
     const View& grad = call.input(input);
-    for (int64_t i = 0; i < grad.num_elements(); ++i) sum += grad.get(i) * grad.get(i);
+    for (int64_t i = 0; i < grad.num_elements(); ++i) {
+      // Squares of floats are multiples of 2^kLowest; those of doubles become ones.
+      const double square = grad.get(i) * grad.get(i);
+      sum.add(std::ldexp(std::nearbyint(std::ldexp(square, -kLowest)), kLowest));
+    }
   }
-  call.output(GradNorm::kNorm).set(0, std::sqrt(sum));
+  std::ranges::copy(sum.words(), call.output(SumOfSquares::kSum).as<int64_t>());
+}
+
+template <>
+void run_reference(const ExactSumValue& op, const ReferenceCall& call) {
+  ExactSum::Words words;
+  std::copy_n(call.input(ExactSumValue::kSum).as<int64_t>(), words.size(), words.begin());
+  const double value = op.scale * ExactSum(words).value();
+  call.output(ExactSumValue::kValue).set(0, op.square_root ? std::sqrt(value) : value);
 }
 
 template <>

@@ -18,6 +18,7 @@ struct Sums<Set> {
     const __m512d wide = _mm512_cvtps_pd(_mm256_loadu_ps(x));
     v = _mm512_fmadd_pd(wide, wide, v);
   }
+  void add(const Sums& other) { v = _mm512_add_pd(v, other.v); }
   void store(double* to) const { _mm512_storeu_pd(to, v); }
 };
 
@@ -29,6 +30,10 @@ struct Sums<Set> {
     const __m256d a = _mm256_cvtps_pd(_mm_loadu_ps(x)), b = _mm256_cvtps_pd(_mm_loadu_ps(x + 4));
     low = _mm256_fmadd_pd(a, a, low);
     high = _mm256_fmadd_pd(b, b, high);
+  }
+  void add(const Sums& other) {
+    low = _mm256_add_pd(low, other.low);
+    high = _mm256_add_pd(high, other.high);
   }
   void store(double* to) const {
     _mm256_storeu_pd(to, low);
@@ -43,9 +48,12 @@ double sum_of_squares(const float* x, int64_t count) {
   for (; i + kSums * kWidth <= count; i += kSums * kWidth)
 #pragma GCC unroll 4
     for (int64_t j = 0; j < kSums; ++j) sums[j].add_squares(x + i + j * kWidth);
-  double lanes[kSums * kWidth];
-#pragma GCC unroll 4
-  for (int64_t j = 0; j < kSums; ++j) sums[j].store(lanes + j * kWidth);
+  // Vectors first: lane after lane is a chain that a short block would wait for.
+  sums[0].add(sums[1]);
+  sums[2].add(sums[3]);
+  sums[0].add(sums[2]);
+  double lanes[kWidth];
+  sums[0].store(lanes);
   double total = 0;
   for (const double lane : lanes) total += lane;
   for (; i < count; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);

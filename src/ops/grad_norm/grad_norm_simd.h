@@ -13,7 +13,4 @@ struct GradNormKernels {
 template <class Isa>
 const GradNormKernels& grad_norm_kernels();
 
-// How many elements a thread sums at once: the blocks of GradNorm, whatever the number of threads.
-inline constexpr int64_t kSumOfSquaresBlock = 16384;
-
 }  // namespace colossus

@@ -7,6 +7,7 @@
 #include "device/cpu/cpu_kernel.h"
 #include "device/cpu/gemm/gemm.h"
 #include "device/cpu/simd.h"
+#include "ops/grad_norm/grad_norm.h"
 #include "ops/grad_norm/grad_norm_simd.h"
 #include "ops/muon/muon.h"
 #include "ops/muon/muon_simd.h"

@@ -1,0 +1,85 @@
+#include "train/ranks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+namespace colossus {
+namespace {
+
+int64_t place_in(const std::vector<int64_t>& ranks, int64_t rank) {
+  return std::find(ranks.begin(), ranks.end(), rank) - ranks.begin();
+}
+
+GroupOptions options_of(const std::string& name, int64_t rank, size_t size, double timeout_seconds) {
+  return {
+      .name = name, .rank = static_cast<int>(rank), .size = static_cast<int>(size), .timeout_seconds = timeout_seconds};
+}
+
+std::string name_of(RankGroup group) { return group == kWorld ? "world" : group.name(); }
+
+}  // namespace
+
+std::vector<GroupMembers> groups_of(const Mesh& mesh, int64_t rank) {
+  std::vector<GroupMembers> groups;
+  if (mesh.size() == 1) return groups;
+  std::vector<int64_t> all;
+  for (int64_t r = 0; r < mesh.size(); ++r) all.push_back(r);
+  groups.push_back({kWorld, std::move(all)});
+  const auto add = [&](std::initializer_list<MeshAxis> axes) {
+    std::vector<int64_t> ranks = mesh.group(rank, std::span(axes.begin(), axes.size()));
+    if (ranks.size() > 1) groups.push_back({RankGroup::along(axes), std::move(ranks)});
+  };
+  add({MeshAxis::kData, MeshAxis::kShard});
+  add({MeshAxis::kData});
+  add({MeshAxis::kShard});
+  return groups;
+}
+
+Result<std::unique_ptr<Ranks>> join_ranks(const Mesh& mesh, int64_t rank, KeyValueStore& store, const std::string& key,
+                                          const JoinOptions& options) {
+  auto ranks = std::make_unique<Ranks>();
+  ranks->mesh = mesh;
+  ranks->rank = rank;
+  const auto join = [&](const std::string& name, const std::vector<int64_t>& members) {
+    // Groups of one name differ by their first member.
+    return join_gloo_group(options_of(name, place_in(members, rank), members.size(), options.timeout_seconds), store,
+                           fmt::format("{}/{}.{}", key, name, members.front()), options.interface);
+  };
+  for (const GroupMembers& group : groups_of(mesh, rank)) {
+    std::string name = name_of(group.group);
+    std::replace(name.begin(), name.end(), '+', '-');  // a key's letters
+    ASSIGN_OR_RETURN(auto end, join(name, group.ranks));
+    ranks->groups.set(group.group, std::move(end));
+    if (group.group == kWorld) {
+      ASSIGN_OR_RETURN(ranks->checkpoints, join("checkpoints", group.ranks));
+    }
+  }
+  return ranks;
+}
+
+std::vector<std::unique_ptr<Ranks>> make_thread_ranks(const Mesh& mesh, double timeout_seconds) {
+  std::vector<std::unique_ptr<Ranks>> all;
+  for (int64_t rank = 0; rank < mesh.size(); ++rank) {
+    all.push_back(std::make_unique<Ranks>());
+    all.back()->mesh = mesh;
+    all.back()->rank = rank;
+  }
+  std::map<std::pair<RankGroup, int64_t>, std::vector<std::unique_ptr<Communicator>>> made;  // by key and first member
+  for (int64_t rank = 0; rank < mesh.size(); ++rank)
+    for (const GroupMembers& group : groups_of(mesh, rank)) {
+      auto& ends = made[{group.group, group.ranks.front()}];
+      if (ends.empty())
+        ends = make_thread_group(options_of(name_of(group.group), 0, group.ranks.size(), timeout_seconds));
+      all[static_cast<size_t>(rank)]->groups.set(group.group,
+                                                 std::move(ends[static_cast<size_t>(place_in(group.ranks, rank))]));
+    }
+  if (mesh.size() > 1) {
+    auto ends = make_thread_group(options_of("checkpoints", 0, static_cast<size_t>(mesh.size()), timeout_seconds));
+    for (size_t rank = 0; rank < ends.size(); ++rank) all[rank]->checkpoints = std::move(ends[rank]);
+  }
+  return all;
+}
+
+}  // namespace colossus

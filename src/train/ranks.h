@@ -1,0 +1,48 @@
+// The ranks of a run as one of them sees them.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "comm/rank_groups.h"
+#include "parallel/mesh.h"
+
+namespace colossus {
+
+// All ranks of a run: what is neither gradients nor activations. Sums of an evaluation go over it.
+inline constexpr RankGroup kWorld = {};
+
+struct Ranks {
+  Mesh mesh{MeshConfig{}};
+  int64_t rank = 0;
+  RankGroups groups;                          // those the programs of this layout talk to, and kWorld
+  std::unique_ptr<Communicator> checkpoints;  // all ranks once more: checkpoints are written beside the steps
+
+  int64_t size() const { return mesh.size(); }
+  bool first() const { return rank == 0; }
+  Communicator& world() const { return *groups.find(kWorld); }  // of several ranks
+};
+
+// What the update is shared over: data and shard.
+inline constexpr RankGroup kUpdateRanks = RankGroup::along({MeshAxis::kData, MeshAxis::kShard});
+
+// The groups of a layout, each by its key and the ranks it has for `rank`, in an order that is the same on all ranks.
+struct GroupMembers {
+  RankGroup group;
+  std::vector<int64_t> ranks;
+};
+std::vector<GroupMembers> groups_of(const Mesh& mesh, int64_t rank);
+
+struct JoinOptions {
+  double timeout_seconds = 60;  // of each wait, later too
+  std::string interface;        // see join_gloo_group
+};
+
+// Meets the other ranks of the mesh in `store`, under keys that begin with `key`, which no earlier meeting used.
+Result<std::unique_ptr<Ranks>> join_ranks(const Mesh& mesh, int64_t rank, KeyValueStore& store, const std::string& key,
+                                          const JoinOptions& options);
+
+// The same for threads of this process: by rank.
+std::vector<std::unique_ptr<Ranks>> make_thread_ranks(const Mesh& mesh, double timeout_seconds);
+
+}  // namespace colossus
