@@ -48,37 +48,49 @@ std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const TensorSet
                       .name = name,
                       .dtype = entry.type.dtype,
                       .shape = entry.type.shape,
+                      .piece = whole_piece(entry.type.shape),
                       .read = [&device, memory = entry.memory](int64_t offset, std::span<std::byte> into) {
                         device.read(*memory, offset, into);
+                        return ok_status();
                       }});
   }
   return result;
 }
 
 Status load_tensors(Device& device, const TensorSet& tensors, const Checkpoint& checkpoint, bool optimizer) {
-  std::vector<std::byte> staging;
   int64_t num_expected = 0;
-  for (const auto& [name, entry] : tensors.entries()) {
-    if (entry.role != Role::kParameter && !(optimizer && entry.role == Role::kOptimizerState)) continue;
-    ++num_expected;
-    const std::string file = entry.role == Role::kParameter ? "model" : "optimizer";
-    const Checkpoint::Entry* stored = checkpoint.find(file, name);
-    if (!stored)
-      return invalid(fmt::format("[{}/{}.safetensors] has no tensor {}; it belongs to another configuration",
-                                 checkpoint.path(), file, name));
-    if (!(stored->shape == entry.type.shape) || stored->dtype != entry.type.dtype)
-      return invalid(fmt::format("[{}/{}.safetensors] {} is {} {}; this configuration needs {} {}", checkpoint.path(),
-                                 file, name, dtype_name(stored->dtype), stored->shape.to_string(),
-                                 dtype_name(entry.type.dtype), entry.type.shape.to_string()));
-    staging.resize(static_cast<size_t>(entry.type.num_bytes()));
-    RETURN_IF_ERROR(checkpoint.read(*stored, staging));
-    device.write(*entry.memory, 0, staging);
-  }
+  RETURN_IF_ERROR(load_tensors(device, tensors, checkpoint, optimizer,
+                               [&](const std::string&, const TensorSet::Entry& entry) -> TensorPart {
+                                 ++num_expected;
+                                 return {.whole = entry.type.shape, .piece = whole_piece(entry.type.shape)};
+                               }));
   const int64_t num_stored = std::count_if(checkpoint.tensors().begin(), checkpoint.tensors().end(),
                                            [&](const auto& entry) { return optimizer || entry.file == "model"; });
   if (num_stored != num_expected)
     return invalid(fmt::format("[{}] holds {} tensors; this configuration has {}: it belongs to another one",
                                checkpoint.path(), num_stored, num_expected));
+  return ok_status();
+}
+
+Status load_tensors(Device& device, const TensorSet& tensors, const Checkpoint& checkpoint, bool optimizer,
+                    FunctionRef<TensorPart(const std::string&, const TensorSet::Entry&)> part_of) {
+  for (const auto& [name, entry] : tensors.entries()) {
+    if (entry.role != Role::kParameter && !(optimizer && entry.role == Role::kOptimizerState)) continue;
+    const auto [whole, piece] = part_of(name, entry);
+    CHECK(piece.size() == entry.type.shape.num_elements(), name.c_str());
+    const std::string file = entry.role == Role::kParameter ? "model" : "optimizer";
+    const Checkpoint::Entry* stored = checkpoint.find(file, name);
+    if (!stored)
+      return invalid(fmt::format("[{}] has no tensor {} in its {}; it belongs to another configuration",
+                                 checkpoint.path(), name, file));
+    if (!(stored->shape == whole) || stored->dtype != entry.type.dtype)
+      return invalid(fmt::format("[{}] {} of its {} is {} {}; this configuration needs {} {}", checkpoint.path(), name,
+                                 file, dtype_name(stored->dtype), stored->shape.to_string(),
+                                 dtype_name(entry.type.dtype), whole.to_string()));
+    RETURN_IF_ERROR(checkpoint.read(*stored, piece, [&](int64_t offset, std::span<const std::byte> bytes) {
+      device.write(*entry.memory, offset, bytes);
+    }));
+  }
   return ok_status();
 }
 

@@ -480,5 +480,44 @@ TEST(TrainState, AnotherModelsCheckpointIsRefused) {
   EXPECT_THAT(load([](ModelConfig& m) { m.num_layers = 1; }), HasSubstr("tensors"));
 }
 
+// A rank's parts: the upper half of the embedding's rows, half of each expert's columns, the rest whole.
+TEST(TrainState, PartsOfACheckpointAreLoaded) {
+  const TinyData data;
+  const RunConfig run = tiny_run(data, "run");
+  Session session(data, run);
+  finish_run(session, run);
+  const State whole = session.state();
+  const auto checkpoint = Checkpoint::open(local_files(), newest_checkpoint(run));
+  ASSERT_TRUE(checkpoint.ok());
+
+  ModelConfig part = session.trainer->config().model;
+  ASSERT_EQ(part.vocab_size % 2, 0);
+  part.vocab_size /= 2;
+  part.expert_width /= 2;
+  const auto device = *make_cpu_device({.num_threads = 1});
+  TensorSet tensors;
+  ASSERT_TRUE(tensors.add_role(*device, *write_loss_program(part, {}), Role::kParameter).ok());
+  const auto part_of = [&](const std::string& name, const TensorSet::Entry& entry) {
+    const Shape& shape = checkpoint->find("model", name)->shape;
+    Slice slice{.shape = entry.type.shape};
+    for (int d = 0; d < shape.rank(); ++d) slice.begin[static_cast<size_t>(d)] = shape[d] - entry.type.shape[d];
+    return TensorPart{.whole = shape, .piece = whole_piece(slice)};
+  };
+  const Status loaded = load_tensors(*device, tensors, *checkpoint, false, part_of);
+  ASSERT_TRUE(loaded.ok()) << loaded.message();
+  int num_cut = 0;
+  for (const auto& [name, bytes] : state_of(*device, tensors)) {
+    const TensorPart held = part_of(name, tensors.at(name));
+    num_cut += held.whole == tensors.at(name).type.shape ? 0 : 1;
+    std::vector<std::byte> expected(bytes.size());
+    for_each_common_run(whole_piece(held.whole), held.piece,
+                        [&, &all = whole.at(name)](int64_t from, int64_t to, int64_t n) {
+                          std::copy_n(all.begin() + from * 4, n * 4, expected.begin() + to * 4);
+                        });
+    EXPECT_EQ(bytes, expected) << name;
+  }
+  EXPECT_GE(num_cut, 1 + 2 * 3);
+}
+
 }  // namespace
 }  // namespace colossus
