@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "checkpoint/rank_exchange.h"
+
 namespace colossus {
 
 Status Snapshot::take(std::span<const CheckpointTensor> tensors) {
@@ -12,9 +14,10 @@ Status Snapshot::take(std::span<const CheckpointTensor> tensors) {
     if (buffers_[i].num_bytes() != bytes) {
       ASSIGN_OR_RETURN(buffers_[i], Buffer::allocate(bytes));
     }
-    if (bytes > 0) tensors[i].read(0, {buffers_[i].data(), static_cast<size_t>(bytes)});
+    if (bytes > 0) RETURN_IF_ERROR(tensors[i].read(0, {buffers_[i].data(), static_cast<size_t>(bytes)}));
     copies_[i].read = [data = buffers_[i].data()](int64_t offset, std::span<std::byte> into) {
       std::memcpy(into.data(), data + offset, into.size());
+      return ok_status();
     };
   }
   return ok_status();
@@ -22,13 +25,18 @@ Status Snapshot::take(std::span<const CheckpointTensor> tensors) {
 
 Status AsyncSaver::start(CheckpointState state, std::span<const CheckpointTensor> tensors) {
   RETURN_IF_ERROR(wait());
-  RETURN_IF_ERROR(snapshot_.take(tensors));
-  thread_ = std::thread([this, state = std::move(state)] {
-    result_ = save_checkpoint(files_, directory_, state, snapshot_.tensors());
-    // Old checkpoints go only when the new one is there.
-    if (result_.ok()) result_ = prune_checkpoints(files_, directory_, policy_.keep_last, policy_.keep_best);
-  });
+  const Status taken = snapshot_.take(tensors);
+  // Of several ranks the others must hear of it, so that they do not wait for this one.
+  if (num_ranks_of(ranks_.get()) == 1) RETURN_IF_ERROR(taken);
+  thread_ = std::thread([this, taken, state = std::move(state)] { result_ = save(taken, state); });
   return ok_status();
+}
+
+Status AsyncSaver::save(const Status& taken, const CheckpointState& state) {
+  RETURN_IF_ERROR(agree(ranks_.get(), taken));
+  RETURN_IF_ERROR(save_checkpoint(files_, directory_, state, snapshot_.tensors(), ranks_.get()));
+  // Old checkpoints go only when the new one is there.
+  return prune_checkpoints(files_, directory_, policy_.keep_last, policy_.keep_best, ranks_.get());
 }
 
 Status AsyncSaver::wait() {

@@ -1,6 +1,7 @@
 // Saves in the background. The caller hands over a snapshot; the next save waits for the one before.
 #pragma once
 
+#include <memory>
 #include <thread>
 
 #include "checkpoint/checkpoint.h"
@@ -11,7 +12,7 @@ namespace colossus {
 // Tensors copied out of a run, so that it can go on while they are written. The buffers are reused from save to save.
 class Snapshot {
  public:
-  // Copies every tensor (through its read) into memory of ours; afterwards tensors() read from there.
+  // Copies every piece (through its read) into memory of ours; afterwards tensors() read from there.
   Status take(std::span<const CheckpointTensor> tensors);
   std::span<const CheckpointTensor> tensors() const { return copies_; }
 
@@ -27,23 +28,28 @@ struct SavePolicy {
 
 class AsyncSaver {
  public:
-  AsyncSaver(FileSystem& files, std::string directory, SavePolicy policy)
-      : files_(files), directory_(std::move(directory)), policy_(policy) {}
+  // Of several ranks each has a saver, with an end of a group that nothing else uses: see save_checkpoint. All ranks
+  // start the same saves, and all get the same errors.
+  AsyncSaver(FileSystem& files, std::string directory, SavePolicy policy, std::unique_ptr<Communicator> ranks = nullptr)
+      : files_(files), directory_(std::move(directory)), policy_(policy), ranks_(std::move(ranks)) {}
   ~AsyncSaver() { wait_quietly(); }
   AsyncSaver(const AsyncSaver&) = delete;
   AsyncSaver& operator=(const AsyncSaver&) = delete;
 
-  // Waits for the save before (returning its error, if it failed), copies, and starts writing.
+  // Waits for the save before (returning its error, if it failed), copies, and starts writing. That there was no memory
+  // for the copy is the error of this call, or among several ranks of the next.
   Status start(CheckpointState state, std::span<const CheckpointTensor> tensors);
   // Until the last save is on the disk; its error.
   Status wait();
 
  private:
   void wait_quietly();
+  Status save(const Status& taken, const CheckpointState& state);
 
   FileSystem& files_;
   const std::string directory_;
   const SavePolicy policy_;
+  const std::unique_ptr<Communicator> ranks_;  // used by thread_
   Snapshot snapshot_;
   std::thread thread_;
   Status result_;  // of the save that thread_ made; read after joining

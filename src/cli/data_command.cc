@@ -11,16 +11,12 @@
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "cli/terminal.h"
 #include "data/build.h"
 #include "data/tokenizer_identity.h"
 
 namespace colossus {
 namespace {
-
-Status print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return ok_status();
-  return unavailable("cannot write to the standard output: the disk is full or its reader is gone");
-}
 
 struct BuildArguments {
   std::vector<std::string> inputs;

@@ -4,6 +4,7 @@
 
 #include "base/platform.h"
 #include "cli/chat_command.h"
+#include "cli/checkpoint_command.h"
 #include "cli/data_command.h"
 #include "cli/eval_command.h"
 #include "cli/exit_code.h"
@@ -26,6 +27,7 @@ int run(int argc, char** argv) {
   add_generate_command(root);
   add_chat_command(root);
   add_eval_command(root);
+  add_checkpoint_command(root);
   add_program_command(root);
   return command_line.parse(argc, argv);
 }

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 
 namespace colossus {
@@ -37,6 +38,11 @@ Terminal query_terminal(int descriptor) {
     if (const int asked = std::atoi(columns); asked > 0 && asked < 10'000) terminal.columns = asked;
   }
   return terminal;
+}
+
+Status print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return ok_status();
+  return unavailable("cannot write to the standard output: the disk is full or its reader is gone");
 }
 
 int display_width(std::string_view text) {

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/status.h"
+
 namespace colossus {
 
 struct Terminal {
@@ -14,6 +16,9 @@ struct Terminal {
 
 // Asks anew each time: windows change their size. COLUMNS in the environment overrules the window.
 Terminal query_terminal(int descriptor);
+
+// Results, to the standard output.
+Status print(std::string_view text);
 
 // Columns that UTF-8 text takes, counting one for each character.
 int display_width(std::string_view text);

@@ -11,6 +11,7 @@
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "cli/terminal.h"
 #include "data/document_reader.h"
 #include "text/bpe_trainer.h"
 #include "text/chat.h"
@@ -22,11 +23,6 @@ namespace {
 
 // Encoding this much takes about two seconds on one core; shards are the place for more.
 constexpr int64_t kMaxInputBytes = int64_t{64} << 20;
-
-Status print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return ok_status();
-  return unavailable("cannot write to the standard output: the disk is full or its reader is gone");
-}
 
 // The file, or for "-" the standard input.
 Result<std::string> read_input(const std::string& path) {

@@ -9,16 +9,6 @@ namespace {
 
 constexpr int64_t kLargeModel = 20'000'000;
 
-Result<Checkpoint> find_checkpoint(FileSystem& files, const std::string& path, std::vector<Status>& passed_over) {
-  if (files.stat(path + "/manifest.json").ok()) return Checkpoint::open(files, path);
-  if (!files.stat(path).ok())
-    return not_found(fmt::format("[{}] is not there; give a run's directory, as made by `colossus train`", path));
-  if (!files.stat(path + "/checkpoints").ok())
-    return not_found(
-        fmt::format("[{}] holds neither manifest.json, as a checkpoint does, nor checkpoints, as a run does", path));
-  return open_newest_checkpoint(files, path + "/checkpoints", passed_over);
-}
-
 Result<std::string> text_of(const Checkpoint& checkpoint, const std::string& name) {
   const auto found = checkpoint.state().texts.find(name);
   if (found == checkpoint.state().texts.end()) return corrupt(fmt::format("[{}] has no {}", checkpoint.path(), name));
@@ -29,17 +19,16 @@ Status read_parameters(Device& device, const Checkpoint& checkpoint, LoadedModel
   // The smallest program declares every parameter.
   ASSIGN_OR_RETURN(const Program program, write_loss_program(model.config, {}));
   RETURN_IF_ERROR(model.parameters.add_role(device, program, Role::kParameter));
-  std::vector<std::byte> staging;
   for (const auto& [name, entry] : model.parameters.entries()) {
     const Checkpoint::Entry* stored = checkpoint.find("model", name);
     if (!stored || !(stored->shape == entry.type.shape) || stored->dtype != entry.type.dtype)
       return corrupt(
-          fmt::format("[{}/model.safetensors] {} is {}; the configuration needs {} {}", checkpoint.path(), name,
+          fmt::format("[{}] its parameter {} is {}; the configuration needs {} {}", checkpoint.path(), name,
                       stored ? fmt::format("{} {}", dtype_name(stored->dtype), stored->shape.to_string()) : "not there",
                       dtype_name(entry.type.dtype), entry.type.shape.to_string()));
-    staging.resize(static_cast<size_t>(entry.type.num_bytes()));
-    RETURN_IF_ERROR(checkpoint.read(*stored, staging));
-    device.write(*entry.memory, 0, staging);
+    RETURN_IF_ERROR(checkpoint.read(
+        *stored, whole_piece(stored->shape),
+        [&](int64_t offset, std::span<const std::byte> bytes) { device.write(*entry.memory, offset, bytes); }));
   }
   return ok_status();
 }

@@ -16,6 +16,27 @@ std::array<int64_t, Shape::kMaxRank> strides_of(const Slice& slice) {
   return strides;
 }
 
+// The part of a piece's slice that the piece touches, as far as it is one box whose elements lie together in the slice;
+// `offset` is where they begin.
+struct TouchedBox {
+  Slice slice;
+  int64_t offset = 0;
+};
+
+TouchedBox touched_box(const Piece& piece) {
+  TouchedBox box{.slice = piece.slice};
+  const auto strides = strides_of(piece.slice);
+  for (int d = 0; d < piece.slice.shape.rank(); ++d) {
+    const auto i = static_cast<size_t>(d);
+    const int64_t first = (piece.begin - box.offset) / strides[i], last = (piece.end - 1 - box.offset) / strides[i];
+    box.slice.begin[i] += first;
+    box.slice.shape = box.slice.shape.with(d, last - first + 1);
+    box.offset += first * strides[i];
+    if (first != last) break;
+  }
+  return box;
+}
+
 }  // namespace
 
 std::string_view mesh_axis_name(MeshAxis axis) {
@@ -145,6 +166,21 @@ void for_each_common_run(const Slice& a, const Slice& b, FunctionRef<void(int64_
     }
     if (d < 0) return;
   }
+}
+
+Piece whole_piece(const Slice& slice) { return {.slice = slice, .end = slice.shape.num_elements()}; }
+Piece whole_piece(const Shape& shape) { return whole_piece(Slice{.shape = shape}); }
+
+void for_each_common_run(const Piece& a, const Piece& b, FunctionRef<void(int64_t, int64_t, int64_t)> run) {
+  if (a.size() == 0 || b.size() == 0) return;
+  const TouchedBox box_a = touched_box(a), box_b = touched_box(b);
+  for_each_common_run(box_a.slice, box_b.slice, [&](int64_t in_box_a, int64_t in_box_b, int64_t count) {
+    // The boxes' first and last rows may reach beyond the pieces.
+    const int64_t in_a = box_a.offset + in_box_a - a.begin, in_b = box_b.offset + in_box_b - b.begin;
+    const int64_t skip = std::max({int64_t{0}, -in_a, -in_b});
+    const int64_t end = std::min({count, a.size() - in_a, b.size() - in_b});
+    if (skip < end) run(in_a + skip, in_b + skip, end - skip);
+  });
 }
 
 }  // namespace colossus

@@ -121,8 +121,24 @@ Slice local_slice(const Shape& whole, const Placement& placement, const MeshPosi
 Slice intersection(const Slice& a, const Slice& b);
 
 // Calls run(offset in a, offset in b, count), in elements, for the longest runs of what a and b both hold, where each
-// is stored row by row on its own. So data moves between any two layouts, or a file (the slice that is the whole
-// tensor) and any layout, in few large pieces.
+// is stored row by row on its own; both offsets rise from call to call. So data moves between any two layouts, or a
+// file (the slice that is the whole tensor) and any layout, in few large pieces.
 void for_each_common_run(const Slice& a, const Slice& b, FunctionRef<void(int64_t, int64_t, int64_t)> run);
+
+// Elements [begin, end) of a slice stored row by row: a rank's share where a slice is cut further with no regard to
+// its rows.
+struct Piece {
+  Slice slice;
+  int64_t begin = 0, end = 0;
+
+  int64_t size() const { return end - begin; }
+  bool operator==(const Piece&) const = default;
+};
+
+Piece whole_piece(const Slice& slice);
+Piece whole_piece(const Shape& shape);
+
+// The same for pieces; offsets count from their beginnings. Looks at no more rows than both pieces touch.
+void for_each_common_run(const Piece& a, const Piece& b, FunctionRef<void(int64_t, int64_t, int64_t)> run);
 
 }  // namespace colossus

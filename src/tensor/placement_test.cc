@@ -108,6 +108,69 @@ TEST(Placement, RunsAreAsLongAsTheyCanBe) {
   EXPECT_THAT(lengths(Slice{}, Slice{}), ElementsAre(1));  // scalars
 }
 
+// Elements of the whole tensor that a piece holds, in its order.
+std::vector<int64_t> elements_of(const Shape& whole, const Piece& piece) {
+  std::vector<int64_t> elements(static_cast<size_t>(piece.slice.shape.num_elements()));
+  for_each_common_run(Slice{.shape = whole}, piece.slice, [&](int64_t in_whole, int64_t in_slice, int64_t count) {
+    std::iota(elements.begin() + in_slice, elements.begin() + in_slice + count, in_whole);
+  });
+  return {elements.begin() + piece.begin, elements.begin() + piece.end};
+}
+
+TEST(Piece, CommonRunsAreWhatBothHoldWhereverTheyBeginAndEnd) {
+  const Shape whole{4, 3, 5};
+  std::vector<Piece> pieces;
+  for (const Slice& slice : {box({0, 0, 0}, {4, 3, 5}), box({1, 0, 0}, {2, 3, 5}), box({0, 1, 0}, {4, 1, 5}),
+                             box({0, 0, 2}, {4, 3, 2}), box({1, 1, 1}, {2, 2, 3}), box({2, 0, 4}, {1, 3, 1})}) {
+    const int64_t size = slice.shape.num_elements();
+    for (int64_t begin = 0; begin <= size; ++begin)
+      for (int64_t end = begin; end <= size; end += 1 + (size > 20 ? 6 : 0)) pieces.push_back({slice, begin, end});
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const std::vector<int64_t> in_a = elements_of(whole, pieces[i]);
+    for (size_t j = i % 7; j < pieces.size(); j += 7) {
+      const std::vector<int64_t> in_b = elements_of(whole, pieces[j]);
+      std::vector<int64_t> common, expected;
+      int64_t next_a = 0, next_b = 0;
+      for_each_common_run(pieces[i], pieces[j], [&](int64_t a, int64_t b, int64_t count) {
+        ASSERT_TRUE(count > 0 && a >= next_a && b >= next_b);  // rising
+        next_a = a + count;
+        next_b = b + count;
+        ASSERT_LE(next_a, pieces[i].size());
+        ASSERT_LE(next_b, pieces[j].size());
+        for (int64_t k = 0; k < count; ++k) {
+          ASSERT_EQ(in_a[static_cast<size_t>(a + k)], in_b[static_cast<size_t>(b + k)]);
+          common.push_back(in_a[static_cast<size_t>(a + k)]);
+        }
+      });
+      std::set_intersection(in_a.begin(), in_a.end(), in_b.begin(), in_b.end(), std::back_inserter(expected));
+      ASSERT_EQ(common, expected) << i << " " << j;
+    }
+  }
+}
+
+TEST(Piece, WholePieces) {
+  EXPECT_EQ(whole_piece(Shape{3, 4}), (Piece{box({0, 0}, {3, 4}), 0, 12}));
+  EXPECT_EQ(whole_piece(box({1, 2}, {2, 2})), (Piece{box({1, 2}, {2, 2}), 0, 4}));
+  std::vector<int64_t> counts;
+  const auto count_runs = [&](int64_t, int64_t, int64_t count) { counts.push_back(count); };
+  for_each_common_run(whole_piece(Shape{}), whole_piece(Shape{}), count_runs);  // scalars
+  for_each_common_run(whole_piece(Shape{0, 3}), whole_piece(Shape{0, 3}), count_runs);
+  EXPECT_THAT(counts, ElementsAre(1));
+}
+
+// A flat range of a tensor with many rows: the rows it does not touch cost nothing.
+TEST(Piece, OneRunWhereThePiecesLieTogether) {
+  const Shape whole{int64_t{1} << 40, 7};
+  const Slice columns = box({0, 1}, {int64_t{1} << 40, 3});
+  std::vector<std::array<int64_t, 3>> runs;
+  for_each_common_run(Piece{Slice{.shape = whole}, 7'000'005, 7'000'020}, Piece{columns, 2'999'999, 3'000'007},
+                      [&](int64_t a, int64_t b, int64_t count) {
+                        runs.push_back({a, b, count});
+                      });
+  EXPECT_THAT(runs, ElementsAre(std::array<int64_t, 3>{3, 4, 3}, std::array<int64_t, 3>{10, 7, 1}));
+}
+
 TEST(PlacementDeathTest, AnAxisDoesOneThing) {
   EXPECT_DEATH(Placement().cut(MeshAxis::kTensor, 0).partial(MeshAxis::kTensor), "one thing");
   EXPECT_DEATH(local_slice(Shape{2}, Placement().cut(MeshAxis::kTensor, 1), {}), "not there");

@@ -21,6 +21,11 @@ struct Ranks {
   int64_t size() const { return mesh.size(); }
   bool first() const { return rank == 0; }
   Communicator& world() const { return *groups.find(kWorld); }  // of several ranks
+
+  // Ok when all ranks come with ok; else an error on all of them: its own to a rank that has one.
+  Status all_or_none(Status own) const;
+  // All ranks get the first one's list.
+  Status share_from_first(std::vector<std::string>& texts) const;
 };
 
 // What the update is shared over: data and shard.

@@ -23,6 +23,8 @@ void fill_in_parallel(const RngKey& key, float scale, std::span<float> values) {
   for (std::thread& thread : threads) thread.join();
 }
 
+const char* file_of(Role role) { return role == Role::kParameter ? "model" : "optimizer"; }
+
 }  // namespace
 
 void initialize_parameters(Device& device, const TensorSet& tensors, std::span<const ParameterSpec> parameters,
@@ -45,31 +47,32 @@ std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const std::vect
   std::vector<CheckpointTensor> result;
   for (const StatePart& part : parts)
     result.push_back(
-        {.file = part.role == Role::kParameter ? "model" : "optimizer",
+        {.file = file_of(part.role),
          .name = part.name,
          .dtype = DType::kF32,
          .shape = part.whole,
+         .piece = part.piece,
          .read = [&device, memory = part.memory, first = part.offset_bytes](int64_t offset, std::span<std::byte> into) {
            device.read(*memory, first + offset, into);
+           return ok_status();
          }});
   return result;
 }
 
 Status load_parts(Device& device, const std::vector<StatePart>& parts, const Checkpoint& checkpoint) {
-  std::vector<std::byte> staging;
   for (const StatePart& part : parts) {
-    const std::string file = part.role == Role::kParameter ? "model" : "optimizer";
+    const std::string file = file_of(part.role);
     const Checkpoint::Entry* stored = checkpoint.find(file, part.name);
     if (!stored)
-      return invalid(fmt::format("[{}/{}.safetensors] has no tensor {}; it belongs to another configuration",
-                                 checkpoint.path(), file, part.name));
+      return invalid(fmt::format("[{}] has no tensor {} in its {}; it belongs to another configuration",
+                                 checkpoint.path(), part.name, file));
     if (!(stored->shape == part.whole) || stored->dtype != DType::kF32)
-      return invalid(fmt::format("[{}/{}.safetensors] {} is {} {}; this configuration needs f32 {}", checkpoint.path(),
-                                 file, part.name, dtype_name(stored->dtype), stored->shape.to_string(),
+      return invalid(fmt::format("[{}] {} of its {} is {} {}; this configuration needs f32 {}", checkpoint.path(),
+                                 part.name, file, dtype_name(stored->dtype), stored->shape.to_string(),
                                  part.whole.to_string()));
-    staging.resize(static_cast<size_t>(part.elements.size() * 4));
-    RETURN_IF_ERROR(checkpoint.read(*stored, staging));
-    device.write(*part.memory, part.offset_bytes, staging);
+    RETURN_IF_ERROR(checkpoint.read(*stored, part.piece, [&](int64_t offset, std::span<const std::byte> bytes) {
+      device.write(*part.memory, part.offset_bytes + offset, bytes);
+    }));
   }
   const auto num_expected =
       std::count_if(parts.begin(), parts.end(), [](const auto& part) { return part.role == Role::kParameter; });

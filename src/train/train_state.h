@@ -21,8 +21,8 @@ void initialize_parameters(Device& device, const TensorSet& tensors, std::span<c
 struct StatePart {
   std::string name;
   Role role = Role::kParameter;
-  Shape whole;            // of the tensor that it is a part of
-  ElementRange elements;  // of that, row by row
+  Shape whole;  // of the tensor that it is a part of
+  Piece piece;  // of that
   std::shared_ptr<DeviceMemory> memory;
   int64_t offset_bytes = 0;
 };

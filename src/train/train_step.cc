@@ -168,7 +168,9 @@ StatePart TrainStep::part_of(const Tensor& tensor, const UpdatedPart& part) cons
   return {.name = tensor.name,
           .role = tensor.role,
           .whole = parameters_[part.parameter].shape,
-          .elements = part.elements,
+          .piece = {.slice = whole_piece(parameters_[part.parameter].shape).slice,
+                    .begin = part.elements.begin,
+                    .end = part.elements.end},
           .memory = entry.memory,
           .offset_bytes = entry.offset_bytes + first * dtype_bytes(tensor.type.dtype)};
 }

@@ -109,25 +109,35 @@ Status Trainer::check_same_run(const std::string& stored_config) const {
                   run_.out, differences));
 }
 
+// Every rank must be able to go on from it.
+Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
+  const auto load = [&]() -> Status {
+    ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(files_, path));
+    const auto config = checkpoint.state().texts.find("config.toml");
+    if (config == checkpoint.state().texts.end()) return corrupt(fmt::format("[{}] has no config.toml", path));
+    const Status same = check_same_run(config->second);
+    of_another_run = !same.ok();
+    RETURN_IF_ERROR(same);
+    RETURN_IF_ERROR(load_parts(device_, train_step_->parts_to_load(), checkpoint));
+    step_ = last_saved_step_ = checkpoint.state().step;
+    return ok_status();
+  };
+  return ranks_->all_or_none(load());
+}
+
 Status Trainer::start_or_resume() {
-  saver_ =
-      std::make_unique<AsyncSaver>(files_, run_.out + "/checkpoints",
-                                   SavePolicy{.keep_last = run_.train.keep_last, .keep_best = run_.train.keep_best});
-  ASSIGN_OR_RETURN(auto paths, list_checkpoints(files_, run_.out + "/checkpoints"));
+  const std::string directory = run_.out + "/checkpoints";
+  saver_ = std::make_unique<AsyncSaver>(
+      files_, directory, SavePolicy{.keep_last = run_.train.keep_last, .keep_best = run_.train.keep_best},
+      run_.train.async_checkpoints ? std::move(ranks_->checkpoints) : nullptr);
+  ASSIGN_OR_RETURN(auto paths, list_checkpoints(files_, directory));
+  RETURN_IF_ERROR(ranks_->share_from_first(paths));
   Status last_error;
   for (auto path = paths.rbegin(); path != paths.rend(); ++path) {
-    auto checkpoint = Checkpoint::open(files_, *path);
-    Status loaded = checkpoint.status();
+    bool of_another_run = false;
+    const Status loaded = load_checkpoint(*path, of_another_run);
+    if (of_another_run) return loaded;
     if (loaded.ok()) {
-      const auto config = checkpoint->state().texts.find("config.toml");
-      if (config == checkpoint->state().texts.end())
-        loaded = corrupt(fmt::format("[{}] has no config.toml", *path));
-      else
-        RETURN_IF_ERROR(check_same_run(config->second));
-    }
-    if (loaded.ok()) loaded = load_parts(device_, train_step_->parts_to_load(), *checkpoint);
-    if (loaded.ok()) {
-      step_ = last_saved_step_ = checkpoint->state().step;
       for (const std::string& saved : paths)  // the best so far may be an older one that was kept
         if (const auto other = Checkpoint::open(files_, saved); other.ok() && other->state().validation_loss)
           if (const double loss = *other->state().validation_loss;
@@ -219,8 +229,10 @@ Status Trainer::save() {
   if (run_.train.async_checkpoints) {
     RETURN_IF_ERROR(saver_->start(std::move(state), tensors));
   } else {
-    RETURN_IF_ERROR(save_checkpoint(files_, run_.out + "/checkpoints", state, tensors));
-    RETURN_IF_ERROR(prune_checkpoints(files_, run_.out + "/checkpoints", run_.train.keep_last, run_.train.keep_best));
+    Communicator* ranks = ranks_->checkpoints.get();
+    RETURN_IF_ERROR(save_checkpoint(files_, run_.out + "/checkpoints", state, tensors, ranks));
+    RETURN_IF_ERROR(
+        prune_checkpoints(files_, run_.out + "/checkpoints", run_.train.keep_last, run_.train.keep_best, ranks));
   }
   last_saved_step_ = step_;
   observer_.on_checkpoint(step_);
@@ -268,7 +280,7 @@ std::vector<MemoryLine> Trainer::memory_table() const {
   }
   int64_t snapshot = 0;
   if (run_.train.async_checkpoints)
-    for (const StatePart& part : train_step_->parts_to_save()) snapshot += part.elements.size() * 4;
+    for (const StatePart& part : train_step_->parts_to_save()) snapshot += part.piece.size() * 4;
   return {{"parameters", parameters},
           {"gradients", gradients},
           {"partial sums of gradients", train_step_->partial_sum_bytes()},

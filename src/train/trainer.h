@@ -80,6 +80,7 @@ class Trainer {
   Status open_data();
   Status build_programs();
   Status start_or_resume();
+  Status load_checkpoint(const std::string& path, bool& of_another_run);
   Status check_same_run(const std::string& stored_config) const;
   Status open_metrics();
   Status after_step(const StepReport& report, const std::atomic<bool>& stop_requested);

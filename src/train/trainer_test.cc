@@ -473,7 +473,7 @@ TEST(TrainState, AnotherModelsCheckpointIsRefused) {
     for (const ParameterSpec& spec : *parameter_table(model))
       parts.push_back({.name = spec.name,
                        .whole = spec.shape,
-                       .elements = {0, spec.shape.num_elements()},
+                       .piece = whole_piece(spec.shape),
                        .memory = *device->allocate(4 * spec.shape.num_elements())});
     return load_parts(*device, parts, *checkpoint).message();
   };
@@ -482,6 +482,47 @@ TEST(TrainState, AnotherModelsCheckpointIsRefused) {
               AllOf(HasSubstr("[4, 16, 24]"), HasSubstr("[4, 16, 32]")));
   EXPECT_THAT(load([](ModelConfig& m) { m.num_layers = 3; }), HasSubstr("has no tensor layers.2."));
   EXPECT_THAT(load([](ModelConfig& m) { m.num_layers = 1; }), HasSubstr("tensors"));
+}
+
+// A rank's parts: the upper half of the embedding's rows, half of each expert's columns, the rest whole.
+TEST(TrainState, PartsOfACheckpointAreLoaded) {
+  const TinyData data;
+  const RunConfig run = tiny_run(data, "run");
+  Session session(data, run);
+  finish_run(session, run);
+  const State whole = session.state();
+  const auto checkpoint = Checkpoint::open(local_files(), newest_checkpoint(run));
+  ASSERT_TRUE(checkpoint.ok());
+
+  ModelConfig part = session.trainer->config().model;
+  ASSERT_EQ(part.vocab_size % 2, 0);
+  part.vocab_size /= 2;
+  part.expert_width /= 2;
+  const auto device = *make_cpu_device({.num_threads = 1});
+  TensorSet tensors;
+  ASSERT_TRUE(tensors.add_role(*device, *write_loss_program(part, {}), Role::kParameter).ok());
+  std::vector<StatePart> parts;
+  for (const auto& [name, entry] : tensors.entries()) {
+    const Shape& shape = checkpoint->find("model", name)->shape;
+    Slice slice{.shape = entry.type.shape};
+    for (int d = 0; d < shape.rank(); ++d) slice.begin[static_cast<size_t>(d)] = shape[d] - entry.type.shape[d];
+    parts.push_back({.name = name, .whole = shape, .piece = whole_piece(slice), .memory = entry.memory});
+  }
+  const Status loaded = load_parts(*device, parts, *checkpoint);
+  ASSERT_TRUE(loaded.ok()) << loaded.message();
+  const State held = state_of(*device, tensors);
+  int num_cut = 0;
+  for (const StatePart& part_held : parts) {
+    num_cut += part_held.whole == part_held.piece.slice.shape ? 0 : 1;
+    const auto& bytes = held.at(part_held.name);
+    std::vector<std::byte> expected(bytes.size());
+    for_each_common_run(whole_piece(part_held.whole), part_held.piece,
+                        [&, &all = whole.at(part_held.name)](int64_t from, int64_t to, int64_t n) {
+                          std::copy_n(all.begin() + from * 4, n * 4, expected.begin() + to * 4);
+                        });
+    EXPECT_EQ(bytes, expected) << part_held.name;
+  }
+  EXPECT_GE(num_cut, 1 + 2 * 3);
 }
 
 }  // namespace

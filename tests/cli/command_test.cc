@@ -56,6 +56,28 @@ TEST(Command, TakesTextToAModelThatAnswers) {
               HasSubstr("parameters"));
 }
 
+TEST(Command, CheckpointsAreShownVerifiedAndMadeIntoOne) {
+  const Workplace place;
+  place.must_succeed(Workplace::train("run", {"--set", "train.steps=100"}));
+  const std::string newest = place.newest_checkpoint("run");
+  for (const std::string& path : {std::string("run"), newest})
+    EXPECT_THAT(place.must_succeed({"checkpoint", "show", path}).out,
+                AllOf(HasSubstr(newest), HasSubstr("step             100\n"), HasSubstr("nats/token"),
+                      HasSubstr("model.safetensors"), HasSubstr("optimizer.safetensors"), HasSubstr("model/embedding"),
+                      HasSubstr("[300, 32]"), HasSubstr("1 piece\n")));
+  EXPECT_THAT(place.must_succeed({"checkpoint", "verify", newest}).out,
+              AllOf(HasSubstr("in 2 files"), HasSubstr("all checksums hold")));
+
+  place.must_succeed({"checkpoint", "consolidate", "run", "model", "--model-only"});
+  EXPECT_EQ(place.shell("ls model | tr '\\n' ' '").out,
+            "config.toml manifest.json model.safetensors model.toml tokenizer.json ");
+  EXPECT_EQ(place.must_succeed({"generate", "model", "--max-tokens", "20"}).out,
+            place.must_succeed({"generate", "run", "--max-tokens", "20"}).out);
+  const Outcome again = place.run({"checkpoint", "consolidate", "run", "model"});
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_THAT(again.err, HasSubstr("[model] is there already"));
+}
+
 TEST(Command, CtrlCSavesAndTheNextCallEndsWithTheSameLosses) {
   const Workplace place;
   place.must_succeed(Workplace::train("whole"));

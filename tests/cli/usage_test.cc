@@ -24,7 +24,7 @@ struct HelpCase {
 
 TEST(Usage, EveryCommandHasHelp) {
   const HelpCase kCases[] = {
-      {{}, {"tokenizer", "data", "train", "generate", "chat", "eval", "program", "Exit codes:", "130"}},
+      {{}, {"tokenizer", "data", "train", "generate", "chat", "eval", "checkpoint", "program", "Exit codes:", "130"}},
       {{"tokenizer"}, {"train", "encode", "decode", "inspect"}},
       {{"tokenizer", "train"}, {"--vocab", "32768", "--kind", "bpe|char", "--split", "--threads", "0 to 1024"}},
       {{"tokenizer", "encode"}, {"--pieces", "standard input"}},
@@ -39,6 +39,8 @@ TEST(Usage, EveryCommandHasHelp) {
       {{"chat"}, {"--system", "--complete"}},
       {{"eval"}, {"loss"}},
       {{"eval", "loss"}, {"--split", "train|validation", "xz -9"}},
+      {{"checkpoint"}, {"show", "verify", "consolidate"}},
+      {{"checkpoint", "consolidate"}, {"--model-only", "REQUIRED"}},
       {{"program"}, {"show"}},
       {{"program", "show"}, {"--batch", "--seq", "--recompute", "none|selective|full"}},
   };

@@ -1,0 +1,26 @@
+// How ranks go on together or not at all. Internal to checkpoint.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "comm/communicator.h"
+
+namespace colossus {
+
+// All of these are collective. `ranks` null, or a group of one: what this rank has is all there is.
+
+// 0 for none.
+int rank_of(const Communicator* ranks);
+int num_ranks_of(const Communicator* ranks);
+
+// Ok on all ranks if `mine` is on all; else on all of them the error of the lowest rank that has one, with "rank N".
+// An error of the group itself (a peer that died, or did not come in time) can differ from rank to rank.
+Status agree(Communicator* ranks, const Status& mine);
+
+// The text of every rank, by rank, on rank 0, and nothing on the others; or an error as of agree(). Texts of more than
+// max_bytes together are kExhausted, before memory is taken for them.
+Result<std::vector<std::string>> gather_texts(Communicator* ranks, const Result<std::string>& mine, int64_t max_bytes);
+
+}  // namespace colossus
