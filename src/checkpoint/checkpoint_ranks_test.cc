@@ -251,6 +251,20 @@ TEST(CheckpointOfRanks, DisksOfTheirOwnAreNoticed) {
   EXPECT_THAT(*list_checkpoints(local_files(), directory / "0"), IsEmpty());
 }
 
+// Rubble of an earlier save has the name that rank 1 writes under.
+TEST(CheckpointOfRanks, AnotherStepIsNoticedWhereItsDirectoryIsThere) {
+  const TemporaryDirectory directory;
+  const Contents contents(7, 1);
+  ASSERT_TRUE(local_files().make_directories(directory / "step-00000008.tmp").ok());
+  const CommGroup group = make_thread_group({.size = 2});
+  on_all_ranks(group, [&](Communicator& ranks) {
+    const Status status = save_checkpoint(local_files(), directory.path(), {.step = 7 + ranks.rank()},
+                                          tensors_of_rank(contents, {Layout::Kind::kRows, 2}, ranks.rank()), &ranks);
+    EXPECT_THAT(status.message(), HasSubstr("rank 0 saves step 7, rank 1 saves step 8"));
+  });
+  EXPECT_THAT(*list_checkpoints(local_files(), directory.path()), IsEmpty());
+}
+
 TEST(CheckpointOfRanks, ARankThatIsGoneIsNamedAndNothingIsSaved) {
   const TemporaryDirectory directory;
   const Contents contents(7, 1);
