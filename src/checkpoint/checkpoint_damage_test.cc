@@ -53,7 +53,7 @@ TEST_F(DamagedRanks, EveryFlippedBitIsFoundOrChangesNothing) {
   std::vector<std::string> names;
   for (const auto& [path, content] : files_->contents) names.push_back(path);
   ASSERT_THAT(names, SizeIs(7));
-  constexpr uint64_t kFlips = 30'000;
+  constexpr uint64_t kFlips = 12'000;
   int num_harmless = 0;
   for (uint64_t i = 0; i < kFlips; ++i) {
     const std::string& path = names[i % names.size()];

@@ -55,8 +55,9 @@ Result<std::string> write_own_files(FileSystem& files, const std::string& path, 
   Manifest manifest{.step = step, .validation_loss = {}, .texts = {}, .files = {}, .tensors = {}};
   std::map<std::string, std::vector<const CheckpointTensor*>> by_file;
   for (const CheckpointTensor& tensor : tensors) {
-    for (const Status& fault : {check_shape(tensor.shape), check_piece(tensor.shape, tensor.piece)})
-      if (!fault.ok()) return fault.at(tensor.file + "/" + tensor.name);
+    Status sound = check_shape(tensor.shape);
+    if (sound.ok()) sound = check_piece(tensor.shape, tensor.piece);
+    if (!sound.ok()) return sound.at(tensor.file + "/" + tensor.name);
     by_file[tensor.file].push_back(&tensor);
   }
   for (const auto& [file, members] : by_file)
