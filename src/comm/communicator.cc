@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "base/milestone.h"
 
 namespace colossus {
 namespace {
@@ -142,6 +143,7 @@ Status Communicator::run(const Operation& operation, std::span<const Exchange> r
     for (const Incoming& message : round.receives) record.received_bytes += static_cast<int64_t>(message.bytes.size());
   }
   const int64_t sequence = recorder_.start(record);
+  milestone(record.op.data());  // names of operations are string literals
   const double deadline = monotonic_seconds() + options_.timeout_seconds;
   Status status;
   for (const Exchange& round : rounds) {

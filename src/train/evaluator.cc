@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/exact_sum.h"
+#include "base/milestone.h"
 
 namespace colossus {
 namespace {
@@ -61,6 +62,7 @@ Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, cons
   for (int64_t first = own * options_.batch; first < num_rows; first += num_ranks * options_.batch) {
     stopped = stop && stop->load();
     if (stopped) break;
+    milestone("evaluate");
     RETURN_IF_ERROR(loader.fill(first / options_.batch, 0, options_.batch, tokens_, targets_, document_start_));
     // Rows past the last belong to the next epoch: their targets do not count.
     const auto counted = static_cast<size_t>(std::min(options_.batch, num_rows - first) * options_.tokens);

@@ -17,6 +17,9 @@ GroupOptions options_of(const std::string& name, int64_t rank, size_t size, doub
       .name = name, .rank = static_cast<int>(rank), .size = static_cast<int>(size), .timeout_seconds = timeout_seconds};
 }
 
+// Ranks along `data` have the same state.
+bool wants_copies(const Mesh& mesh) { return mesh.config().data == 1 && mesh.config().shard > 1; }
+
 std::string name_of(RankGroup group) { return group == kWorld ? "world" : group.name(); }
 
 }  // namespace
@@ -84,29 +87,31 @@ Result<std::unique_ptr<Ranks>> join_ranks(const Mesh& mesh, int64_t rank, KeyVal
     if (group.group == kWorld) {
       ASSIGN_OR_RETURN(ranks->checkpoints, join("checkpoints", group.ranks));
     }
+    if (group.group == kUpdateRanks && wants_copies(mesh)) {
+      ASSIGN_OR_RETURN(ranks->copies, join("copies", group.ranks));
+    }
   }
   return ranks;
 }
 
 std::vector<std::unique_ptr<Ranks>> make_thread_ranks(const Mesh& mesh, double timeout_seconds) {
   std::vector<std::unique_ptr<Ranks>> all;
+  std::map<std::pair<std::string, int64_t>, std::vector<std::unique_ptr<Communicator>>> made;  // name, first member
+  const auto join = [&](const std::string& name, const std::vector<int64_t>& members, int64_t rank) {
+    auto& ends = made[{name, members.front()}];
+    if (ends.empty()) ends = make_thread_group(options_of(name, 0, members.size(), timeout_seconds));
+    return std::move(ends[static_cast<size_t>(place_in(members, rank))]);
+  };
   for (int64_t rank = 0; rank < mesh.size(); ++rank) {
-    all.push_back(std::make_unique<Ranks>());
-    all.back()->mesh = mesh;
-    all.back()->rank = rank;
-  }
-  std::map<std::pair<RankGroup, int64_t>, std::vector<std::unique_ptr<Communicator>>> made;  // by key and first member
-  for (int64_t rank = 0; rank < mesh.size(); ++rank)
+    auto ranks = std::make_unique<Ranks>();
+    ranks->mesh = mesh;
+    ranks->rank = rank;
     for (const GroupMembers& group : groups_of(mesh, rank)) {
-      auto& ends = made[{group.group, group.ranks.front()}];
-      if (ends.empty())
-        ends = make_thread_group(options_of(name_of(group.group), 0, group.ranks.size(), timeout_seconds));
-      all[static_cast<size_t>(rank)]->groups.set(group.group,
-                                                 std::move(ends[static_cast<size_t>(place_in(group.ranks, rank))]));
+      ranks->groups.set(group.group, join(name_of(group.group), group.ranks, rank));
+      if (group.group == kWorld) ranks->checkpoints = join("checkpoints", group.ranks, rank);
+      if (group.group == kUpdateRanks && wants_copies(mesh)) ranks->copies = join("copies", group.ranks, rank);
     }
-  if (mesh.size() > 1) {
-    auto ends = make_thread_group(options_of("checkpoints", 0, static_cast<size_t>(mesh.size()), timeout_seconds));
-    for (size_t rank = 0; rank < ends.size(); ++rank) all[rank]->checkpoints = std::move(ends[rank]);
+    all.push_back(std::move(ranks));
   }
   return all;
 }

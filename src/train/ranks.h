@@ -17,6 +17,9 @@ struct Ranks {
   int64_t rank = 0;
   RankGroups groups;                          // those the programs of this layout talk to, and kWorld
   std::unique_ptr<Communicator> checkpoints;  // all ranks once more: checkpoints are written beside the steps
+  std::unique_ptr<Communicator> copies;       // where no other rank has the same state: whom to hand copies to
+
+  int copy_distance = 1;  // along `copies`, to a rank on another machine
 
   int64_t size() const { return mesh.size(); }
   bool first() const { return rank == 0; }

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/exact_sum.h"
+#include "base/milestone.h"
 
 namespace colossus {
 namespace {
@@ -101,17 +102,18 @@ Status TrainStep::make_gradient_tree(size_t num_buckets) {
 }
 
 Status TrainStep::run_microbatch(const Loader& data, int64_t step, int64_t first_row) {
+  milestone("load");
   RETURN_IF_ERROR(data.fill(step, first_row, run_.train.microbatch, tokens_, targets_, document_start_));
   device_.write(*inputs_.at("tokens").memory, 0, std::as_bytes(std::span(tokens_)));
   device_.write(*inputs_.at("targets").memory, 0, std::as_bytes(std::span(targets_)));
   if (options_.document_mask)
     device_.write(*inputs_.at("document_start").memory, 0, std::as_bytes(std::span(document_start_)));
   if (inputs_.find("rng")) set_input("rng", std::array<int64_t, 3>{run_.train.seed, step, first_row});
+  milestone("microbatch");
   return microbatch_->run();
 }
 
-Result<bool> TrainStep::run(int64_t step, const Loader& data, const std::atomic<bool>& stop_requested,
-                            StepReport& report) {
+Result<bool> TrainStep::run(int64_t step, const Loader& data, const Asked& asked, StepReport& report) {
   const double start = monotonic_seconds();
   const TrainConfig& t = run_.train;
   const int64_t per_leaf = t.batch / t.microbatch / t.reduction_leaves;
@@ -121,7 +123,7 @@ Result<bool> TrainStep::run(int64_t step, const Loader& data, const std::atomic<
   for (int64_t leaf = leaves_.begin; leaf < leaves_.end; ++leaf) {
     gradients_->begin_leaf();
     for (int64_t i = 0; i < per_leaf; ++i) {
-      if (ranks_.size() == 1 && stop_requested.load(std::memory_order_relaxed)) return false;
+      if (ranks_.size() == 1 && asked.stop.load(std::memory_order_relaxed)) return false;
       RETURN_IF_ERROR(run_microbatch(data, step, (leaf * per_leaf + i) * t.microbatch));
       loss.add(static_cast<double>(read_scalar(*microbatch_, loss_)));
       if (aux_loss_) aux_loss.add(static_cast<double>(read_scalar(*microbatch_, aux_loss_)));
@@ -130,7 +132,10 @@ Result<bool> TrainStep::run(int64_t step, const Loader& data, const std::atomic<
   }
   std::ranges::copy(loss.words(), step_sums_.begin() + kLossWords);
   std::ranges::copy(aux_loss.words(), step_sums_.begin() + kAuxLossWords);
-  step_sums_[kStopRequests] = stop_requested.load(std::memory_order_relaxed) ? 1 : 0;
+  step_sums_[kStopRequests] = asked.stop.load(std::memory_order_relaxed) ? 1 : 0;
+  step_sums_[kTimeIsUp] = asked.time_is_up ? 1 : 0;
+  if (asked.before_update) RETURN_IF_ERROR(asked.before_update());
+  milestone("update");
   RETURN_IF_ERROR(apply_update(step, report));
   report.step = step + 1;
   report.num_tokens = t.batch * t.tokens;
@@ -151,6 +156,7 @@ Status TrainStep::apply_update(int64_t step, StepReport& report) {
   if (all_step_sums_) {
     update_->read_output(all_step_sums_, writable_bytes_of(step_sums_));
     report.stop_requested = step_sums_[kStopRequests] > 0;
+    report.time_is_up = step_sums_[kTimeIsUp] > 0;
   }
   const auto mean = [&](int64_t first_word) {
     ExactSum::Words words;
@@ -175,10 +181,8 @@ StatePart TrainStep::part_of(const Tensor& tensor, const UpdatedPart& part) cons
           .offset_bytes = entry.offset_bytes + first * dtype_bytes(tensor.type.dtype)};
 }
 
-std::vector<StatePart> TrainStep::parts_to_save() const {
+std::vector<StatePart> TrainStep::updated_parts() const {
   std::vector<StatePart> parts;
-  const Communicator* replicas = ranks_.groups.find(RankGroup::along({MeshAxis::kData}));
-  if (replicas && replicas->rank() != 0) return parts;
   const Program& program = update_->program();
   for (const UpdatedPart& part : updated_) {
     const std::string& name = parameters_[part.parameter].name;
@@ -186,6 +190,11 @@ std::vector<StatePart> TrainStep::parts_to_save() const {
       if (const TensorId id = program.find(name + state)) parts.push_back(part_of(program.tensor(id), part));
   }
   return parts;
+}
+
+std::vector<StatePart> TrainStep::parts_to_save() const {
+  const Communicator* replicas = ranks_.groups.find(RankGroup::along({MeshAxis::kData}));
+  return replicas && replicas->rank() != 0 ? std::vector<StatePart>() : updated_parts();
 }
 
 std::vector<StatePart> TrainStep::parts_to_load() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -24,8 +25,10 @@ struct StepReport {
   double learning_rate = 0;  // of AdamW
   double seconds = 0;
   int64_t num_tokens = 0;
-  bool skipped = false;         // loss or gradient not finite: nothing was updated
-  bool stop_requested = false;  // of any rank, while the step ran; only with several
+  bool skipped = false;  // loss or gradient not finite: nothing was updated
+  // Of any rank, while the step ran; only with several.
+  bool stop_requested = false;
+  bool time_is_up = false;
 };
 
 class TrainStep {
@@ -35,10 +38,18 @@ class TrainStep {
 
   // Step `step` (from 0). Alone, a request to stop is looked at between microbatches: false, and nothing has changed.
   // With other ranks the step is always finished, and all report the request.
-  Result<bool> run(int64_t step, const Loader& data, const std::atomic<bool>& stop_requested, StepReport& report);
+  // before_update: called when gradients are there and nothing has changed yet.
+  struct Asked {
+    const std::atomic<bool>& stop;
+    bool time_is_up = false;
+    std::function<Status()> before_update = nullptr;
+  };
+  Result<bool> run(int64_t step, const Loader& data, const Asked& asked, StepReport& report);
 
   const TensorSet& tensors() const { return tensors_; }
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
+  // What this rank updates: ranges of parameters and their optimizer states. Replicas have the same.
+  std::vector<StatePart> updated_parts() const;
   // What this rank saves; together the ranks save everything once.
   std::vector<StatePart> parts_to_save() const;
   // What this rank needs to go on: all parameters, its part of the optimizer states.

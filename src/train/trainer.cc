@@ -43,9 +43,9 @@ std::string identity_of(RunConfig run) {
 
 Result<std::unique_ptr<Trainer>> Trainer::create(RunConfig run, FileSystem& files, Device& device,
                                                  std::string tokenizer_json, TrainObserver& observer,
-                                                 std::unique_ptr<Ranks> ranks) {
+                                                 std::unique_ptr<Ranks> ranks, StateKeeper* keeper) {
   if (!ranks) ranks = std::make_unique<Ranks>();
-  std::unique_ptr<Trainer> trainer(new Trainer(std::move(run), files, device, observer, std::move(ranks)));
+  std::unique_ptr<Trainer> trainer(new Trainer(std::move(run), files, device, observer, std::move(ranks), keeper));
   trainer->tokenizer_json_ = std::move(tokenizer_json);
   RETURN_IF_ERROR(trainer->open_data());
   RETURN_IF_ERROR(trainer->build_programs());
@@ -126,11 +126,56 @@ Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
 }
 
 Status Trainer::start_or_resume() {
-  const std::string directory = run_.out + "/checkpoints";
-  saver_ = std::make_unique<AsyncSaver>(
-      files_, directory, SavePolicy{.keep_last = run_.train.keep_last, .keep_best = run_.train.keep_best},
-      run_.train.async_checkpoints ? std::move(ranks_->checkpoints) : nullptr);
-  ASSIGN_OR_RETURN(auto paths, list_checkpoints(files_, directory));
+  saver_ =
+      std::make_unique<AsyncSaver>(files_, run_.out + "/checkpoints",
+                                   SavePolicy{.keep_last = run_.train.keep_last, .keep_best = run_.train.keep_best},
+                                   run_.train.async_checkpoints ? std::move(ranks_->checkpoints) : nullptr);
+  bool started = false;
+  if (keeper_) {
+    ASSIGN_OR_RETURN(started, start_from_memory());
+  }
+  if (!started) RETURN_IF_ERROR(start_from_checkpoint());
+  if (!keeper_) return ok_status();
+  RETURN_IF_ERROR(keeper_->begin(std::move(ranks_->copies), ranks_->copy_distance, train_step_->updated_parts()));
+  return keep(interrupted_after_.value_or(StepReport{}));
+}
+
+Result<bool> Trainer::start_from_memory() {
+  ASSIGN_OR_RETURN(const auto position, keeper_->restore(ranks_->world(), device_, train_step_->parts_to_load()));
+  if (!position) return false;
+  step_ = position->step;
+  skipped_in_a_row_ = position->skipped_in_a_row;
+  best_validation_loss_ = position->best_validation_loss;
+  training_seconds_ = position->training_seconds;
+  if (position->num_tokens > 0)  // else it was read from a checkpoint, where what follows a step was done
+    interrupted_after_ = {.step = step_,
+                          .loss = position->loss,
+                          .aux_loss = position->aux_loss,
+                          .grad_norm = position->grad_norm,
+                          .learning_rate = position->learning_rate,
+                          .seconds = position->seconds,
+                          .num_tokens = position->num_tokens,
+                          .skipped = position->skipped != 0};
+  return true;
+}
+
+Status Trainer::keep(const StepReport& report) {
+  return keeper_->keep({.step = step_,
+                        .skipped_in_a_row = skipped_in_a_row_,
+                        .best_validation_loss = best_validation_loss_,
+                        .training_seconds = training_seconds_,
+                        .loss = report.loss,
+                        .aux_loss = report.aux_loss,
+                        .grad_norm = report.grad_norm,
+                        .learning_rate = report.learning_rate,
+                        .seconds = report.seconds,
+                        .num_tokens = report.num_tokens,
+                        .skipped = report.skipped ? 1 : 0},
+                       device_, train_step_->updated_parts());
+}
+
+Status Trainer::start_from_checkpoint() {
+  ASSIGN_OR_RETURN(auto paths, list_checkpoints(files_, run_.out + "/checkpoints"));
   RETURN_IF_ERROR(ranks_->share_from_first(paths));
   Status last_error;
   for (auto path = paths.rbegin(); path != paths.rend(); ++path) {
@@ -161,7 +206,9 @@ Status Trainer::open_metrics() {
   RETURN_IF_ERROR(write_file_atomically(files_, run_.out + "/config.toml", print_config(run_)));
   if (!tokenizer_json_.empty())
     RETURN_IF_ERROR(write_file_atomically(files_, run_.out + "/tokenizer.json", tokenizer_json_));
-  const std::optional<int64_t> last_step = step_ > 0 ? std::optional(step_) : std::nullopt;
+  // Lines of steps that are done again are written again.
+  const int64_t done = interrupted_after_ ? step_ - 1 : step_;
+  const std::optional<int64_t> last_step = done > 0 ? std::optional(done) : std::nullopt;
   std::vector<std::unique_ptr<MetricsWriter>> writers;
   ASSIGN_OR_RETURN(auto lines, open_json_lines(files_, run_.out + "/metrics.jsonl", last_step));
   ASSIGN_OR_RETURN(auto events, open_event_file(files_, run_.out + "/events", unix_seconds(), last_step));
@@ -240,15 +287,21 @@ Status Trainer::save() {
 }
 
 Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
+  const auto out_of_time = [&] { return run_.train.max_seconds > 0 && training_seconds_ >= run_.train.max_seconds; };
+  if (interrupted_after_) RETURN_IF_ERROR(after_step(*interrupted_after_, stop_requested));
   while (step_ < run_.train.steps) {
     StepReport report;
-    ASSIGN_OR_RETURN(const bool done, train_step_->run(step_, *train_data_, stop_requested, report));
+    const TrainStep::Asked asked{.stop = stop_requested, .time_is_up = out_of_time(), .before_update = [&] {
+                                   return keeper_ ? keeper_->finish_copies() : ok_status();
+                                 }};
+    ASSIGN_OR_RETURN(const bool done, train_step_->run(step_, *train_data_, asked, report));
     if (!done) return finish(StopReason::kInterrupted, stop_requested);
     step_ = report.step;
     training_seconds_ += report.seconds;
+    if (keeper_) RETURN_IF_ERROR(keep(report));
     RETURN_IF_ERROR(after_step(report, stop_requested));
     if (report.stop_requested) return finish(StopReason::kInterrupted, stop_requested);
-    if (run_.train.max_seconds > 0 && training_seconds_ >= run_.train.max_seconds)
+    if (report.time_is_up || (ranks_->size() == 1 && out_of_time()))
       return finish(StopReason::kOutOfTime, stop_requested);
   }
   return finish(StopReason::kFinished, stop_requested);

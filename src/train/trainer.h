@@ -10,6 +10,7 @@
 #include "data/loader.h"
 #include "train/evaluator.h"
 #include "train/metrics/metrics.h"
+#include "train/recovery/state_keeper.h"
 #include "train/train_state.h"
 #include "train/train_step.h"
 
@@ -52,10 +53,11 @@ class Trainer {
   // Opens the data, completes `run` by its rules, compiles the programs, and starts at step 0 or, when `run.out` holds
   // checkpoints of the same run, at the newest good one. tokenizer_json is kept in every checkpoint.
   // ranks: null for a run of one, whatever [mesh] says; else those of a mesh that check_mesh passed, all with the same
-  // run and files.
+  // run and files. keeper: what this process and its peers remember of the run, which is newer than any checkpoint; all
+  // ranks have one, or none. It outlives the trainer.
   static Result<std::unique_ptr<Trainer>> create(RunConfig run, FileSystem& files, Device& device,
                                                  std::string tokenizer_json, TrainObserver& observer,
-                                                 std::unique_ptr<Ranks> ranks = nullptr);
+                                                 std::unique_ptr<Ranks> ranks = nullptr, StateKeeper* keeper = nullptr);
 
   // Until the last step, a request to stop (looked at between microbatches), the time limit or an error. Saves a
   // checkpoint before it returns, unless an error or non-finite numbers ended it.
@@ -74,12 +76,22 @@ class Trainer {
   std::vector<MemoryLine> memory_table() const;
 
  private:
-  Trainer(RunConfig run, FileSystem& files, Device& device, TrainObserver& observer, std::unique_ptr<Ranks> ranks)
-      : run_(std::move(run)), files_(files), device_(device), observer_(observer), ranks_(std::move(ranks)) {}
+  Trainer(RunConfig run, FileSystem& files, Device& device, TrainObserver& observer, std::unique_ptr<Ranks> ranks,
+          StateKeeper* keeper)
+      : run_(std::move(run)),
+        files_(files),
+        device_(device),
+        observer_(observer),
+        ranks_(std::move(ranks)),
+        keeper_(keeper) {}
 
   Status open_data();
   Status build_programs();
   Status start_or_resume();
+  // From the memory of the ranks: false when it holds no whole state.
+  Result<bool> start_from_memory();
+  Status start_from_checkpoint();
+  Status keep(const StepReport& report);
   Status load_checkpoint(const std::string& path, bool& of_another_run);
   Status check_same_run(const std::string& stored_config) const;
   Status open_metrics();
@@ -93,6 +105,7 @@ class Trainer {
   Device& device_;
   TrainObserver& observer_;
   std::unique_ptr<Ranks> ranks_;
+  StateKeeper* keeper_;
   std::string tokenizer_json_;
   double flops_per_token_ = 0;
   std::optional<Loader> train_data_, validation_data_;
@@ -101,6 +114,7 @@ class Trainer {
   std::unique_ptr<Evaluator> evaluator_;
 
   int64_t step_ = 0;
+  std::optional<StepReport> interrupted_after_;  // a step that was done, but maybe not what comes after it
   int64_t skipped_in_a_row_ = 0;
   int64_t last_saved_step_ = -1;
   int64_t last_evaluated_step_ = -1;

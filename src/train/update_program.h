@@ -63,10 +63,12 @@ Result<UpdateProgram> write_update_program(std::span<const ParameterSpec> parame
                                            const std::vector<Bucket>& buckets, const UpdateRanks& ranks,
                                            int64_t num_microbatches);
 
-// What ranks add exactly: the words of two ExactSums over microbatches, and how many ranks were asked to stop.
+// What ranks add exactly: the words of two ExactSums over microbatches; how many ranks were asked to stop, and for how
+// many the time is up.
 inline constexpr int64_t kLossWords = 0;
 inline constexpr int64_t kAuxLossWords = ExactSum::kWords;
 inline constexpr int64_t kStopRequests = 2 * ExactSum::kWords;
-inline constexpr int64_t kStepSums = kStopRequests + 1;
+inline constexpr int64_t kTimeIsUp = kStopRequests + 1;
+inline constexpr int64_t kStepSums = kTimeIsUp + 1;
 
 }  // namespace colossus
