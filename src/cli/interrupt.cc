@@ -29,10 +29,12 @@ void on_signal(int) {
     write_text("\n");
     ::_exit(130);
   }
-  // The bar's line, if there is one, stays as it is.
-  write_text("\ncolossus: ");
-  write_text(interrupt_message.load());
-  write_text("\n");
+  if (const char* message = interrupt_message.load(); *message != '\0') {
+    // The bar's line, if there is one, stays as it is.
+    write_text("\ncolossus: ");
+    write_text(message);
+    write_text("\n");
+  }
   errno = saved_errno;
 }
 

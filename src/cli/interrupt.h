@@ -5,7 +5,7 @@
 
 namespace colossus {
 
-// While one lives, the first SIGINT or SIGTERM sets the flag and prints `message`; the second ends the process at once
+// While one lives, the first SIGINT or SIGTERM sets the flag and prints `message`, if it is not empty; the second ends the process at once
 // with 130. Before and after, signals do what they always do. One at a time.
 class InterruptScope {
  public:

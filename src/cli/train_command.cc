@@ -2,20 +2,28 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "base/platform.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "cli/terminal.h"
 #include "data/tokenizer_identity.h"
 #include "device/cpu/cpu_device.h"
 #include "infer/generate.h"
 #include "io/config.h"
+#include "train/recovery/supervisor.h"
+#include "train/recovery/worker.h"
 #include "train/trainer.h"
 
 namespace colossus {
 namespace {
+
+// In the environment of a worker: where the ranks meet.
+constexpr const char* kStoreVariable = "COLOSSUS_STORE";
 
 constexpr double kLn2 = 0.6931471805599453;
 
@@ -26,14 +34,19 @@ struct TrainArguments {
   std::string out;
   bool fresh = false;
   bool show_memory = false;
+  int64_t ranks = 0;  // 0: as [mesh] says
 };
 
 // Prints what happens, and makes samples.
 class TerminalObserver final : public TrainObserver {
  public:
-  TerminalObserver(FileSystem& files, Device& device) : files_(files), device_(device) {}
+  // speaks: also before begin(); of several ranks only one does.
+  TerminalObserver(FileSystem& files, Device& device, bool speaks = true)
+      : files_(files), device_(device), speaks_(speaks) {}
 
+  // Until then, and between runs, it keeps silent.
   void begin(Trainer& trainer, double nats_to_bits_per_byte, const Tokenizer* tokenizer) {
+    session_.reset();
     trainer_ = &trainer;
     tokenizer_ = tokenizer;
     nats_to_bits_per_byte_ = nats_to_bits_per_byte;
@@ -42,14 +55,18 @@ class TerminalObserver final : public TrainObserver {
   }
   void end() {
     if (progress_) progress_->finish();
+    progress_.reset();
+    trainer_ = nullptr;
   }
 
   void on_step(const StepReport& report) override {
+    if (!progress_) return;
     smoothed_loss_ = smoothed_loss_ == 0 || report.skipped ? report.loss : 0.9 * smoothed_loss_ + 0.1 * report.loss;
     smoothed_seconds_ = smoothed_seconds_ == 0 ? report.seconds : 0.9 * smoothed_seconds_ + 0.1 * report.seconds;
     const double tokens_per_second = static_cast<double>(report.num_tokens) / smoothed_seconds_;
     const double share =
-        tokens_per_second * trainer_->flops_per_token() / device_.peak_flops(trainer_->compute_dtype());
+        tokens_per_second * trainer_->flops_per_token() /
+        (device_.peak_flops(trainer_->compute_dtype()) * static_cast<double>(trainer_->ranks().size()));
     const ProgressField fields[] = {{"loss", fmt::format("{:.3f}", smoothed_loss_)},
                                     {"", fmt::format("{} tokens/s", format_quantity(tokens_per_second))},
                                     {"", fmt::format("{:.0f}% of peak", 100 * share)},
@@ -57,20 +74,21 @@ class TerminalObserver final : public TrainObserver {
     progress_->update(static_cast<double>(report.step), fields);
   }
   void on_evaluation(const EvaluationReport& report) override {
+    if (!progress_) return;
     validation_ = fmt::format("{:.4f}", report.evaluation.loss);
     progress_->note(fmt::format("step {}: validation loss {:.4f} nats/token, {:.4f} bits/byte{}", report.step,
                                 report.evaluation.loss, report.evaluation.loss * nats_to_bits_per_byte_,
                                 report.is_best ? " (best)" : ""));
   }
   void on_sample(int64_t step) override {
-    if (!tokenizer_) return;
+    if (!tokenizer_ || !progress_) return;
     const Status sampled = print_sample(step);
     if (!sampled.ok()) on_note("no sample: " + sampled.message());
   }
   void on_note(const std::string& text) override {
     if (progress_)
       progress_->note(text);
-    else
+    else if (speaks_)
       std::fprintf(stderr, "%s\n", text.c_str());
   }
 
@@ -95,6 +113,7 @@ class TerminalObserver final : public TrainObserver {
 
   FileSystem& files_;
   Device& device_;
+  const bool speaks_;
   Trainer* trainer_ = nullptr;
   const Tokenizer* tokenizer_ = nullptr;
   double nats_to_bits_per_byte_ = 0;
@@ -173,13 +192,42 @@ Result<TokenizerFile> read_tokenizer(FileSystem& files, const DataConfig& data) 
   return TokenizerFile{std::move(text), std::move(*tokenizer)};
 }
 
-Status train(const TrainArguments& arguments) {
-  FileSystem& files = local_files();
-  ASSIGN_OR_RETURN(RunConfig run, read_config(files, arguments));
-  ASSIGN_OR_RETURN(TokenizerFile tokenizer, read_tokenizer(files, run.data));
-  if (arguments.fresh)
-    for (const char* name : {"/checkpoints", "/metrics.jsonl", "/events"})
-      RETURN_IF_ERROR(files.remove_all(run.out + name));
+// The run with what the data says about it, as all ranks see it.
+Status check_layout(const RunConfig& run) {
+  const ModelConfig& m = run.model;
+  return check_mesh(run.mesh, {.num_layers = m.num_layers,
+                               .num_heads = m.num_heads,
+                               .num_kv_heads = m.num_kv_heads,
+                               .ffn_width = m.ffn_width,
+                               .num_experts = m.num_experts,
+                               .expert_width = m.expert_width,
+                               .tokens = run.train.tokens,
+                               .reduction_leaves = run.train.reduction_leaves});
+}
+
+double bits_per_nat(const ShardCounts& validation) {
+  if (validation.num_source_bytes == 0) return 0;
+  return static_cast<double>(validation.num_tokens) / static_cast<double>(validation.num_source_bytes) / kLn2;
+}
+
+// How a run ended, and what to do next.
+Status print_result(const TrainArguments& arguments, const std::string& out, const TrainResult& result, double bits) {
+  const std::string again =
+      arguments.config.empty() ? "the same command" : "colossus train " + arguments.config + " (with the same --set)";
+  if (result.reason == StopReason::kInterrupted) {
+    std::fprintf(stderr, "stopped after step %lld, saved in %s/checkpoints; go on with: %s\n",
+                 static_cast<long long>(result.step), out.c_str(), again.c_str());
+    return interrupted("");
+  }
+  std::fprintf(stderr,
+               "%s after step %lld: validation loss %.4f nats/token, %.4f bits/byte; %.1f s of training\ntalk to it: "
+               "colossus generate %s --prompt \"...\"\n",
+               result.reason == StopReason::kOutOfTime ? "time is up" : "done", static_cast<long long>(result.step),
+               result.final_evaluation.loss, result.final_evaluation.loss * bits, result.training_seconds, out.c_str());
+  return ok_status();
+}
+
+Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig run, TokenizerFile tokenizer) {
   ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = static_cast<int>(run.train.threads)}));
   TerminalObserver observer(files, *device);
   ASSIGN_OR_RETURN(const auto trainer,
@@ -189,30 +237,120 @@ Status train(const TrainArguments& arguments) {
     print_memory(*trainer);
     std::fprintf(stderr, "first step began after %.2f s\n", process_age_seconds());
   }
-  const ShardCounts validation = trainer->validation_totals();
-  const double bits = validation.num_source_bytes == 0 ? 0
-                                                       : static_cast<double>(validation.num_tokens) /
-                                                             static_cast<double>(validation.num_source_bytes) / kLn2;
+  const double bits = bits_per_nat(trainer->validation_totals());
   const InterruptScope interrupt("saving and stopping; Ctrl-C again stops at once");
   observer.begin(*trainer, bits, &tokenizer.tokenizer);
   const auto result = trainer->run(interrupt.requested());
   observer.end();
   RETURN_IF_ERROR(result.status());
   if (arguments.show_memory) print_memory(*trainer);
-  const std::string again =
-      arguments.config.empty() ? "the same command" : "colossus train " + arguments.config + " (with the same --set)";
-  if (result->reason == StopReason::kInterrupted) {
-    std::fprintf(stderr, "stopped after step %lld, saved in %s/checkpoints; go on with: %s\n",
-                 static_cast<long long>(result->step), trainer->config().out.c_str(), again.c_str());
-    return interrupted("");
-  }
-  std::fprintf(stderr,
-               "%s after step %lld: validation loss %.4f nats/token, %.4f bits/byte; %.1f s of training\ntalk to it: "
-               "colossus generate %s --prompt \"...\"\n",
-               result->reason == StopReason::kOutOfTime ? "time is up" : "done", static_cast<long long>(result->step),
-               result->final_evaluation.loss, result->final_evaluation.loss * bits, result->training_seconds,
-               trainer->config().out.c_str());
-  return ok_status();
+  return print_result(arguments, trainer->config().out, *result, bits);
+}
+
+// One rank's process; started by supervise() below. What it has to say of errors goes to the supervisor.
+Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig& run, const TokenizerFile& tokenizer,
+            const std::string& name) {
+  const char* store_directory = std::getenv(kStoreVariable);
+  if (store_directory == nullptr)
+    return invalid(fmt::format("{} is set, but {} is not; both are for processes that `colossus train --ranks` starts",
+                               kWorkerVariable, kStoreVariable));
+  ASSIGN_OR_RETURN(const auto store, open_directory_store(store_directory));
+  const auto train_as_rank = [&]() -> Status {
+    const int threads = run.train.threads > 0
+                            ? static_cast<int>(run.train.threads)
+                            : std::max(1, num_usable_cores() / static_cast<int>(run.mesh.num_ranks()));
+    ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = threads, .pin = false}));
+    TerminalObserver observer(files, *device, false);
+    double bits = 0;
+    std::string out;
+    bool first = false, header_was_printed = false;
+    Worker worker({.id = name, .ranks_on_machine = static_cast<int>(run.mesh.num_ranks())}, *store,
+                  [&](Trainer& trainer) {
+                    observer.end();
+                    first = trainer.ranks().first();
+                    bits = bits_per_nat(trainer.validation_totals());
+                    out = trainer.config().out;
+                    if (!first) return;
+                    if (!header_was_printed && trainer.step() == 0) static_cast<void>(print_header(trainer, *device));
+                    header_was_printed = true;
+                    if (arguments.show_memory) print_memory(trainer);
+                    observer.begin(trainer, bits, &tokenizer.tokenizer);
+                  });
+    const InterruptScope interrupt("");
+    const auto result = worker.run(run, files, *device, tokenizer.text, observer, interrupt.requested());
+    observer.end();
+    RETURN_IF_ERROR(result.status());
+    if (first) return print_result(arguments, out, *result, bits);
+    return result->reason == StopReason::kInterrupted ? interrupted("") : ok_status();
+  };
+  const Status status = train_as_rank();
+  if (status.ok()) return status;
+  static_cast<void>(write_last_words(*store, name, status.message()));
+  return Status(status.code(), "");
+}
+
+// Starts the ranks and keeps them running.
+Status supervise(const TrainArguments& arguments, FileSystem& files, const RunConfig& run) {
+  const std::string store_directory = run.out + "/ranks";
+  RETURN_IF_ERROR(files.remove_all(store_directory));
+  RETURN_IF_ERROR(files.make_directories(store_directory));
+  ASSIGN_OR_RETURN(const auto store, open_directory_store(store_directory));
+  SupervisorOptions options{.command = {"/proc/self/exe", "train"},
+                            .mesh = run.mesh,
+                            .environment = {{kStoreVariable, store_directory}},
+                            .policy = {.dead_after_seconds = 15, .hang_after_seconds = 30, .backoff_seconds = 0.05}};
+  const auto pass_on = [&](const char* option, const std::vector<std::string>& values) {
+    for (const std::string& value : values) options.command.insert(options.command.end(), {option, value});
+  };
+  if (!arguments.config.empty()) options.command.push_back(arguments.config);
+  pass_on("--set", arguments.overrides);
+  pass_on("--data", arguments.data);
+  if (!arguments.out.empty()) pass_on("--out", {arguments.out});
+  pass_on("--set", {fmt::format("mesh.data={}", run.mesh.data), fmt::format("mesh.shard={}", run.mesh.shard)});
+  if (arguments.show_memory) options.command.push_back("--memory");
+  if (const char* fault = std::getenv("COLOSSUS_FAULT_OF_RANK"); fault != nullptr)
+    options.environment_of = [fault](int64_t rank) -> std::vector<std::pair<std::string, std::string>> {
+      const std::string text = fault;  // "3:kill:update:5"
+      if (std::to_string(rank) != text.substr(0, text.find(':'))) return {};
+      return {{"COLOSSUS_FAULT", text.substr(text.find(':') + 1)}};
+    };
+  std::fprintf(stderr, "%lld ranks\n", static_cast<long long>(run.mesh.num_ranks()));
+  const InterruptScope interrupt("saving and stopping all ranks; Ctrl-C again stops at once");
+  Supervisor supervisor(std::move(options), *store, [](const std::string& text) {
+    std::fprintf(stderr, "%s%s\n", query_terminal(2).interactive ? "\r\033[K" : "", text.c_str());
+  });
+  const Status status = supervisor.run(interrupt.requested());
+  static_cast<void>(files.remove_all(store_directory));
+  return status;
+}
+
+// [mesh] as given, or all ranks along `shard`.
+Status lay_out(const TrainArguments& arguments, FileSystem& files, RunConfig& run) {
+  if (arguments.ranks > 1 && run.mesh.num_ranks() == 1) run.mesh.shard = arguments.ranks;
+  if (arguments.ranks > 0 && arguments.ranks != run.mesh.num_ranks())
+    return invalid(fmt::format("--ranks {}, but [mesh] has {} ranks: give one of them, or the same number",
+                               arguments.ranks, run.mesh.num_ranks()));
+  if (run.mesh.num_ranks() == 1) return ok_status();
+  if (run.mesh.num_ranks() != run.mesh.data * run.mesh.shard)
+    return invalid("[mesh] training runs along data and shard so far; leave the other axes at 1");
+  RunConfig resolved = run;  // the workers resolve it again: it stays as it was written
+  ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files, run.data.sources.front().path));
+  RETURN_IF_ERROR(resolve(resolved, index.identity.vocab_size));
+  return check_layout(resolved);
+}
+
+Status train(const TrainArguments& arguments) {
+  FileSystem& files = local_files();
+  ASSIGN_OR_RETURN(RunConfig run, read_config(files, arguments));
+  ASSIGN_OR_RETURN(TokenizerFile tokenizer, read_tokenizer(files, run.data));
+  RETURN_IF_ERROR(lay_out(arguments, files, run));
+  if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
+    return work(arguments, files, run, tokenizer, worker);
+  if (arguments.fresh)
+    for (const char* name : {"/checkpoints", "/metrics.jsonl", "/events"})
+      RETURN_IF_ERROR(files.remove_all(run.out + name));
+  return run.mesh.num_ranks() > 1 ? supervise(arguments, files, run)
+                                  : train_alone(arguments, files, std::move(run), std::move(tokenizer));
 }
 
 }  // namespace
@@ -225,6 +363,8 @@ void add_train_command(Command root) {
   command.option("--data", arguments->data, "directory of token shards, instead of [[data.sources]]; repeatable");
   command.option("--out", arguments->out, "directory of the run, instead of `out`");
   command.flag("--fresh", arguments->fresh, "delete the run's checkpoints and metrics and start over");
+  command.option("--ranks", arguments->ranks, "processes on this machine that share the work; 0: as [mesh] says",
+                 {.min = 0});
   command.flag("--memory", arguments->show_memory, "print what takes memory, before and after");
   command.footer([] { return "Settings (file or --set):\n" + format_field_help(describe_config<RunConfig>(), 110); });
   command.run([arguments] { return train(*arguments); });

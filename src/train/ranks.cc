@@ -76,8 +76,10 @@ Result<std::unique_ptr<Ranks>> join_ranks(const Mesh& mesh, int64_t rank, KeyVal
   ranks->rank = rank;
   const auto join = [&](const std::string& name, const std::vector<int64_t>& members) {
     // Groups of one name differ by their first member.
-    return join_gloo_group(options_of(name, place_in(members, rank), members.size(), options.timeout_seconds), store,
-                           fmt::format("{}/{}.{}", key, name, members.front()), options.interface);
+    auto end = join_gloo_group(options_of(name, place_in(members, rank), members.size(), options.join_seconds), store,
+                               fmt::format("{}/{}.{}", key, name, members.front()), options.interface);
+    if (end.ok()) (*end)->set_timeout(options.timeout_seconds);
+    return end;
   };
   for (const GroupMembers& group : groups_of(mesh, rank)) {
     std::string name = name_of(group.group);

@@ -42,7 +42,8 @@ struct GroupMembers {
 std::vector<GroupMembers> groups_of(const Mesh& mesh, int64_t rank);
 
 struct JoinOptions {
-  double timeout_seconds = 60;  // of each wait, later too
+  double timeout_seconds = 60;  // of each wait once they have met
+  double join_seconds = 20;     // to meet
   std::string interface;        // see join_gloo_group
 };
 

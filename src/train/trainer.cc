@@ -207,7 +207,7 @@ Status Trainer::open_metrics() {
   if (!tokenizer_json_.empty())
     RETURN_IF_ERROR(write_file_atomically(files_, run_.out + "/tokenizer.json", tokenizer_json_));
   // Lines of steps that are done again are written again.
-  const int64_t done = interrupted_after_ ? step_ - 1 : step_;
+  const int64_t done = interrupted_after_ ? step_ - 1 : step_.load();
   const std::optional<int64_t> last_step = done > 0 ? std::optional(done) : std::nullopt;
   std::vector<std::unique_ptr<MetricsWriter>> writers;
   ASSIGN_OR_RETURN(auto lines, open_json_lines(files_, run_.out + "/metrics.jsonl", last_step));

@@ -113,7 +113,7 @@ class Trainer {
   std::unique_ptr<TrainStep> train_step_;
   std::unique_ptr<Evaluator> evaluator_;
 
-  int64_t step_ = 0;
+  std::atomic<int64_t> step_ = 0;  // others may look
   std::optional<StepReport> interrupted_after_;  // a step that was done, but maybe not what comes after it
   int64_t skipped_in_a_row_ = 0;
   int64_t last_saved_step_ = -1;

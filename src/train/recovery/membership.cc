@@ -1,0 +1,79 @@
+#include "train/recovery/membership.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <sstream>
+
+namespace colossus {
+namespace {
+
+constexpr const char* kGenerationKey = "generation";
+constexpr size_t kMostWorkers = 1 << 20;
+
+Status malformed(const std::string& key, const std::string& text) {
+  return corrupt(
+      fmt::format("[store key {}] holds '{}', which no program of this version wrote", key, text.substr(0, 200)));
+}
+
+}  // namespace
+
+MeshConfig Membership::mesh(MeshConfig run) const {
+  run.data = data;
+  run.shard = shard;
+  return run;
+}
+
+Status publish(KeyValueStore& store, const Membership& generation) {
+  return store.set(kGenerationKey, fmt::format("{} {} {} {}", generation.id, generation.data, generation.shard,
+                                               fmt::join(generation.workers, " ")));
+}
+
+Result<std::optional<Membership>> current_membership(KeyValueStore& store) {
+  ASSIGN_OR_RETURN(const auto text, store.get(kGenerationKey));
+  if (!text) return std::optional<Membership>();
+  Membership generation;
+  std::istringstream in(*text);
+  in >> generation.id >> generation.data >> generation.shard;
+  for (std::string worker; in >> worker && generation.workers.size() <= kMostWorkers;)
+    generation.workers.push_back(worker);
+  if (generation.id < 1 || generation.data < 1 || generation.shard < 1 || generation.workers.empty() ||
+      generation.workers.size() > kMostWorkers)
+    return malformed(kGenerationKey, *text);
+  return std::optional(std::move(generation));
+}
+
+Status write_heartbeat(KeyValueStore& store, const std::string& worker, const Heartbeat& heartbeat) {
+  return store.set("heartbeats/" + worker, fmt::format("{} {} {} {} {}", heartbeat.beat, heartbeat.generation,
+                                                       heartbeat.step, heartbeat.progress, heartbeat.waits_in));
+}
+
+Result<std::optional<Heartbeat>> read_heartbeat(KeyValueStore& store, const std::string& worker) {
+  ASSIGN_OR_RETURN(const auto text, store.get("heartbeats/" + worker));
+  if (!text) return std::optional<Heartbeat>();
+  Heartbeat heartbeat;
+  std::istringstream in(*text);
+  if (!(in >> heartbeat.beat >> heartbeat.generation >> heartbeat.step >> heartbeat.progress))
+    return malformed("heartbeats/" + worker, *text);
+  in >> heartbeat.waits_in;
+  return std::optional(std::move(heartbeat));
+}
+
+Status write_last_words(KeyValueStore& store, const std::string& worker, const std::string& text) {
+  return store.set("last_words/" + worker, text.substr(0, 4096));
+}
+
+Result<std::string> read_last_words(KeyValueStore& store, const std::string& worker) {
+  ASSIGN_OR_RETURN(const auto text, store.get("last_words/" + worker));
+  return text.value_or("");
+}
+
+Status report_broken(KeyValueStore& store, int64_t generation, const std::string& worker, const std::string& why) {
+  return store.set(fmt::format("broken/{}/{}", generation, worker), why.substr(0, 4096));
+}
+
+Result<std::optional<std::string>> read_broken(KeyValueStore& store, int64_t generation, const std::string& worker) {
+  return store.get(fmt::format("broken/{}/{}", generation, worker));
+}
+
+}  // namespace colossus

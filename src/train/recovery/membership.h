@@ -1,0 +1,46 @@
+// What supervisor and workers tell each other through the store. A generation is one membership of a run: which worker
+// process is which rank. When one begins, all its workers meet and go on from the newest state they have together.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/key_value_store.h"
+#include "parallel/mesh.h"
+
+namespace colossus {
+
+struct Membership {
+  int64_t id = 0;  // rising from 1
+  int64_t data = 1, shard = 1;
+  std::vector<std::string> workers;  // by rank
+
+  // The run's layout with this many ranks.
+  MeshConfig mesh(MeshConfig run) const;
+};
+
+Status publish(KeyValueStore& store, const Membership& generation);
+// Nothing before the first.
+Result<std::optional<Membership>> current_membership(KeyValueStore& store);
+
+// How a worker is doing.
+struct Heartbeat {
+  int64_t beat = 0;        // counts the heartbeats of the process
+  int64_t generation = 0;  // it has joined; 0: none yet
+  int64_t step = -1;       // finished
+  int64_t progress = 0;    // grows as long as it gets on
+  std::string waits_in;    // the collective it is in; empty while it computes
+};
+Status write_heartbeat(KeyValueStore& store, const std::string& worker, const Heartbeat& heartbeat);
+Result<std::optional<Heartbeat>> read_heartbeat(KeyValueStore& store, const std::string& worker);
+
+// Why a worker ends; read by the supervisor after its process did.
+Status write_last_words(KeyValueStore& store, const std::string& worker, const std::string& text);
+Result<std::string> read_last_words(KeyValueStore& store, const std::string& worker);
+
+// A worker that lost its peers waits for a new generation, and says so.
+Status report_broken(KeyValueStore& store, int64_t generation, const std::string& worker, const std::string& why);
+Result<std::optional<std::string>> read_broken(KeyValueStore& store, int64_t generation, const std::string& worker);
+
+}  // namespace colossus

@@ -1,0 +1,130 @@
+#include "train/recovery/worker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+
+#include "base/milestone.h"
+
+namespace colossus {
+namespace {
+
+constexpr auto kPollEvery = std::chrono::milliseconds(10);
+
+// Runs `beat` every so often on a thread of its own.
+class Heart {
+ public:
+  Heart(double seconds, std::function<void()> beat) : beat_(std::move(beat)) {
+    thread_ = std::thread([this, seconds] {
+      std::unique_lock lock(mutex_);
+      while (!stopping_) {
+        lock.unlock();
+        beat_();
+        lock.lock();
+        wake_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return stopping_; });
+      }
+    });
+  }
+  ~Heart() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  const std::function<void()> beat_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+// Errors that the loss of a peer brings, here or there.
+bool of_others(const Status& status) {
+  return status.code() == ErrorCode::kUnavailable || status.code() == ErrorCode::kInterrupted;
+}
+
+}  // namespace
+
+Result<Membership> Worker::next_membership(const std::atomic<bool>& stop_requested) {
+  while (!stop_requested.load(std::memory_order_relaxed)) {
+    auto generation = current_membership(store_);
+    // A store that cannot be reached for a while is waited for: the state in memory is worth it.
+    if (generation.ok() && *generation && (*generation)->id > last_generation_ &&
+        std::ranges::count((*generation)->workers, options_.id) == 1)
+      return std::move(**generation);
+    if (!generation.ok() && generation.status().code() != ErrorCode::kUnavailable) return generation.status();
+    std::this_thread::sleep_for(kPollEvery);
+  }
+  return interrupted("stopped before the ranks met");
+}
+
+Heartbeat Worker::heartbeat() {
+  const std::lock_guard lock(mutex_);
+  Heartbeat heartbeat{.beat = ++num_beats_,
+                      .generation = last_generation_,
+                      .step = -1,
+                      .progress = milestones_passed(),
+                      .waits_in = ""};
+  if (!trainer_) return heartbeat;
+  heartbeat.step = trainer_->step();
+  for (const auto& [group, end] : trainer_->ranks().groups.ends()) {
+    const auto records = end->flight_recorder().records();
+    if (!records.empty() && records.back().under_way()) heartbeat.waits_in = std::string(records.back().op);
+  }
+  return heartbeat;
+}
+
+Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device& device,
+                                const std::string& tokenizer_json, TrainObserver& observer,
+                                const std::atomic<bool>& stop_requested) {
+  const Heart heart(options_.heartbeat_seconds, [&] {
+    static_cast<void>(write_heartbeat(store_, options_.id, heartbeat()));  // the next one may go through
+  });
+  while (true) {
+    ASSIGN_OR_RETURN(const Membership generation, next_membership(stop_requested));
+    {
+      const std::lock_guard lock(mutex_);
+      last_generation_ = generation.id;
+    }
+    auto result = run_generation(generation, run, files, device, tokenizer_json, observer, stop_requested);
+    if (result.ok() || !of_others(result.status())) return result;
+    observer.on_note(fmt::format("generation {}: {}", generation.id, result.status().message()));
+    static_cast<void>(report_broken(store_, generation.id, options_.id, result.status().message()));
+  }
+}
+
+Result<TrainResult> Worker::run_generation(const Membership& generation, RunConfig run, FileSystem& files,
+                                           Device& device, const std::string& tokenizer_json, TrainObserver& observer,
+                                           const std::atomic<bool>& stop_requested) {
+  run.mesh = generation.mesh(run.mesh);
+  const Mesh mesh(run.mesh);
+  const auto rank = std::ranges::find(generation.workers, options_.id) - generation.workers.begin();
+  if (mesh.size() != static_cast<int64_t>(generation.workers.size()))
+    return invalid(fmt::format("generation {} has {} workers for a mesh of {} ranks", generation.id,
+                               generation.workers.size(), mesh.size()));
+  ASSIGN_OR_RETURN(auto ranks,
+                   join_ranks(mesh, rank, store_, fmt::format("groups/{}", generation.id),
+                              {.timeout_seconds = options_.timeout_seconds, .interface = options_.interface}));
+  // The next machine's rank of the same place, or on one machine the next rank.
+  const bool several_machines = mesh.size() > options_.ranks_on_machine;
+  ranks->copy_distance = several_machines ? options_.ranks_on_machine : 1;
+  ASSIGN_OR_RETURN(const auto trainer, Trainer::create(std::move(run), files, device, tokenizer_json, observer,
+                                                       std::move(ranks), mesh.size() > 1 ? &keeper_ : nullptr));
+  on_trainer_(*trainer);
+  const auto show = [&](const Trainer* shown) {
+    const std::lock_guard lock(mutex_);
+    trainer_ = shown;
+  };
+  show(trainer.get());
+  auto result = trainer->run(stop_requested);
+  show(nullptr);
+  return result;
+}
+
+}  // namespace colossus

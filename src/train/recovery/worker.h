@@ -1,0 +1,53 @@
+// One rank's process of a run that survives the loss of others: it trains as long as its peers live, and when they do
+// not, waits with its state in memory for the next generation and goes on with that.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "train/recovery/membership.h"
+#include "train/trainer.h"
+
+namespace colossus {
+
+struct WorkerOptions {
+  std::string id;               // of this process, in Membership::workers
+  int ranks_on_machine = 1;     // copies of state go to another machine, where there is one
+  double timeout_seconds = 60;  // of a wait for peers
+  double heartbeat_seconds = 0.5;
+  std::string interface;  // see join_gloo_group
+};
+
+class Worker {
+ public:
+  // `on_trainer` is told of the trainer of each generation before it runs.
+  Worker(WorkerOptions options, KeyValueStore& store, std::function<void(Trainer&)> on_trainer)
+      : options_(std::move(options)), store_(store), on_trainer_(std::move(on_trainer)) {}
+
+  // Until the run is done or stopped, or an error that other ranks did not cause. A stop is a stop of all ranks.
+  Result<TrainResult> run(const RunConfig& run, FileSystem& files, Device& device, const std::string& tokenizer_json,
+                          TrainObserver& observer, const std::atomic<bool>& stop_requested);
+
+ private:
+  // kInterrupted when the run is stopped before it begins.
+  Result<Membership> next_membership(const std::atomic<bool>& stop_requested);
+  Result<TrainResult> run_generation(const Membership& generation, RunConfig run, FileSystem& files, Device& device,
+                                     const std::string& tokenizer_json, TrainObserver& observer,
+                                     const std::atomic<bool>& stop_requested);
+  Heartbeat heartbeat();
+
+  const WorkerOptions options_;
+  KeyValueStore& store_;
+  const std::function<void(Trainer&)> on_trainer_;
+  StateKeeper keeper_;
+  int64_t last_generation_ = 0;
+
+  std::mutex mutex_;  // of what the heart's thread reads
+  const Trainer* trainer_ = nullptr;
+  int64_t num_beats_ = 0;
+};
+
+}  // namespace colossus
