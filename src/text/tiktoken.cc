@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
+
+#include "base/base64.h"
 
 namespace colossus {
 
