@@ -371,6 +371,25 @@ TEST(Decision, IgnoresWhatIsOver) {
   EXPECT_THAT(fleet.slow, IsEmpty());
 }
 
+// Whatever happened to them before: else a long run would become slow to judge.
+TEST(Fleet, RanksThatDoTheSameAreOneRun) {
+  FleetShape shape = kFourAndSpares;
+  shape.data_ranks = 100;
+  Fleet fleet = make_fleet(shape, 0);
+  const Lease lease{.term = 1, .valid_until = 1e9};
+  double now = 0;
+  for (int i = 0; i < 50; ++i) {
+    observe(fleet, MachineHeartbeat{.time = now, .first_machine = 0, .end_machine = 102});
+    observe(fleet, RankExit{.machine = i, .local_rank = i % 2, .signal = 9});
+    for (int second = 0; second < 3; ++second) decide({}, fleet, lease, now += 1);
+    observe(fleet,
+            RankHeartbeat{.time = now, .first_rank = 0, .end_rank = 200, .generation = fleet.generation, .step = i});
+    EXPECT_EQ(fleet.generation, i + 1);
+    EXPECT_EQ(fleet.ranks.num_runs(), 1);
+    EXPECT_EQ(fleet.machine_seen_at.num_runs(), 1);
+  }
+}
+
 TEST(Fleet, FindsWhoIsSlowerThanPeers) {
   // Three data ranks of two: the second of each has more to do, and nobody is slow.
   const FleetShape shape{.ranks_per_machine = 2, .ranks_per_data_rank = 2, .data_ranks = 3};

@@ -130,7 +130,7 @@ class Simulation {
     if (machine < 0 || silent_.contains(machine)) return;
     ++outcome_.num_faults;
     const int rank = rank_on(machine, local_rank);
-    const int64_t process = fleet_.ranks.at(rank).process;
+    const int64_t process = fleet_.processes.at(rank);
     const double exits = options_.share_of_exits, hangs = exits + options_.share_of_hangs;
     if (kind >= hangs && kind < hangs + options_.share_of_slow) {
       slow_.insert(machine);
@@ -241,7 +241,7 @@ class Simulation {
     std::erase_if(lost_, [&](const auto& entry) {
       const auto& [machine, local_rank] = entry.first;
       if (left(machine)) return true;
-      return fleet_.ranks.at(rank_on(machine, local_rank)).process != entry.second.process;
+      return fleet_.processes.at(rank_on(machine, local_rank)) != entry.second.process;
     });
     for (const Action& action : decision.actions) {
       if (const auto* replace = std::get_if<ReplaceMachine>(&action.what)) {
