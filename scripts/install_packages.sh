@@ -6,8 +6,8 @@ set -eu
 
 build="g++ make cmake ninja-build ccache git
   libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
-  libxxhash-dev libzstd-dev liblzma-dev zlib1g-dev libgloo-dev"
-test="libgtest-dev libgmock-dev libpcre2-dev"
+  libxxhash-dev libzstd-dev liblzma-dev zlib1g-dev libgloo-dev libcurl4-openssl-dev"
+test="libgtest-dev libgmock-dev libpcre2-dev etcd-server"
 bench=""  # its programs measure with the clock of the project
 
 wanted=$build
@@ -59,3 +59,7 @@ if ! install; then
     exit 4
   }
 fi
+# Debian starts the services it installs; the tests start an etcd of their own.
+case $missing in
+  *etcd-server*) command -v systemctl >/dev/null && $root systemctl disable --now etcd >/dev/null 2>&1 || true ;;
+esac

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "comm/etcd_store.h"
 
 namespace colossus {
 namespace {
@@ -40,6 +41,25 @@ Status check_value(std::string_view key, std::string_view value) {
   if (value.size() <= static_cast<size_t>(KeyValueStore::kMaxValueBytes)) return ok_status();
   return invalid(fmt::format("the value of \"{}\" has {} bytes; at most {} are allowed", key, value.size(),
                              KeyValueStore::kMaxValueBytes));
+}
+
+Result<std::unique_ptr<KeyValueStore>> open_store(const std::string& address) {
+  constexpr std::string_view kDirectory = "dir:", kEtcd = "etcd://";
+  if (address.starts_with(kEtcd)) {
+    const std::string_view place = std::string_view(address).substr(kEtcd.size());
+    const size_t slash = std::min(place.find('/'), place.size());
+    EtcdOptions options{.prefix = std::string(place.substr(std::min(slash + 1, place.size())))};
+    for (size_t begin = 0; begin <= slash;) {
+      const size_t end = std::min(place.find(',', begin), slash);
+      options.endpoints.emplace_back(place.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    return open_etcd_store(std::move(options));
+  }
+  const std::string path = address.starts_with(kDirectory) ? address.substr(kDirectory.size()) : address;
+  if (path.starts_with('/')) return open_directory_store(path);
+  return invalid(fmt::format(
+      "\"{}\" is not the address of a store; it needs dir:/path or etcd://host:port,host:port/prefix", address));
 }
 
 Result<std::string> KeyValueStore::wait_for(const std::string& key, double timeout_seconds) {

@@ -47,4 +47,8 @@ std::unique_ptr<KeyValueStore> make_memory_store();
 // lookupcache=positive.
 Result<std::unique_ptr<KeyValueStore>> open_directory_store(const std::string& directory, double lock_seconds = 10);
 
+// "/path" or "dir:/path": a directory store. "etcd://host:port,host:port/prefix": etcd (comm/etcd_store.h); the prefix
+// may be left out.
+Result<std::unique_ptr<KeyValueStore>> open_store(const std::string& address);
+
 }  // namespace colossus

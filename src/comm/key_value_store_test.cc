@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "comm/testing.h"
+#include "comm/testing_etcd.h"
 #include "io/testing.h"
 
 namespace colossus {
@@ -18,17 +19,22 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Opens the same store several times, as several processes would.
+// Opens the same store several times, as several processes would; none where the machine lacks what it needs.
 struct StoreKind {
   const char* name;
+  const char* needs;
   std::function<std::vector<std::unique_ptr<KeyValueStore>>(const std::string& directory, int count)> open;
 };
 
 class KeyValueStoreContract : public testing::TestWithParam<StoreKind> {
  protected:
+  void SetUp() override {
+    if (stores_.empty()) GTEST_SKIP() << "needs " << GetParam().needs;
+  }
+  KeyValueStore& store() { return *stores_.front(); }
+
   const TemporaryDirectory directory_;
   const std::vector<std::unique_ptr<KeyValueStore>> stores_ = GetParam().open(directory_ / "store", 4);
-  KeyValueStore& store_ = *stores_.front();
 };
 
 // A memory store that looks like four.
@@ -48,7 +54,7 @@ class Shared final : public KeyValueStore {
 };
 
 INSTANTIATE_TEST_SUITE_P(Stores, KeyValueStoreContract,
-                         testing::Values(StoreKind{"Memory",
+                         testing::Values(StoreKind{"Memory", "",
                                                    [](const std::string&, int count) {
                                                      std::shared_ptr<KeyValueStore> one = make_memory_store();
                                                      std::vector<std::unique_ptr<KeyValueStore>> stores;
@@ -57,58 +63,73 @@ INSTANTIATE_TEST_SUITE_P(Stores, KeyValueStoreContract,
                                                      }
                                                      return stores;
                                                    }},
-                                         StoreKind{"Directory",
+                                         StoreKind{"Directory", "",
                                                    [](const std::string& directory, int count) {
                                                      std::vector<std::unique_ptr<KeyValueStore>> stores;
                                                      for (int i = 0; i < count; ++i) {
                                                        stores.push_back(open_directory_store(directory).value());
                                                      }
                                                      return stores;
+                                                   }},
+                                         StoreKind{"Etcd", "etcd (Debian: etcd-server)",
+                                                   [](const std::string&, int count) {
+                                                     std::vector<std::unique_ptr<KeyValueStore>> stores;
+                                                     if (!EtcdServer::installed()) return stores;
+                                                     static int num_opened = 0;
+                                                     const std::string prefix = fmt::format("test-{}", num_opened++);
+                                                     for (int i = 0; i < count; ++i) {
+                                                       stores.push_back(
+                                                           open_etcd_store({.endpoints = {shared_etcd().endpoint()},
+                                                                            .prefix = prefix,
+                                                                            .call_seconds = 60})
+                                                               .value());
+                                                     }
+                                                     return stores;
                                                    }}),
                          [](const auto& test) { return test.param.name; });
 
 TEST_P(KeyValueStoreContract, HoldsValues) {
-  EXPECT_EQ(store_.get("run/rank.0").value(), std::nullopt);
-  EXPECT_TRUE(store_.set("run/rank.0", "here").ok());
+  EXPECT_EQ(store().get("run/rank.0").value(), std::nullopt);
+  EXPECT_TRUE(store().set("run/rank.0", "here").ok());
   EXPECT_EQ(stores_[1]->get("run/rank.0").value(), "here");
   EXPECT_TRUE(stores_[2]->set("run/rank.0", "").ok());
-  EXPECT_EQ(store_.get("run/rank.0").value(), "");
+  EXPECT_EQ(store().get("run/rank.0").value(), "");
   // A key may be the beginning of another.
-  EXPECT_TRUE(store_.set("run", "a").ok());
-  EXPECT_TRUE(store_.set("run/rank.0/x", std::string("\0\n\xff", 3)).ok());
-  EXPECT_EQ(store_.get("run").value(), "a");
-  EXPECT_EQ(store_.get("run/rank.0/x").value(), std::string("\0\n\xff", 3));
+  EXPECT_TRUE(store().set("run", "a").ok());
+  EXPECT_TRUE(store().set("run/rank.0/x", std::string("\0\n\xff", 3)).ok());
+  EXPECT_EQ(store().get("run").value(), "a");
+  EXPECT_EQ(store().get("run/rank.0/x").value(), std::string("\0\n\xff", 3));
   EXPECT_TRUE(stores_[1]->remove("run").ok());
-  EXPECT_TRUE(store_.remove("run").ok());
-  EXPECT_EQ(store_.get("run").value(), std::nullopt);
-  EXPECT_EQ(store_.get("run/rank.0/x").value().has_value(), true);
+  EXPECT_TRUE(store().remove("run").ok());
+  EXPECT_EQ(store().get("run").value(), std::nullopt);
+  EXPECT_EQ(store().get("run/rank.0/x").value().has_value(), true);
 }
 
 TEST_P(KeyValueStoreContract, ComparesBeforeItSets) {
-  EXPECT_FALSE(store_.compare_and_set("leader", "1", "2").value());
-  EXPECT_EQ(store_.get("leader").value(), std::nullopt);
-  EXPECT_TRUE(store_.compare_and_set("leader", std::nullopt, "1").value());
+  EXPECT_FALSE(store().compare_and_set("leader", "1", "2").value());
+  EXPECT_EQ(store().get("leader").value(), std::nullopt);
+  EXPECT_TRUE(store().compare_and_set("leader", std::nullopt, "1").value());
   EXPECT_FALSE(stores_[1]->compare_and_set("leader", std::nullopt, "2").value());
   EXPECT_FALSE(stores_[1]->compare_and_set("leader", "", "2").value());
   EXPECT_TRUE(stores_[1]->compare_and_set("leader", "1", "2").value());
-  EXPECT_EQ(store_.get("leader").value(), "2");
+  EXPECT_EQ(store().get("leader").value(), "2");
 }
 
 TEST_P(KeyValueStoreContract, RefusesBadKeysAndLongValues) {
   for (const std::string key : {"", "/", "a/", "/a", "a//b", "..", "a/../b", ".", "a b", "a~lock", "a+b", "ä", "a\n"}) {
-    EXPECT_EQ(store_.set(key, "x").code(), ErrorCode::kInvalid) << key;
-    EXPECT_EQ(store_.get(key).status().code(), ErrorCode::kInvalid) << key;
-    EXPECT_EQ(store_.compare_and_set(key, std::nullopt, "x").status().code(), ErrorCode::kInvalid) << key;
-    EXPECT_EQ(store_.remove(key).code(), ErrorCode::kInvalid) << key;
+    EXPECT_EQ(store().set(key, "x").code(), ErrorCode::kInvalid) << key;
+    EXPECT_EQ(store().get(key).status().code(), ErrorCode::kInvalid) << key;
+    EXPECT_EQ(store().compare_and_set(key, std::nullopt, "x").status().code(), ErrorCode::kInvalid) << key;
+    EXPECT_EQ(store().remove(key).code(), ErrorCode::kInvalid) << key;
   }
-  EXPECT_EQ(store_.set(std::string(201, 'a'), "x").code(), ErrorCode::kInvalid);
-  EXPECT_TRUE(store_.set(std::string(200, 'a'), "x").ok());
+  EXPECT_EQ(store().set(std::string(201, 'a'), "x").code(), ErrorCode::kInvalid);
+  EXPECT_TRUE(store().set(std::string(200, 'a'), "x").ok());
   const std::string longest(static_cast<size_t>(KeyValueStore::kMaxValueBytes), 'v');
-  EXPECT_TRUE(store_.set("long", longest).ok());
-  EXPECT_EQ(store_.get("long").value(), longest);
-  EXPECT_EQ(store_.set("long", longest + "v").code(), ErrorCode::kInvalid);
-  EXPECT_EQ(store_.compare_and_set("long", longest, longest + "v").status().code(), ErrorCode::kInvalid);
-  EXPECT_EQ(store_.get("long").value(), longest);
+  EXPECT_TRUE(store().set("long", longest).ok());
+  EXPECT_EQ(store().get("long").value(), longest);
+  EXPECT_EQ(store().set("long", longest + "v").code(), ErrorCode::kInvalid);
+  EXPECT_EQ(store().compare_and_set("long", longest, longest + "v").status().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(store().get("long").value(), longest);
 }
 
 TEST_P(KeyValueStoreContract, LosesNoCount) {
@@ -121,7 +142,7 @@ TEST_P(KeyValueStoreContract, LosesNoCount) {
       if (store.compare_and_set("counter", before, std::to_string(next)).value()) ++counted;
     }
   });
-  EXPECT_EQ(store_.get("counter").value(), std::to_string(kThreads * kCounts));
+  EXPECT_EQ(store().get("counter").value(), std::to_string(kThreads * kCounts));
 }
 
 TEST_P(KeyValueStoreContract, GivesWholeValuesWhileTheyChange) {
@@ -130,7 +151,7 @@ TEST_P(KeyValueStoreContract, GivesWholeValuesWhileTheyChange) {
     for (int i = 0; !stop; ++i) EXPECT_TRUE(stores_[1]->set("value", std::string(10'000, 'a' + i % 26)).ok());
   });
   for (int i = 0; i < 200; ++i) {
-    const Result<std::optional<std::string>> value = store_.get("value");
+    const Result<std::optional<std::string>> value = store().get("value");
     ASSERT_TRUE(value.ok()) << value.status().message();
     if (*value) {
       EXPECT_EQ(**value, std::string(10'000, (**value)[0]));
@@ -141,7 +162,7 @@ TEST_P(KeyValueStoreContract, GivesWholeValuesWhileTheyChange) {
 }
 
 TEST_P(KeyValueStoreContract, WaitsForAKey) {
-  const Result<std::string> missing = store_.wait_for("group/rank.3", 0.02);
+  const Result<std::string> missing = store().wait_for("group/rank.3", 0.02);
   ASSERT_FALSE(missing.ok());
   EXPECT_EQ(missing.status().code(), ErrorCode::kUnavailable);
   EXPECT_THAT(missing.status().message(), HasSubstr("\"group/rank.3\" was not set within 0.02 s"));
@@ -149,9 +170,9 @@ TEST_P(KeyValueStoreContract, WaitsForAKey) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     EXPECT_TRUE(stores_[1]->set("group/rank.3", "here").ok());
   });
-  EXPECT_EQ(store_.wait_for("group/rank.3", 20).value(), "here");
+  EXPECT_EQ(store().wait_for("group/rank.3", 20).value(), "here");
   setter.join();
-  EXPECT_EQ(store_.wait_for("group/rank.3", 0).value(), "here");
+  EXPECT_EQ(store().wait_for("group/rank.3", 0).value(), "here");
 }
 
 void write_text(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
@@ -232,6 +253,22 @@ TEST(DirectoryStore, NeedsADirectory) {
   const TemporaryDirectory directory;
   write_text(directory / "file", "");
   EXPECT_FALSE(open_directory_store(directory / "file").ok());
+}
+
+TEST(OpenStore, ReadsAddresses) {
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(open_store(directory.path()).value()->set("key", "x").ok());
+  EXPECT_EQ(open_store("dir:" + directory.path()).value()->get("key").value(), "x");
+  for (const char* address : {"etcd://a:1", "etcd://a:1,b-2:2379", "etcd://[::1]:1,b:2/run", "etcd://a:1/runs/7"}) {
+    EXPECT_TRUE(open_store(address).ok()) << address;
+  }
+  for (const char* address :
+       {"", "here", "dir:", "dir:here", "etcd:a:1", "http://a:1", "etcd://", "etcd:///run", "etcd://a:1,",
+        "etcd://a:1,,b:1", "etcd://,a:1", "etcd://a", "etcd://a:1/run/", "etcd://a:1//run", "etcd://a:1/a b"}) {
+    const auto store = open_store(address);
+    ASSERT_FALSE(store.ok()) << address;
+    EXPECT_EQ(store.status().code(), ErrorCode::kInvalid) << address;
+  }
 }
 
 }  // namespace

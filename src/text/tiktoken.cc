@@ -4,29 +4,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
+
+#include "base/base64.h"
 
 namespace colossus {
 
 namespace {
-
-// The bytes of `text` in base64 with padding; false if it is not that.
-bool decode_base64(std::string_view text, std::string& bytes) {
-  if (text.empty() || text.size() % 4 != 0) return false;
-  const size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
-  uint32_t bits = 0;
-  int num_bits = 0;
-  for (const char c : text.substr(0, text.size() - padding)) {
-    constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const size_t digit = kDigits.find(c);
-    if (digit == std::string_view::npos) return false;
-    bits = bits << 6 | static_cast<uint32_t>(digit);
-    num_bits += 6;
-    if (num_bits < 8) continue;
-    num_bits -= 8;
-    bytes += static_cast<char>(bits >> num_bits);
-  }
-  return true;
-}
 
 Status read_ranks(std::string_view text, std::vector<std::string>& tokens) {
   const size_t num_lines = static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) + 1;
@@ -38,10 +22,10 @@ Status read_ranks(std::string_view text, std::vector<std::string>& tokens) {
     if (line.empty()) continue;
     const size_t space = line.find(' ');
     const std::string_view number = space == std::string_view::npos ? std::string_view() : line.substr(space + 1);
-    std::string bytes;
+    std::optional<std::string> bytes = decode_base64(line.substr(0, space));
     uint32_t rank = 0;
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), rank);
-    if (error != std::errc() || end != number.data() + number.size() || !decode_base64(line.substr(0, space), bytes)) {
+    if (error != std::errc() || end != number.data() + number.size() || !bytes || bytes->empty()) {
       return invalid(
           fmt::format("line {} is '{}'; wanted base64, a space and a rank", line_number, line.substr(0, 60)));
     }
@@ -51,7 +35,7 @@ Status read_ranks(std::string_view text, std::vector<std::string>& tokens) {
     }
     if (rank >= tokens.size()) tokens.resize(rank + 1);
     if (!tokens[rank].empty()) return invalid(fmt::format("line {}: rank {} stands twice", line_number, rank));
-    tokens[rank] = std::move(bytes);
+    tokens[rank] = *std::move(bytes);
   }
   return tokens.empty() ? invalid("no ranks in the file; wanted lines of base64, a space and a rank") : ok_status();
 }

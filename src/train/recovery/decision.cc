@@ -91,7 +91,7 @@ class Decider {
     const std::vector<Fault> faults = std::exchange(fleet_.faults, {});
     for (const Fault& fault : faults) {
       if (fault.rank >= fleet_.num_ranks() || machine_of(fleet_.slot_of_rank(fault.rank)) < 0) continue;
-      if (fleet_.ranks.at(fault.rank).process != fault.process || fleet_.pending.contains(fault.rank)) continue;
+      if (fleet_.processes.at(fault.rank) != fault.process || fleet_.pending.contains(fault.rank)) continue;
       const std::string what = fmt::format("{} {}", fleet_.rank_name(fault.rank), fault.what);
       if (fault.signal == 0 && fault.code == policy_.hopeless_exit_code) {
         return stop(what + ", which says that trying again will not help", "read its log, mend what it names, resume");
@@ -145,7 +145,7 @@ class Decider {
     fleet_.ranks.for_each([&](int begin, int end, const RankReport& report) {
       if (report.finished) return;
       const bool joined = report.generation == fleet_.generation;
-      const bool starts = report.generation < report.process;
+      const bool starts = report.generation < 0;
       const double heard_at =
           std::max({report.seen_at, fleet_.trusted_since, starts ? report.seen_at : fleet_.generation_since});
       if (now_ - heard_at > (starts ? policy_.start_within_seconds : policy_.dead_after_seconds)) {
@@ -293,6 +293,7 @@ class Decider {
     fleet_.machine_of_slot.resize(static_cast<size_t>(fleet_.num_slots()));
     erase_range(fleet_.vacant, fleet_.num_slots(), INT32_MAX);
     fleet_.ranks.resize(fleet_.num_ranks(), {});
+    fleet_.processes.resize(fleet_.num_ranks(), 0);
     erase_range(fleet_.drained_at, fleet_.num_slots(), INT32_MAX);
     erase_range(fleet_.pending, fleet_.num_ranks(), INT32_MAX);
     erase_range(fleet_.history, fleet_.num_ranks(), INT32_MAX);
@@ -309,6 +310,7 @@ class Decider {
       if (id >= 0) fleet_.machines[static_cast<size_t>(id)].slot = slot;
     }
     fleet_.ranks.copy(from * ranks, to * ranks, ranks);
+    fleet_.processes.copy(from * ranks, to * ranks, ranks);
     move_keys(fleet_.drained_at, from * width, to * width, width);
     move_keys(fleet_.vacant, from * width, to * width, width);
     move_keys(fleet_.pending, from * ranks, to * ranks, ranks);
@@ -350,7 +352,8 @@ class Decider {
   }
 
   void start(int first_rank, int end_rank) {
-    fleet_.ranks.assign(first_rank, end_rank, {.process = next_generation_, .seen_at = now_, .progress_at = now_});
+    fleet_.ranks.assign(first_rank, end_rank, {.seen_at = now_, .progress_at = now_});
+    fleet_.processes.assign(first_rank, end_rank, next_generation_);
   }
 
   std::vector<Action> wait_for_machines() {
@@ -442,7 +445,9 @@ class Decider {
     if (now_ - fleet_.growable_since < policy_.grow_after_seconds) return std::nullopt;
     fleet_.growable_since = -1;
     Grow grow;
-    fleet_.ranks.resize((fleet_.num_blocks + num_more) * fleet_.shape.ranks_per_block(), {});
+    const int num_ranks = (fleet_.num_blocks + num_more) * fleet_.shape.ranks_per_block();
+    fleet_.ranks.resize(num_ranks, {});
+    fleet_.processes.resize(num_ranks, next_generation_);
     for (int i = 0; i < num_more * width; ++i) {
       grow.machines.push_back(spares[static_cast<size_t>(i)]);
       fleet_.machine_of_slot.push_back(-1);

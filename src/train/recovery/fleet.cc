@@ -50,6 +50,7 @@ Fleet make_fleet(const FleetShape& shape, double now) {
   }
   fleet.machine_seen_at = RangeMap<double>(shape.num_machines(), now);
   fleet.ranks = RangeMap<RankReport>(fleet.num_ranks(), {.seen_at = now, .progress_at = now});
+  fleet.processes = RangeMap<int64_t>(fleet.num_ranks(), 0);
   fleet.generation_since = now;
   fleet.trusted_since = now;
   return fleet;
@@ -88,8 +89,7 @@ void observe(Fleet& fleet, const RankExit& exit) {
   const Machine& machine = fleet.machines[static_cast<size_t>(exit.machine)];
   if (machine.state != MachineState::kInRun) return;
   const int rank = machine.slot * fleet.shape.ranks_per_machine + exit.local_rank;
-  const RankReport& report = fleet.ranks.at(rank);
-  if (report.process != exit.process || report.finished || fleet.pending.contains(rank)) return;
+  if (fleet.processes.at(rank) != exit.process || fleet.ranks.at(rank).finished || fleet.pending.contains(rank)) return;
   if (exit.code == 0 && exit.signal == 0) {
     fleet.ranks.update(rank, rank + 1, [](RankReport& finished) { finished.finished = true; });
     ++fleet.num_finished;
@@ -113,7 +113,7 @@ void observe(Fleet& fleet, const MachineReady& ready) {
       const int rank = machine.slot * fleet.shape.ranks_per_machine + local_rank;
       if (fleet.pending.contains(rank)) continue;
       fleet.faults.push_back({.rank = rank,
-                              .process = fleet.ranks.at(rank).process,
+                              .process = fleet.processes.at(rank),
                               .code = -1,
                               .what = "is gone, for its machine was started anew"});
     }

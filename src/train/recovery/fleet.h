@@ -49,7 +49,6 @@ struct Machine {
 };
 
 struct RankReport {
-  int64_t process = 0;      // generation in which its process was started
   int64_t generation = -1;  // the last it joined; before its process was heard: -1
   double seen_at = 0;       // alive, of the process
   int64_t step = -1;        // the last finished in this generation
@@ -102,6 +101,8 @@ struct Fleet {
   std::set<std::pair<int, int>> spares;  // (faults so far, machine): the best first
   RangeMap<double> machine_seen_at;
   RangeMap<RankReport> ranks;
+  // By rank, apart from the reports: whoever was started in different generations does the same ever after.
+  RangeMap<int64_t> processes;
 
   int64_t generation = 0;
   double generation_since = 0;
