@@ -93,6 +93,24 @@ void adjoint(const Attention& op, Adjoint& a) {
   if (a.wants(Attention::kV)) a.contribute(Attention::kV, grads[AttentionGrad::kDv]);
 }
 
+// Each rank of the tensor axis has some of the heads, of all tokens.
+void partition(const Attention& op, Partition& p) {
+  using A = Attention;
+  const int64_t ranks = p.size(MeshAxis::kTensor);
+  for (const auto& [name, heads] : {std::pair{"num_heads", op.num_heads}, {"num_kv_heads", op.num_kv_heads}})
+    if (heads % ranks != 0)
+      return p.fail(fmt::format("attention.{}: got {}; needed a multiple of mesh.tensor = {}", name, heads, ranks));
+  Attention part = op;
+  part.num_heads /= ranks;
+  part.num_kv_heads /= ranks;
+  const Placement rows = p.tokens().without(MeshAxis::kTensor);
+  const Placement heads = ranks > 1 ? rows.cut(MeshAxis::kTensor, 2) : rows;
+  const Placement lse = ranks > 1 ? Placement().cut(MeshAxis::kTensor, 1) : Placement();
+  emit_part(p, part,
+            {p.input(A::kQ, heads), p.input(A::kK, heads), p.input(A::kV, heads), p.input(A::kDocumentStart, rows)},
+            {heads, lse});
+}
+
 Status infer(const AttentionGrad& op, Inference& io) {
   RETURN_IF_ERROR(check_qkv(op, io, AttentionGrad::kQ, AttentionGrad::kK, AttentionGrad::kV));
   RETURN_IF_ERROR(io.need_like(AttentionGrad::kDo, AttentionGrad::kQ));

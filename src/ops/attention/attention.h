@@ -88,6 +88,7 @@ struct AttentionCached : AttentionAttributes {
 Status infer(const Attention& op, Inference& io);
 Cost cost(const Attention& op, const OpShapes& shapes);
 void adjoint(const Attention& op, Adjoint& a);
+void partition(const Attention& op, Partition& p);
 Status infer(const AttentionGrad& op, Inference& io);
 Cost cost(const AttentionGrad& op, const OpShapes& shapes);
 Status infer(const AttentionCached& op, Inference& io);
