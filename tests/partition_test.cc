@@ -91,6 +91,19 @@ Values input_values(const Case& c, const std::string& name, const Shape& shape, 
   return values;
 }
 
+// Columns of a (B, T) tensor in the order in which context ranks cut them, or back.
+Values folded(const Values& values, const Shape& shape, const Placement& placement, int64_t context,
+              bool back = false) {
+  if (!placement.find(MeshAxis::kContext)) return values;
+  Values result(values.size());
+  const int64_t T = shape[1];
+  for (int64_t i = 0; i < shape.num_elements(); ++i) {
+    const auto place = static_cast<size_t>(i), token = static_cast<size_t>(i / T * T + folded_token(T, context, i % T));
+    (back ? result[token] : result[place]) = back ? values[place] : values[token];
+  }
+  return result;
+}
+
 // Of one rank's tensor, cut out of the whole.
 Values part_of(const Values& whole, const Shape& shape, const Placement& placement, const MeshPosition& position) {
   const Slice part = local_slice(shape, placement, position);
@@ -240,8 +253,11 @@ class World {
         const Values mine = r.machine->output(p.name);
         if (all.size() <= data_rank) all.resize(data_rank + 1);
         if (p.name == "token_loss") {
-          all[data_rank].resize(static_cast<size_t>(p.whole.shape.num_elements()));
-          add_part(all[data_rank], p.whole.shape, p.placement, position, mine);
+          Values whole(static_cast<size_t>(p.whole.shape.num_elements()));
+          add_part(whole, p.whole.shape, p.placement, position, mine);
+          whole = folded(whole, p.whole.shape, p.placement, case_.mesh.context, /*back=*/true);
+          all[data_rank].resize(whole.size());
+          for (size_t i = 0; i < whole.size(); ++i) all[data_rank][i] += whole[i];
         } else if (all[data_rank].empty()) {
           all[data_rank] = mine;
         } else {
@@ -296,7 +312,7 @@ class World {
   void feed(int64_t rank) {
     const MeshPosition position = mesh_.position(rank);
     Rank& r = ranks_[static_cast<size_t>(rank)];
-    const int64_t num_data_ranks = case_.mesh.data * case_.mesh.shard;
+    const int64_t num_data_ranks = case_.mesh.data * case_.mesh.shard, context = case_.mesh.context;
     const auto input = [&](const std::string& name, const Shape& shape) {
       return input_values(case_, name, shape, data_rank_of(rank), num_data_ranks);
     };
@@ -304,7 +320,8 @@ class World {
       r.machine->write(p.name,
                        part_of(initial_parameter(case_, p.name, p.whole.shape), p.whole.shape, p.placement, position));
     for (const TensorPart& p : r.part.inputs)
-      r.machine->write(p.name, part_of(input(p.name, p.whole.shape), p.whole.shape, p.placement, position));
+      r.machine->write(p.name, part_of(folded(input(p.name, p.whole.shape), p.whole.shape, p.placement, context),
+                                       p.whole.shape, p.placement, position));
     r.machine->write("loss_grad", input("loss_grad", {}));
   }
 
@@ -413,6 +430,22 @@ std::vector<Case> cases() {
                      }),
        .mesh = {.tensor = 4, .expert = 2, .expert_tensor = 2},
        .recompute = Recompute::kFull},
+      {.name = "llama_context_2", .model = llama, .mesh = {.context = 2}},
+      {.name = "llama_documents_window_dropout_context_4",
+       .model = with(llama,
+                     [](ModelConfig& m) {
+                       m.window = 5;
+                       m.dropout = 0.2;
+                     }),
+       .mesh = {.context = 4},
+       .document_mask = true},
+      {.name = "gpt_2_context_2_tensor_2_dropout", .model = with(gpt_2, dropout), .mesh = {.context = 2, .tensor = 2}},
+      {.name = "gpt_2_tensor_4_context_2", .model = gpt_2, .mesh = {.context = 2, .tensor = 4}},
+      {.name = "grok_1_context_2_tensor_2_expert_4",
+       .model = with(grok, [](ModelConfig& m) { m.attn_temperature_len = 3; }),
+       .mesh = {.context = 2, .tensor = 2, .expert = 4},
+       .recompute = Recompute::kFull,
+       .document_mask = true},
       {.name = "grok_2_data_2_tensor_2_expert_2", .model = grok_2, .mesh = {.data = 2, .tensor = 2, .expert = 2}},
   };
   for (size_t i = 0, count = list.size(); i < count; ++i) {
@@ -499,7 +532,7 @@ TEST(Partition, AMeshOfOneChangesNoBit) {
 TEST(Partition, BytesSentAreThoseOfTheProgram) {
   for (const MeshConfig& mesh :
        {MeshConfig{.tensor = 2}, MeshConfig{.tensor = 4}, MeshConfig{.data = 2, .tensor = 2, .expert = 4},
-        MeshConfig{.tensor = 4, .expert = 2, .expert_tensor = 2}}) {
+        MeshConfig{.context = 2, .tensor = 2}, MeshConfig{.tensor = 4, .expert = 2, .expert_tensor = 2}}) {
     const Case c{.name = "volume",
                  .model = with(model_of(Family::kGrok2), [](ModelConfig& m) { m.num_experts_per_token = 4; }),
                  .mesh = mesh,
@@ -512,6 +545,13 @@ TEST(Partition, BytesSentAreThoseOfTheProgram) {
         EXPECT_EQ(volume.said, volume.sent) << group << " of rank " << rank << " of " << world.size();
       }
   }
+}
+
+TEST(Partition, FoldedOrder) {
+  Values order;
+  for (int64_t place = 0; place < 12; ++place) order.push_back(static_cast<double>(folded_token(12, 3, place)));
+  EXPECT_THAT(order, testing::ElementsAre(0, 1, 10, 11, 2, 3, 8, 9, 4, 5, 6, 7));
+  EXPECT_EQ(folded_token(7, 1, 3), 3);
 }
 
 TEST(Partition, ReportsWhatTheRankHas) {
@@ -557,7 +597,8 @@ TEST(Partition, RefusesWhatCannotBeCut) {
   EXPECT_THAT(
       error(with(llama, [](ModelConfig& m) { m.num_heads = m.num_kv_heads = 16, m.head_dim = 2; }), {.tensor = 16}),
       HasSubstr("[mesh.tensor] 16 does not divide dimension 1 of tokens [2, 8]"));
-  EXPECT_THAT(error(llama, {.context = 2}), HasSubstr("[mesh.context]"));
+  EXPECT_THAT(error(llama, {.context = 8}),
+              HasSubstr("[mesh.context] 8 does not divide dimension 1 of tokens [2, 8] into two pieces for each"));
   EXPECT_THAT(error(model_of(Family::kGrok1), {.tensor = 8, .expert = 8}), HasSubstr("8 does not divide dimension 0"));
 
   const auto decode = write_decode_program(llama, {.batch = 1, .tokens = 1}, 16);

@@ -11,6 +11,9 @@ namespace {
 
 using Kind = Placement::Kind;
 
+// How a cut along the axis shares out the pieces.
+constexpr bool is_folded(MeshAxis axis) { return axis == MeshAxis::kContext; }
+
 constexpr std::array kDenseAxes = {MeshAxis::kData, MeshAxis::kShard, MeshAxis::kContext, MeshAxis::kTensor};
 constexpr std::array kExpertAxes = {MeshAxis::kExpertData, MeshAxis::kExpert, MeshAxis::kExpertTensor};
 
@@ -28,9 +31,6 @@ class RankWriter final : public Partition {
   }
 
   Result<RankProgram> run() {
-    if (size(MeshAxis::kContext) > 1)
-      return invalid(fmt::format("[mesh.context] {}: sequences cannot be cut over ranks of their own yet; use 1",
-                                 size(MeshAxis::kContext)));
     for (const TensorId id : whole_.with_role(Role::kParameter)) declare_parameter(id);
     RETURN_IF_ERROR(builder_.status());
     for (const Operation& operation : whole_.operations) {
@@ -83,9 +83,9 @@ class RankWriter final : public Partition {
       const CollectiveAttributes group = among(RankGroup::along({has.axis}), position_);
       now = now.without(has.axis);
       if (has.kind == Kind::kCut && !wanted) {
-        part = builder_.emit(AllGather{{group, has.dimension}}, {part});
+        part = builder_.emit(AllGather{{group, has.dimension, is_folded(has.axis)}}, {part});
       } else if (has.kind == Kind::kPartial && wanted && wanted->kind == Kind::kCut) {
-        part = builder_.emit(ReduceScatter{{group, wanted->dimension}}, {part});
+        part = builder_.emit(ReduceScatter{{group, wanted->dimension, is_folded(has.axis)}}, {part});
         now = now.cut(has.axis, wanted->dimension);
       } else if (has.kind == Kind::kPartial && !wanted) {
         summed = summed.with(has.axis);
@@ -111,14 +111,20 @@ class RankWriter final : public Partition {
   }
   TensorId companion(int i) const override { return whole_input(i) ? companions_[index(whole_input(i))] : TensorId{}; }
 
-  TensorId positions(const Shape& whole) override {
-    if (tokens_.axes().empty() || !builder_.status().ok()) return {};
-    TensorId& positions = positions_[{whole[0], whole[1]}];
-    if (!positions) {
-      const Slice part = local_slice(whole, tokens_, position_);
-      positions = builder_.emit(Positions{.batch = part.shape[0], .tokens = part.shape[1], .first = part.begin[1]}, {});
+  TensorId positions(const Shape& whole, const Placement& tokens) override {
+    if (tokens.axes().empty() || !builder_.status().ok()) return {};
+    TensorId& positions = positions_[tokens.to_string() + whole.to_string()];
+    if (positions) return positions;
+    const Slice part = local_slice(whole, tokens, position_);  // in folded order
+    const int64_t T = whole[1], begin = part.begin[1], count = part.shape[1], ranks = size(MeshAxis::kContext);
+    Positions op{.batch = part.shape[0], .tokens = count, .first = folded_token(T, ranks, begin)};
+    // A context rank has two pieces: where the second begins among these.
+    const int64_t piece = T / ranks / 2, begin_in_rank = begin % (T / ranks);
+    if (ranks > 1 && begin_in_rank < piece) {
+      op.num_second = std::max<int64_t>(0, begin_in_rank + count - piece);
+      if (op.num_second > 0) op.second = folded_token(T, ranks, begin + count - op.num_second);
     }
-    return positions;
+    return positions = builder_.emit(op, {});
   }
 
   void fail(std::string message) override {
@@ -192,10 +198,12 @@ class RankWriter final : public Partition {
     Shape shape = tensor.type.shape;
     for (const Placement::OnAxis& cut : placement.axes()) {
       CHECK(cut.kind == Kind::kCut && cut.dimension < shape.rank(), tensor.name.c_str());
-      if (shape[cut.dimension] % size(cut.axis) != 0)
+      const int64_t pieces = size(cut.axis) * (is_folded(cut.axis) ? 2 : 1);
+      if (shape[cut.dimension] % pieces != 0)
         return builder_.fail(
-            invalid(fmt::format("[mesh.{}] {} does not divide dimension {} of {} {}", mesh_axis_name(cut.axis),
-                                size(cut.axis), cut.dimension, tensor.name, tensor.type.shape.to_string())));
+            invalid(fmt::format("[mesh.{}] {} does not divide dimension {} of {} {}{}", mesh_axis_name(cut.axis),
+                                size(cut.axis), cut.dimension, tensor.name, tensor.type.shape.to_string(),
+                                is_folded(cut.axis) ? " into two pieces for each" : "")));
       shape = shape.with(cut.dimension, shape[cut.dimension] / size(cut.axis));
     }
     parts_of(id) = {{builder_.declare(tensor.name, {shape, tensor.type.dtype}, tensor.role), placement}};
@@ -220,13 +228,20 @@ class RankWriter final : public Partition {
   Placement tokens_;
   std::vector<std::vector<Part>> parts_;  // by tensor of the whole program; as it was made, then as it was converted
   std::vector<TensorId> companions_;      // by tensor of the whole program
-  std::map<std::pair<int64_t, int64_t>, TensorId> positions_;  // by B and T
+  std::map<std::string, TensorId> positions_;  // by the tokens they are of
   Builder builder_;
   const Operation* operation_ = nullptr;  // the one being cut
   RankProgram result_;
 };
 
 }  // namespace
+
+int64_t folded_token(int64_t num_tokens, int64_t context, int64_t place) {
+  const int64_t piece = num_tokens / (2 * context);
+  if (context == 1) return place;
+  const int64_t at = place / piece, rank = at / 2;
+  return (at % 2 == 0 ? rank : 2 * context - 1 - rank) * piece + place % piece;
+}
 
 Result<RankProgram> partition(const Program& whole, const std::map<std::string, Placement>& parameters,
                               const MeshPosition& position) {

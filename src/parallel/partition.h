@@ -36,9 +36,19 @@ struct RankProgram {
 // what it must. All ranks that share a model run programs of the same operations, and run them the same number of
 // times: the experts' group reaches over data ranks.
 //
-// Fails for what cannot be cut this way: heads or widths or tokens that the mesh does not divide, a context axis (not
-// there yet), programs that are not forward passes of training.
+// Along the context axis sequences are cut in folded order (folded_token): whoever feeds the inputs puts the columns of
+// each sequence in that order first, and then cuts as the Placement says. What is in the tensors stays the same:
+// document_start holds columns of the sequence as it was.
+//
+// Fails for what cannot be cut this way: heads, widths or tokens that the mesh does not divide, programs that are not
+// forward passes of training.
 Result<RankProgram> partition(const Program& whole, const std::map<std::string, Placement>& parameters,
                               const MeshPosition& position);
+
+// The column of a sequence that comes at `place` in folded order: of 2 * context pieces 0, the last, 1, the last but
+// one,
+// ... So each context rank has a piece from the front and one from the back, and causal attention costs all the same.
+// num_tokens: a multiple of 2 * context, unless context is 1.
+int64_t folded_token(int64_t num_tokens, int64_t context, int64_t place);
 
 }  // namespace colossus

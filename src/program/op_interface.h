@@ -134,8 +134,9 @@ class Partition {
   // A tensor that whoever reads output i needs too: companion(i) of the reader, none when there is no such thing.
   virtual void set_companion(int i, TensorId part) = 0;
   virtual TensorId companion(int i) const = 0;
-  // Where the rank's tokens stand in their sequences, of `whole` (B, T): i32 like its part. None when it has all T.
-  virtual TensorId positions(const Shape& whole) = 0;
+  // Where the tokens that the rank has of `whole` (B, T) stand in their sequences: i32 like its part. None when it has
+  // all T.
+  virtual TensorId positions(const Shape& whole, const Placement& tokens) = 0;
   virtual void fail(std::string message) = 0;  // this use of the op cannot be cut
 
   int64_t size(MeshAxis axis) const { return position()[axis].size; }

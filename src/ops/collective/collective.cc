@@ -14,6 +14,13 @@ Status check_dimension(const CutAttributes& op, const Inference& io) {
   return io.fail_attribute("dimension", fmt::format("got {}; needed one of x, which has {}", op.dimension, rank));
 }
 
+// `part`: what one rank has along the dimension.
+Status check_fold(const CutAttributes& op, const Inference& io, int64_t part) {
+  return op.folded && part % 2 != 0
+             ? io.fail(0, fmt::format("an even number of each rank in dimension {}", op.dimension))
+             : ok_status();
+}
+
 Status need_summable(const Inference& io) {
   const DType dtype = io.input(0).dtype;
   return is_float(dtype) || dtype == DType::kI64 ? ok_status() : io.fail(0, "a float type or i64");
@@ -67,6 +74,7 @@ Status infer(const AllGather& op, Inference& io) {
   RETURN_IF_ERROR(check_dimension(op, io));
   const TensorType& x = io.input(AllGather::kX);
   const int dimension = static_cast<int>(op.dimension);
+  RETURN_IF_ERROR(check_fold(op, io, x.shape[dimension]));
   io.set_output(AllGather::kWhole, x.shape.with(dimension, x.shape[dimension] * op.ranks), x.dtype);
   return ok_status();
 }
@@ -89,6 +97,7 @@ Status infer(const ReduceScatter& op, Inference& io) {
   const int dimension = static_cast<int>(op.dimension);
   if (x.shape[dimension] % op.ranks != 0)
     return io.fail(ReduceScatter::kX, fmt::format("a multiple of {} ranks in dimension {}", op.ranks, dimension));
+  RETURN_IF_ERROR(check_fold(op, io, x.shape[dimension] / op.ranks));
   io.set_output(ReduceScatter::kPart, x.shape.with(dimension, x.shape[dimension] / op.ranks), x.dtype);
   return ok_status();
 }

@@ -24,13 +24,16 @@ struct CollectiveAttributes {
 // What the rank at this position needs to know of its group.
 CollectiveAttributes among(RankGroup group, const MeshPosition& position);
 
-// The same with a dimension of the tensor.
+// The same with a dimension of the tensor. Folded, rank i of n has pieces i and 2n - 1 - i of 2n: of tokens that see
+// those before them, an even share of the work.
 struct CutAttributes : CollectiveAttributes {
   int64_t dimension = 0;
+  bool folded = false;
   template <class V>
   void attributes(V& v) const {
     CollectiveAttributes::attributes(v);
     v("dimension", dimension);
+    v("folded", folded);
   }
 };
 
@@ -52,7 +55,7 @@ struct AllReduce : CollectiveAttributes {
   bool in_one_round(int64_t num_bytes) const { return num_bytes * ranks <= kOneRoundBytes; }
 };
 
-// whole = the x of rank 0, 1, ... one after the other along `dimension`.
+// whole = the x of all ranks along `dimension`, rank 0 first or folded.
 struct AllGather : CutAttributes {
   static constexpr std::string_view kName = "all_gather";
   enum In { kX };

@@ -19,9 +19,11 @@ struct Cut {
   int64_t ranks;
   Shape part;
   int64_t dimension;
+  bool folded = false;
 };
-const Cut kCuts[] = {{1, {3, 2}, 0},    {2, {4}, 0},       {2, {3, 5, 7}, 0},  {2, {3, 5, 7}, 1},
-                     {3, {3, 5, 7}, 2}, {4, {1, 3, 2}, 1}, {3, {2, 1, 40}, 1}, {2, {2, 0, 3}, 1}};
+const Cut kCuts[] = {{1, {3, 2}, 0},          {2, {4}, 0},          {2, {3, 5, 7}, 0},   {2, {3, 5, 7}, 1},
+                     {3, {3, 5, 7}, 2},       {4, {1, 3, 2}, 1},    {3, {2, 1, 40}, 1},  {2, {2, 0, 3}, 1},
+                     {2, {3, 4, 5}, 1, true}, {3, {6, 2}, 0, true}, {1, {2, 2}, 1, true}};
 
 Shape whole_of(const Cut& cut) {
   const int d = static_cast<int>(cut.dimension);
@@ -31,13 +33,13 @@ Shape whole_of(const Cut& cut) {
 RankCase all_gather_case(const Cut& cut) {
   return {.ranks = cut.ranks, .write = [=](Builder& b, int64_t rank, DType dtype) {
             const TensorId x = b.input("x", cut.part, dtype);
-            b.mark_output(b.emit(AllGather{{group_of(cut.ranks, rank), cut.dimension}}, {x}), "y");
+            b.mark_output(b.emit(AllGather{{group_of(cut.ranks, rank), cut.dimension, cut.folded}}, {x}), "y");
           }};
 }
 RankCase reduce_scatter_case(const Cut& cut) {
   return {.ranks = cut.ranks, .write = [=](Builder& b, int64_t rank, DType dtype) {
             const TensorId x = b.input("x", whole_of(cut), dtype);
-            b.mark_output(b.emit(ReduceScatter{{group_of(cut.ranks, rank), cut.dimension}}, {x}), "y");
+            b.mark_output(b.emit(ReduceScatter{{group_of(cut.ranks, rank), cut.dimension, cut.folded}}, {x}), "y");
           }};
 }
 RankCase all_reduce_case(int64_t ranks, const Shape& shape) {
@@ -55,7 +57,9 @@ size_t place(const Cut& cut, int64_t rank, size_t i) {
   int64_t inner = 1;
   for (int d = static_cast<int>(cut.dimension); d < cut.part.rank(); ++d) inner *= cut.part[d];
   const auto at = static_cast<int64_t>(i);
-  return static_cast<size_t>((at / inner * cut.ranks + rank) * inner + at % inner);
+  const int64_t run = cut.folded ? inner / 2 : inner, offset = at % inner, runs = inner == 0 ? 0 : inner / run;
+  const int64_t place = offset < run ? rank : 2 * cut.ranks - 1 - rank;
+  return static_cast<size_t>((at / inner * cut.ranks * runs + place) * run + offset % run);
 }
 
 double added(DType dtype, const std::vector<double>& terms) {
@@ -117,7 +121,7 @@ TEST(AllReduce, AddsInOrderOfRankAndRoundsOnce) {
 }
 
 TEST(Collectives, AdjointsAreTheGradients) {
-  for (const Cut& cut : {Cut{2, {3, 2, 2}, 1}, Cut{3, {2, 3}, 0}, Cut{3, {2, 1, 2}, 1}}) {
+  for (const Cut& cut : {Cut{2, {3, 2, 2}, 1}, Cut{3, {2, 3}, 0}, Cut{3, {2, 1, 2}, 1}, Cut{2, {1, 4, 2}, 1, true}}) {
     expect_rank_gradients(all_gather_case(cut));
     expect_rank_gradients(reduce_scatter_case(cut));
   }
@@ -143,6 +147,8 @@ TEST(Collectives, ErrorsNameTheOperand) {
               HasSubstr("reduce_scatter.x: got [3, 4] f32; needed a multiple of 3 ranks in dimension 1"));
   EXPECT_THAT(error(ReduceScatter{{group_of(2, 0), 0}}, {4}, DType::kI32),
               HasSubstr("reduce_scatter.x: got [4] i32; needed a float type or i64"));
+  EXPECT_THAT(error(AllGather{{group_of(2, 0), 0, true}}, {3, 4}, DType::kF32),
+              HasSubstr("all_gather.x: got [3, 4] f32; needed an even number of each rank in dimension 0"));
   EXPECT_THAT(error(AllGather{{group_of(2, 0), 2}}, {3, 4}, DType::kF32),
               HasSubstr("all_gather.dimension: got 2; needed one of x, which has 2"));
   EXPECT_THAT(error(AllGather{{group_of(2, 2), 0}}, {3, 4}, DType::kF32), HasSubstr("all_gather.rank: got 2 of 2"));

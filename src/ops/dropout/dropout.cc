@@ -59,7 +59,7 @@ void partition(const Dropout& op, Partition& p) {
   const Placement& tokens = p.tokens();
   Dropout part = op;
   TensorId positions = p.input(Dropout::kPositions, tokens);
-  if (!positions && (positions = p.positions({x[0], x[1]}))) part.sequence_tokens = x[1];
+  if (!positions && (positions = p.positions({x[0], x[1]}, tokens))) part.sequence_tokens = x[1];
   emit_part(p, part, {p.input(Dropout::kX, tokens), p.input(Dropout::kRng, {}), positions}, {tokens});
 }
 

@@ -85,7 +85,7 @@ void partition(const Embedding& op, Partition& p) {
   const Placement& tokens = p.tokens();
   const TensorId position_table = p.input(E::kPositionTable, {});
   TensorId positions = p.input(E::kPositions, tokens);
-  if (position_table && !positions) positions = p.positions(p.whole_shape(E::kTokens));
+  if (position_table && !positions) positions = p.positions(p.whole_shape(E::kTokens), tokens);
   emit_part(p, op, {p.input(E::kTable, {}), p.input(E::kTokens, tokens), position_table, positions}, {tokens});
 }
 

@@ -10,7 +10,7 @@ template <>
 void run_cpu(const Positions& op, const CpuCall& call) {
   auto* positions = call.output(Positions::kPositions).as<int32_t>();
   for (int64_t b = 0; b < op.batch; ++b)
-    for (int64_t t = 0; t < op.tokens; ++t) positions[b * op.tokens + t] = static_cast<int32_t>(op.first + t);
+    for (int64_t t = 0; t < op.tokens; ++t) positions[b * op.tokens + t] = static_cast<int32_t>(position_of(op, t));
 }
 
 }  // namespace colossus

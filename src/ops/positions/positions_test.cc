@@ -8,15 +8,15 @@
 namespace colossus {
 namespace {
 
-TEST(Positions, CountFromTheFirst) {
-  const Positions op{.batch = 2, .tokens = 3, .first = 6};
+TEST(Positions, CountInTwoRuns) {
+  const Positions op{.batch = 2, .tokens = 3, .first = 6, .second = 11, .num_second = 1};
   for (const bool reference : {false, true}) {
     std::vector<int32_t> positions(6, -1);
     const View outputs[] = {{reinterpret_cast<std::byte*>(positions.data()), {2, 3}, DType::kI32}};
     ThreadPool pool(1);
     const CpuCall call(pool, nullptr, 0, outputs, 1, nullptr, nullptr);
     reference ? run_reference(op, call) : run_cpu(op, call);
-    EXPECT_THAT(positions, testing::ElementsAre(6, 7, 8, 6, 7, 8));
+    EXPECT_THAT(positions, testing::ElementsAre(6, 7, 11, 6, 7, 11));
   }
 }
 

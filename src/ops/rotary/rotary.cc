@@ -44,7 +44,10 @@ void partition(const Rotary& op, Partition& p) {
     return p.fail(fmt::format("rotary.x: got {} heads; needed a multiple of mesh.tensor = {}", heads_in_x, ranks));
   const Placement rows = p.tokens().without(MeshAxis::kTensor);
   const Placement heads = p.size(MeshAxis::kTensor) > 1 ? rows.cut(MeshAxis::kTensor, 2) : rows;
-  emit_part(p, op, {p.input(Rotary::kX, heads), p.input(Rotary::kPositions, rows)}, {heads});
+  const Shape& x = p.whole_shape(Rotary::kX);
+  TensorId positions = p.input(Rotary::kPositions, rows);
+  if (!positions) positions = p.positions({x[0], x[1]}, rows);
+  emit_part(p, op, {p.input(Rotary::kX, heads), positions}, {heads});
 }
 
 }  // namespace colossus
