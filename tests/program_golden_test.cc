@@ -8,6 +8,7 @@
 #include "io/file_system.h"
 #include "model/model.h"
 #include "model/testing.h"
+#include "parallel/partition.h"
 #include "program/memory_plan.h"
 
 namespace colossus {
@@ -84,6 +85,23 @@ INSTANTIATE_TEST_SUITE_P(Families, ProgramGolden,
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+// One layer shared by two ranks: tokens gathered and summed up around heads and widths, rows sent to their experts.
+TEST(ProgramGolden, OfOneOfTwoRanks) {
+  ModelConfig config = small(Family::kGrok1);
+  config.num_layers = 1;
+  config.dropout = 0.1;
+  std::map<std::string, Placement> placements;
+  for (const ParameterSpec& spec : *parameter_table(config)) placements[spec.name] = spec.placement;
+  MeshPosition position;
+  for (const MeshAxis axis : {MeshAxis::kTensor, MeshAxis::kExpert}) position[axis] = {.coordinate = 1, .size = 2};
+  const auto part = partition(*write_loss_program(config, {.batch = 2, .tokens = 16}), placements, position);
+  ASSERT_TRUE(part.ok()) << part.status().message();
+  const auto training = write_training_program(part->program, Recompute::kNone);
+  ASSERT_TRUE(training.ok()) << training.status().message();
+  compare("grok-1.rank_1_of_2.forward", to_string(part->program));
+  compare("grok-1.rank_1_of_2.training", to_string(*training));
+}
 
 // Recomputation is there to take less memory.
 TEST(Recompute, TakesLessMemory) {

@@ -13,12 +13,12 @@ TensorId attention_block(ModelWriter& m, TensorId x, double gain) {
   const TensorId q = m.linear(x, "q", c.num_heads * c.head_dim);  // (B, T, H * D)
   const TensorId k = m.linear(x, "k", c.num_kv_heads * c.head_dim);
   const TensorId v = m.linear(x, "v", c.num_kv_heads * c.head_dim);
-  return m.linear(m.attention(q, k, v), "o", c.width, gain);
+  return m.linear_back(m.attention(q, k, v), "o", gain);
 }
 
 TensorId mlp(ModelWriter& m, TensorId x, double gain) {
   Scope scope(m.builder(), "mlp");
-  return m.linear(m.activation(m.linear(x, "up", m.config().ffn_width)), "down", m.config().width, gain);
+  return m.linear_back(m.activation(m.linear(x, "up", m.config().ffn_width)), "down", gain);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ TensorId attention_block(ModelWriter& m, TensorId x) {
   const TensorId q = m.rotary(m.linear(x, "q", c.num_heads * c.head_dim));     // (B, T, H * D)
   const TensorId k = m.rotary(m.linear(x, "k", c.num_kv_heads * c.head_dim));  // (B, T, K * D)
   const TensorId v = m.linear(x, "v", c.num_kv_heads * c.head_dim);
-  return m.linear(m.attention(q, k, v), "o", c.width);
+  return m.linear_back(m.attention(q, k, v), "o");
 }
 
 // Both branches see the same normed x; together they are averaged as two independent terms.

@@ -69,11 +69,18 @@ Result<Program> write_loss_program(const ModelConfig& config, const ProgramOptio
 
 Result<Program> write_training_program(const ModelConfig& config, const ProgramOptions& options, Recompute policy) {
   ASSIGN_OR_RETURN(Program forward, write_loss_program(config, options));
+  return write_training_program(std::move(forward), policy);
+}
+
+Result<Program> write_training_program(Program forward, Recompute policy) {
+  const TensorId loss = forward.find("loss");
+  CHECK(loss, "a loss program has a loss");
+  const DType dtype = forward.tensor(loss).type.dtype;
   forward.name = "microbatch";
   Builder builder(std::move(forward));
-  const TensorId loss_grad = builder.input("loss_grad", {}, statistics_dtype(options.compute));
+  const TensorId loss_grad = builder.input("loss_grad", {}, dtype);
   ASSIGN_OR_RETURN(forward, builder.finish());
-  std::vector<GradientSeed> seeds = {{forward.find("loss"), loss_grad}};
+  std::vector<GradientSeed> seeds = {{loss, loss_grad}};
   if (const TensorId aux = forward.find("aux_loss")) seeds.push_back({aux, loss_grad});
   ASSIGN_OR_RETURN(Program program, differentiate(std::move(forward), seeds));
   return recompute(eliminate_dead(fuse(std::move(program))), policy);

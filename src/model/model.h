@@ -11,7 +11,7 @@
 
 namespace colossus {
 
-// How a parameter begins and who updates it.
+// How a parameter begins, who updates it, and how ranks may share it.
 struct ParameterSpec {
   enum class Kind { kMatrix, kEmbedding, kVector };  // hidden matrices may be updated by Muon; vectors do not decay
 
@@ -20,6 +20,7 @@ struct ParameterSpec {
   Kind kind = Kind::kMatrix;
   double init_std = 0;  // normal; 0: every element is init_value
   double init_value = 0;
+  Placement placement = {};  // on axes of a mesh that has them; copies on all others
 };
 
 // Every parameter in the order the model uses them: what the writers declare, so nothing is described twice.
@@ -50,6 +51,9 @@ Result<Program> write_loss_program(const ModelConfig& config, const ProgramOptio
 // write_loss_program differentiated and fused: one microbatch of training. One more input, loss_grad () f32: what to
 // multiply gradients by (1 / number of microbatches). Gradients are added into tensors "grad.<parameter>".
 Result<Program> write_training_program(const ModelConfig& config, const ProgramOptions& options, Recompute recompute);
+
+// The same from a loss program, whole or one rank's (parallel/partition.h).
+Result<Program> write_training_program(Program loss_program, Recompute recompute);
 
 // Cached decoding of B sequences, T tokens each. Inputs: tokens (B, T), positions (B, T), lengths (B), last (B): which
 // of the T tokens to give logits for. States: layers.N.k_cache and v_cache (B, cache_tokens, K * D). Output: logits (B,

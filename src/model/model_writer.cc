@@ -30,15 +30,19 @@ TensorId ModelWriter::parameter(ParameterSpec spec) {
   return id;
 }
 
-TensorId ModelWriter::matrix(std::string_view name, int64_t rows, int64_t cols, double gain) {
-  return parameter(
-      {.name = scoped(name), .shape = {rows, cols}, .init_std = gain / std::sqrt(static_cast<double>(rows))});
+TensorId ModelWriter::matrix(std::string_view name, int64_t rows, int64_t cols, double gain,
+                             const Placement& placement) {
+  return parameter({.name = scoped(name),
+                    .shape = {rows, cols},
+                    .init_std = gain / std::sqrt(static_cast<double>(rows)),
+                    .placement = placement});
 }
 
-TensorId ModelWriter::experts(std::string_view name, int64_t rows, int64_t cols, double gain) {
+TensorId ModelWriter::experts(std::string_view name, int64_t rows, int64_t cols, const Placement& placement) {
   return parameter({.name = scoped(name),
                     .shape = {config_.num_experts, rows, cols},
-                    .init_std = gain / std::sqrt(static_cast<double>(rows))});
+                    .init_std = 1 / std::sqrt(static_cast<double>(rows)),
+                    .placement = placement});
 }
 
 TensorId ModelWriter::table(std::string_view name, int64_t rows, double std) {
@@ -46,8 +50,12 @@ TensorId ModelWriter::table(std::string_view name, int64_t rows, double std) {
       {.name = scoped(name), .shape = {rows, config_.width}, .kind = ParameterSpec::Kind::kEmbedding, .init_std = std});
 }
 
-TensorId ModelWriter::vector(std::string_view name, int64_t size, double value) {
-  return parameter({.name = scoped(name), .shape = {size}, .kind = ParameterSpec::Kind::kVector, .init_value = value});
+TensorId ModelWriter::vector(std::string_view name, int64_t size, double value, const Placement& placement) {
+  return parameter({.name = scoped(name),
+                    .shape = {size},
+                    .kind = ParameterSpec::Kind::kVector,
+                    .init_value = value,
+                    .placement = placement});
 }
 
 TensorId ModelWriter::embed(TensorId table, TensorId position_table) {
@@ -65,10 +73,19 @@ TensorId ModelWriter::layer_norm(TensorId x, std::string_view name) {
   return builder_.emit(LayerNorm{.eps = config_.norm_eps}, {x, scale, bias});
 }
 
-TensorId ModelWriter::linear(TensorId x, std::string_view name, int64_t out, double gain) {
+TensorId ModelWriter::linear(TensorId x, std::string_view name, int64_t out) {
   if (!builder_.status().ok()) return {};
-  const TensorId weight = matrix(name, builder_.shape(x)[-1], out, gain);
-  const TensorId bias = config_.biases ? vector(std::string(name) + "_bias", out, 0) : TensorId{};
+  const TensorId weight = matrix(name, builder_.shape(x)[-1], out, 1, Placement().cut(MeshAxis::kTensor, 1));
+  const TensorId bias =
+      config_.biases ? vector(std::string(name) + "_bias", out, 0, Placement().cut(MeshAxis::kTensor, 0)) : TensorId{};
+  return builder_.emit(Matmul{.dtype = options_.compute}, {x, weight, bias}, name);
+}
+
+TensorId ModelWriter::linear_back(TensorId x, std::string_view name, double gain) {
+  if (!builder_.status().ok()) return {};
+  const TensorId weight =
+      matrix(name, builder_.shape(x)[-1], config_.width, gain, Placement().cut(MeshAxis::kTensor, 0));
+  const TensorId bias = config_.biases ? vector(std::string(name) + "_bias", config_.width, 0) : TensorId{};
   return builder_.emit(Matmul{.dtype = options_.compute}, {x, weight, bias}, name);
 }
 
@@ -106,7 +123,7 @@ TensorId ModelWriter::dropout(TensorId x) {
 TensorId ModelWriter::gated_mlp(TensorId x, double gain) {
   Scope scope(builder_, "mlp");
   const TensorId gate = linear(x, "gate", config_.ffn_width);
-  return linear(gated(gate, linear(x, "up", config_.ffn_width)), "down", config_.width, gain);
+  return linear_back(gated(gate, linear(x, "up", config_.ffn_width)), "down", gain);
 }
 
 TensorId ModelWriter::mixture_of_experts(TensorId x) {
@@ -133,13 +150,15 @@ TensorId ModelWriter::mixture_of_experts(TensorId x) {
   const TensorId rows = builder_.last_outputs()[TokenDispatch::kRows];  // (S, C)
   const TensorId offsets = builder_.last_outputs()[TokenDispatch::kOffsets];
   const TensorId slot_row = builder_.last_outputs()[TokenDispatch::kSlotRow];
+  const Placement experts_of_a_rank = Placement().cut(MeshAxis::kExpert, 0);
+  const Placement columns = experts_of_a_rank.cut(MeshAxis::kExpertTensor, 2);
   const TensorId gate =
-      builder_.emit(GroupedMatmul{}, {rows, experts("gate", c.width, c.expert_width), offsets}, "gate_rows");
+      builder_.emit(GroupedMatmul{}, {rows, experts("gate", c.width, c.expert_width, columns), offsets}, "gate_rows");
   const TensorId up =
-      builder_.emit(GroupedMatmul{}, {rows, experts("up", c.width, c.expert_width), offsets}, "up_rows");
+      builder_.emit(GroupedMatmul{}, {rows, experts("up", c.width, c.expert_width, columns), offsets}, "up_rows");
   const TensorId inner = gated(gate, up);  // (S, F)
-  const TensorId out =
-      builder_.emit(GroupedMatmul{}, {inner, experts("down", c.expert_width, c.width), offsets}, "down_rows");
+  const TensorId down = experts("down", c.expert_width, c.width, experts_of_a_rank.cut(MeshAxis::kExpertTensor, 1));
+  const TensorId out = builder_.emit(GroupedMatmul{}, {inner, down, offsets}, "down_rows");
   return builder_.emit(TokenCombine{}, {out, gates, slot_row});
 }
 

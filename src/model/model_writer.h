@@ -20,16 +20,20 @@ class ModelWriter {
   std::vector<ParameterSpec> take_parameters() { return std::move(parameters_); }
 
   // Parameters, named within the current scope. gain multiplies the initial scale 1 / sqrt(fan in).
-  TensorId matrix(std::string_view name, int64_t rows, int64_t cols, double gain = 1);
-  TensorId experts(std::string_view name, int64_t rows, int64_t cols, double gain = 1);  // (E, rows, cols)
-  TensorId table(std::string_view name, int64_t rows, double std);                       // (rows, C)
-  TensorId vector(std::string_view name, int64_t size, double value);
+  TensorId matrix(std::string_view name, int64_t rows, int64_t cols, double gain = 1, const Placement& placement = {});
+  // (E, rows, cols); `placement` beside the cut by expert.
+  TensorId experts(std::string_view name, int64_t rows, int64_t cols, const Placement& placement);
+  TensorId table(std::string_view name, int64_t rows, double std);  // (rows, C)
+  TensorId vector(std::string_view name, int64_t size, double value, const Placement& placement = {});
 
   TensorId embed(TensorId table, TensorId position_table = {});              // (B, T, C)
   TensorId rms_norm(TensorId x, std::string_view name, double initial = 1);  // scale parameter `name`
   TensorId layer_norm(TensorId x, std::string_view name);                    // and name_bias where the model has biases
-  // x @ weight `name` (+ name_bias where the model has biases).
-  TensorId linear(TensorId x, std::string_view name, int64_t out, double gain = 1);
+  // Into a block: x @ weight `name` (+ name_bias where the model has biases). The columns of what it makes are heads,
+  // or independent otherwise.
+  TensorId linear(TensorId x, std::string_view name, int64_t out);
+  // Out of it: the same, from such columns back to the width of the residual stream.
+  TensorId linear_back(TensorId x, std::string_view name, double gain = 1);
   TensorId rotary(TensorId x);
   TensorId attention(TensorId q, TensorId k, TensorId v);  // causal, as the configuration says
   TensorId gated(TensorId gate, TensorId up);

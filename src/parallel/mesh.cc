@@ -57,7 +57,8 @@ void check_dense(const MeshConfig& mesh, const MeshLimits& limits, Faults& fault
   if (limits.ffn_width > 0) faults.need_divisor("tensor", mesh.tensor, "ffn_width", limits.ffn_width);
   // Each context rank has one block from the front and one from the back, so that the causal mask costs all the same.
   if (mesh.context > 1) faults.need_divisor("context", mesh.context, "tokens / 2", limits.tokens / 2);
-  if (mesh.tensor > 1 && mesh.sequence_parallel && limits.tokens % mesh.context == 0)
+  // Between the large products each rank has its share of the tokens.
+  if (mesh.tensor > 1 && limits.tokens % mesh.context == 0)
     faults.need_divisor("tensor", mesh.tensor, "the tokens of a context rank", limits.tokens / mesh.context);
 }
 
@@ -92,8 +93,8 @@ void MeshConfig::visit_fields(FieldVisitor& v) {
   v.field("zero_stage", zero_stage, "what is cut over shard: 1 optimizer state, 2 gradients too, 3 parameters too",
           {.min = 1, .max = 3});
   v.field("context", context, "ranks that share the tokens of a sequence", {.min = 1});
-  v.field("tensor", tensor, "ranks that share heads, feed-forward width and vocabulary", {.min = 1});
-  v.field("sequence_parallel", sequence_parallel, "cut tokens over tensor where its products do not need them whole");
+  v.field("tensor", tensor,
+          "ranks that share heads and feed-forward width, and tokens between the products that have them", {.min = 1});
   v.field("expert", expert, "ranks that share the experts; folds over data, shard, context and tensor", {.min = 1});
   v.field("expert_tensor", expert_tensor, "ranks that share each expert's width", {.min = 1});
   v.field("pipeline", pipeline, "stages of layers", {.min = 1});

@@ -25,7 +25,6 @@ struct MeshConfig {
                            // (Rajbhandari et al. 2020)
   int64_t context = 1;
   int64_t tensor = 1;
-  bool sequence_parallel = true;  // between tensor-parallel products, tokens are cut over `tensor` (Korthikanti 2022)
   int64_t expert = 1;
   int64_t expert_tensor = 1;
   int64_t pipeline = 1;

@@ -93,6 +93,17 @@ void Builder::mark_output(TensorId id, std::string_view name) {
   by_name_[tensor.name] = id.index;
 }
 
+void emit_part(Partition& p, Op op, std::vector<TensorId> inputs, std::initializer_list<Placement> outputs) {
+  p.builder().emit(std::move(op), std::move(inputs));
+  const std::vector<TensorId> parts = p.builder().last_outputs();
+  if (parts.empty()) return;  // it has none, or the builder holds the error
+  int i = 0;
+  for (const Placement& placement : outputs) {
+    p.set_output(i, parts[static_cast<size_t>(i)], placement);
+    ++i;
+  }
+}
+
 Result<Program> Builder::finish() {
   RETURN_IF_ERROR(status_);
   return std::move(program_);

@@ -66,6 +66,9 @@ class Builder {
   std::unordered_map<std::string, int32_t> name_uses_;
 };
 
+// Writes what a rank does of an operation (a rule's last line); its outputs lie as said, those left out as none.
+void emit_part(Partition& p, Op op, std::vector<TensorId> inputs, std::initializer_list<Placement> outputs);
+
 // A scope within the current one, for as long as the object lives.
 class Scope {
  public:

@@ -103,7 +103,8 @@ void fuse_head(Program& program) {
     for (size_t before = 0; before < at; ++before) {
       Operation& forward = program.operations[before];
       if (!std::holds_alternative<F>(forward.op) || forward.inputs[F::kH] != inputs[G::kH] ||
-          forward.inputs[F::kW] != inputs[G::kW] || forward.inputs[F::kTargets] != inputs[G::kTargets])
+          forward.inputs[F::kW] != inputs[G::kW] || forward.inputs[F::kTargets] != inputs[G::kTargets] ||
+          forward.inputs[F::kNumTargets] != inputs[G::kNumTargets])
         continue;
       if (uses.writer[static_cast<size_t>(inputs[G::kDloss].index)] >= static_cast<int>(before)) break;
       Operation moved = program.operations[at];

@@ -12,6 +12,7 @@
 #include "ops/dropout/dropout.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/embedding/embedding.h"
+#include "ops/expert_exchange/expert_exchange.h"
 #include "ops/grad_norm/grad_norm.h"
 #include "ops/grouped_matmul/grouped_matmul.h"
 #include "ops/head_cross_entropy/head_cross_entropy.h"
@@ -19,6 +20,7 @@
 #include "ops/matmul/matmul.h"
 #include "ops/muon/muon.h"
 #include "ops/pieces/pieces.h"
+#include "ops/positions/positions.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rotary/rotary.h"
 #include "ops/router/router.h"
@@ -32,12 +34,19 @@ using Op = std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmu
                         Activation, ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad,
                         TokenDispatch, TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy,
                         HeadCrossEntropyGrad, Dropout, Add, Scale, SoftCap, SoftCapGrad, Cast, SumOfSquares,
-                        ExactSumValue, ClipScale, AdamW, Muon, SelectToken, AllReduce, ExchangePieces, TreeSum,
-                        GatherPieces>;
+                        ExactSumValue, ClipScale, AdamW, Muon, SelectToken, AllReduce, AllGather, ReduceScatter,
+                        RowsToExperts, RowsFromExperts, AddBias, Positions, CountTargets, ExpertCounts, RouterLoss,
+                        RouterLossGrad, ExchangePieces, TreeSum, GatherPieces>;
 
 template <class T>
 concept Differentiable = requires(const T& op, Adjoint& a) {
   adjoint(op, a);
+};
+
+// Has a rule how ranks share it.
+template <class T>
+concept Partitionable = requires(const T& op, Partition& p) {
+  partition(op, p);
 };
 
 std::string_view op_name(const Op& op);

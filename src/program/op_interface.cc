@@ -70,4 +70,10 @@ Status Inference::need_of_rows(int i, int x, std::string_view why) const {
   return need_dtype(i, statistics_dtype(input(x).dtype));
 }
 
+Placement Partition::term_of_sum() const {
+  Placement term;
+  for (const Placement::OnAxis& cut : tokens().axes()) term = term.partial(cut.axis);
+  return term;
+}
+
 }  // namespace colossus

@@ -12,6 +12,7 @@
 #include "program/operand.h"
 #include "program/tensor_id.h"
 #include "tensor/dtype.h"
+#include "tensor/placement.h"
 #include "tensor/shape.h"
 
 namespace colossus {
@@ -105,6 +106,42 @@ class Adjoint {
   virtual void contribute(int i, TensorId grad) = 0;  // summed over the uses of that tensor
   virtual TensorId accumulator(int i) = 0;            // of parameter i; CHECKs that it is one and wanted
   virtual void fail(std::string message) = 0;         // this use of the op has no adjoint
+};
+
+// What one rank does of an operation of the whole program. partition(op, p) writes it: from the rank's parts of the
+// inputs to its part of each output. A Placement says which part that is, of the whole tensor.
+//
+// Gradients are derived afterwards, from the rank's program. So a rule keeps this: on an axis that an activation is not
+// cut along, what ranks compute from their copies is different work, whose gradients add up; only losses, and the sums
+// they are made of, are computed alike by all.
+class Partition {
+ public:
+  virtual ~Partition() = default;
+  virtual Builder& builder() = 0;  // of the rank's program
+  virtual const MeshPosition& position() const = 0;
+  // How the residual stream (B, T, C), and whatever has a row for each token, lies between the large products: cut
+  // along T (Korthikanti et al. 2022).
+  virtual const Placement& tokens() const = 0;
+
+  virtual const Shape& whole_shape(int i) const = 0;    // of input i
+  virtual const Placement& placement(int i) const = 0;  // of input i as it is
+  // The rank's part of input i in the wanted placement; none when left out. Writes the collective that takes it there,
+  // once for each tensor and placement. An input of the program is declared in the placement that is wanted first.
+  virtual TensorId input(int i, const Placement& wanted) = 0;
+  TensorId input(int i) { return input(i, placement(i)); }
+  virtual TensorId convert(TensorId part, const Placement& from, const Placement& to) = 0;
+  virtual void set_output(int i, TensorId part, const Placement& placement) = 0;
+  // A tensor that whoever reads output i needs too: companion(i) of the reader, none when there is no such thing.
+  virtual void set_companion(int i, TensorId part) = 0;
+  virtual TensorId companion(int i) const = 0;
+  // Where the tokens that the rank has of `whole` (B, T) stand in their sequences: i32 like its part. None when it has
+  // all T.
+  virtual TensorId positions(const Shape& whole, const Placement& tokens) = 0;
+  virtual void fail(std::string message) = 0;  // this use of the op cannot be cut
+
+  int64_t size(MeshAxis axis) const { return position()[axis].size; }
+  // Of a number to which each rank's tokens add a term: partial on the axes that cut them.
+  Placement term_of_sum() const;
 };
 
 }  // namespace colossus

@@ -21,7 +21,7 @@ enum class MeshAxis : uint8_t {
   kData,          // sequences; parameters and optimizer state are copies
   kShard,         // sequences; optimizer state, gradients and parameters are cut, as zero_stage says
   kContext,       // tokens of a sequence
-  kTensor,        // heads, feed-forward width, vocabulary
+  kTensor,        // heads, feed-forward width; between their products, tokens
   kExpertData,    // ranks with the same experts
   kExpert,        // experts
   kExpertTensor,  // each expert's width
@@ -40,13 +40,18 @@ struct RankGroup {
 
   static constexpr RankGroup along(std::initializer_list<MeshAxis> axes) {
     RankGroup group;
-    for (const MeshAxis axis : axes) group.axes = static_cast<uint16_t>(group.axes | 1U << static_cast<unsigned>(axis));
+    for (const MeshAxis axis : axes) group = group.with(axis);
     return group;
   }
   // A group of two: the one that sends is rank 0.
   static constexpr RankGroup to(Link link) {
     RankGroup group = along({MeshAxis::kPipeline});
     group.link = link;
+    return group;
+  }
+  constexpr RankGroup with(MeshAxis axis) const {
+    RankGroup group = *this;
+    group.axes = static_cast<uint16_t>(group.axes | 1U << static_cast<unsigned>(axis));
     return group;
   }
   constexpr bool contains(MeshAxis axis) const { return (axes >> static_cast<unsigned>(axis) & 1) != 0; }

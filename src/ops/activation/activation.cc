@@ -37,6 +37,11 @@ void adjoint(const Activation& op, Adjoint& a) {
   if (!a.wants(A::kX)) return;
   a.contribute(A::kX, a.builder().emit(ActivationGrad{op}, {a.output_grad(A::kY), a.input(A::kX)}));
 }
+// Whatever a rank has of x, it has of y.
+void partition(const Activation& op, Partition& p) {
+  const Placement x = p.placement(Activation::kX);
+  emit_part(p, op, {p.input(Activation::kX)}, {x});
+}
 
 Status infer(const ActivationGrad&, Inference& io) {
   using A = ActivationGrad;
@@ -67,6 +72,11 @@ void adjoint(const GatedActivation& op, Adjoint& a) {
   if (grads.empty()) return;  // the builder holds the error
   if (a.wants(A::kGate)) a.contribute(A::kGate, grads[GatedActivationGrad::kDgate]);
   if (a.wants(A::kUp)) a.contribute(A::kUp, grads[GatedActivationGrad::kDup]);
+}
+void partition(const GatedActivation& op, Partition& p) {
+  using A = GatedActivation;
+  const Placement gate = p.placement(A::kGate);
+  emit_part(p, op, {p.input(A::kGate), p.input(A::kUp, gate)}, {gate});
 }
 
 Status infer(const GatedActivationGrad&, Inference& io) {

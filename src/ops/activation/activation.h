@@ -52,11 +52,13 @@ struct GatedActivationGrad : ActivationAttributes {
 Status infer(const Activation& op, Inference& io);
 Cost cost(const Activation& op, const OpShapes& shapes);
 void adjoint(const Activation& op, Adjoint& a);
+void partition(const Activation& op, Partition& p);
 Status infer(const ActivationGrad& op, Inference& io);
 Cost cost(const ActivationGrad& op, const OpShapes& shapes);
 Status infer(const GatedActivation& op, Inference& io);
 Cost cost(const GatedActivation& op, const OpShapes& shapes);
 void adjoint(const GatedActivation& op, Adjoint& a);
+void partition(const GatedActivation& op, Partition& p);
 Status infer(const GatedActivationGrad& op, Inference& io);
 Cost cost(const GatedActivationGrad& op, const OpShapes& shapes);
 

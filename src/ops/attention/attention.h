@@ -1,6 +1,7 @@
 // Causal attention, grouped heads: o = softmax(mask(temperature(softcap(scale * q . k)))) v. The score matrix is never
 // stored (online softmax, Milakov and Gimelshein 2018; tiles as in Dao et al. 2022). Softmax in fp32. A token at column
-// t sees columns s with max(document_start[t], t - window + 1) <= s <= t. Positions are columns.
+// t sees columns s with max(document_start[t], t - window + 1) <= s <= t. Positions are columns. Queries of some
+// columns against keys of all say where they stand.
 #pragma once
 
 #include <array>
@@ -32,13 +33,14 @@ struct AttentionAttributes {
 
 struct Attention : AttentionAttributes {
   static constexpr std::string_view kName = "attention";
-  enum In { kQ, kK, kV, kDocumentStart };
+  enum In { kQ, kK, kV, kDocumentStart, kPositions };
   static constexpr std::array kInputs = {
       Operand{"q"},  // (B, T, H * D)
-      Operand{"k"},  // (B, T, K * D)
-      Operand{"v"},  // (B, T, K * D)
+      Operand{"k"},  // (B, S, K * D), column s in row s; S = T without positions
+      Operand{"v"},  // (B, S, K * D)
       Operand{"document_start",
-              OperandKind::kOptional},  // (B, T) i32: first column of the document that column t belongs to
+              OperandKind::kOptional},               // (B, T) i32: first column of the document that query t belongs to
+      Operand{"positions", OperandKind::kOptional},  // (B, T) i32: the column of query t, in [0, S); t when absent
   };
   enum Out { kO, kLse };
   static constexpr std::array kOutputs = {
@@ -49,21 +51,22 @@ struct Attention : AttentionAttributes {
 
 struct AttentionGrad : AttentionAttributes {
   static constexpr std::string_view kName = "attention_grad";
-  enum In { kDo, kQ, kK, kV, kO, kLse, kDocumentStart };
+  enum In { kDo, kQ, kK, kV, kO, kLse, kDocumentStart, kPositions };
   static constexpr std::array kInputs = {
       Operand{"do"},                                      // (B, T, H * D)
       Operand{"q"},                                       // (B, T, H * D)
-      Operand{"k"},                                       // (B, T, K * D)
-      Operand{"v"},                                       // (B, T, K * D)
+      Operand{"k"},                                       // (B, S, K * D)
+      Operand{"v"},                                       // (B, S, K * D)
       Operand{"o"},                                       // (B, T, H * D)
       Operand{"lse"},                                     // (B, H, T) f32
       Operand{"document_start", OperandKind::kOptional},  // (B, T) i32
+      Operand{"positions", OperandKind::kOptional},       // (B, T) i32
   };
   enum Out { kDq, kDk, kDv };
   static constexpr std::array kOutputs = {
       Operand{"dq"},  // (B, T, H * D)
-      Operand{"dk"},  // (B, T, K * D)
-      Operand{"dv"},  // (B, T, K * D)
+      Operand{"dk"},  // (B, S, K * D)
+      Operand{"dv"},  // (B, S, K * D)
   };
 };
 
@@ -88,6 +91,9 @@ struct AttentionCached : AttentionAttributes {
 Status infer(const Attention& op, Inference& io);
 Cost cost(const Attention& op, const OpShapes& shapes);
 void adjoint(const Attention& op, Adjoint& a);
+// Some of the heads, of the tokens of all ranks of the tensor axis; on the context axis the rank's queries meet the
+// keys of all.
+void partition(const Attention& op, Partition& p);
 Status infer(const AttentionGrad& op, Inference& io);
 Cost cost(const AttentionGrad& op, const OpShapes& shapes);
 Status infer(const AttentionCached& op, Inference& io);

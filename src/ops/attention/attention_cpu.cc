@@ -16,12 +16,14 @@ void run_cpu(const Attention& op, const CpuCall& call) {
   const View& q = call.input(Attention::kQ);
   CHECK(q.dtype == DType::kF32 || q.dtype == DType::kBF16, "fp64 programs run on reference kernels");
   // Columns are compared as floats.
-  CHECK(q.shape[1] < (int64_t{1} << 24), "attention: sequences are shorter than 2^24");
+  const int64_t num_keys = call.input(Attention::kK).shape[1];
+  CHECK(num_keys < (int64_t{1} << 24), "attention: sequences are shorter than 2^24");
   PanelAttention::Operands operands = {
       .q = q, .k = call.input(Attention::kK), .v = call.input(Attention::kV), .o = call.output(Attention::kO)};
   if (call.has_output(Attention::kLse)) operands.lse = call.output(Attention::kLse).as<float>();
   if (call.has_input(Attention::kDocumentStart))
     operands.document_start = call.input(Attention::kDocumentStart).as<int32_t>();
+  operands.positions = checked_positions(call, Attention::kPositions, num_keys);
   PanelAttention(AttentionRule(op), q.shape[0], q.shape[1]).run(call.pool, operands, call.workspace);
 }
 

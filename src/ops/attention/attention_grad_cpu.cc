@@ -25,17 +25,17 @@ struct GradItem {
 
 class GradScratch {
  public:
-  GradScratch(float* memory, int64_t padded_dim, int64_t num_positions)
+  GradScratch(float* memory, int64_t padded_dim, int64_t num_keys)
       : queries(memory), memory_(memory + StripQueries::kNumFloats) {
-    const int64_t keys = padded_dim * round_up(num_positions, kAttentionTile), tile = padded_dim * kAttentionTile;
+    const int64_t keys = padded_dim * round_up(num_keys, kAttentionTile), tile = padded_dim * kAttentionTile;
     for (float** array : {&k, &v, &dk, &dv}) *array = take(keys);
     for (float** array : {&q_rows, &grad_rows, &q, &grad, &dq}) *array = take(tile);
     for (float** array : {&p, &ds}) *array = take(kAttentionTile * kAttentionTile);
     for (float** array : {&lse, &delta, &ones}) *array = take(kAttentionTile);
     std::fill_n(ones, kAttentionTile, 1.0F);
   }
-  static int64_t num_bytes(int64_t padded_dim, int64_t num_positions) {
-    return 4 * (StripQueries::kNumFloats + 4 * padded_dim * round_up(num_positions, kAttentionTile) +
+  static int64_t num_bytes(int64_t padded_dim, int64_t num_keys) {
+    return 4 * (StripQueries::kNumFloats + 4 * padded_dim * round_up(num_keys, kAttentionTile) +
                 (5 * padded_dim + 2 * kAttentionTile + 3) * kAttentionTile);
   }
 
@@ -61,7 +61,9 @@ class GradRun {
         call_(call),
         kernels_(chosen_attention_kernels()),
         num_sequences_(call.input(AttentionGrad::kQ).shape[0]),
-        num_positions_(call.input(AttentionGrad::kQ).shape[1]) {}
+        num_queries_(call.input(AttentionGrad::kQ).shape[1]),
+        num_keys_(call.input(AttentionGrad::kK).shape[1]),
+        positions_(checked_positions(call, AttentionGrad::kPositions, num_keys_)) {}
 
   void run() {
     const int64_t groups = num_sequences_ * rule_.num_kv_heads;
@@ -72,50 +74,59 @@ class GradRun {
       deal(call_.pool, groups, [&](int64_t group, int part) { process(whole(group), part); });
       return;
     }
-    const int64_t ranges = (num_positions_ + kRange - 1) / kRange;
-    deal(call_.pool, ranges * groups, [&](int64_t i, int part) {  // early keys are seen most
+    deal(call_.pool, ranges_of(num_keys_) * groups, [&](int64_t i, int part) {  // early keys are seen most
       GradItem item = whole(i % groups);
       item.first_key = i / groups * kRange;
-      item.end_key = std::min(item.first_key + kRange, num_positions_);
+      item.end_key = std::min(item.first_key + kRange, num_keys_);
       item.queries_wanted = false;
       process(item, part);
     });
-    const int64_t group_size = rule_.group();
+    const int64_t group_size = rule_.group(), ranges = ranges_of(num_queries_);
     deal(call_.pool, ranges * groups * group_size, [&](int64_t i, int part) {  // late queries see most
       GradItem item = whole(i % (groups * group_size) / group_size);
       item.first_head += i % group_size;
       item.num_heads = 1;
       item.first_query = (ranges - 1 - i / (groups * group_size)) * kRange;
-      item.end_query = std::min(item.first_query + kRange, num_positions_);
-      item.end_key = item.end_query;
+      item.end_query = std::min(item.first_query + kRange, num_queries_);
+      item.end_key = 1 + last_position(item);
       item.keys_wanted = false;
       process(item, part);
     });
   }
 
  private:
+  static int64_t ranges_of(int64_t count) { return (count + kRange - 1) / kRange; }
+  int64_t position(int64_t sequence, int64_t query) const {
+    return positions_ ? positions_[sequence * num_queries_ + query] : query;
+  }
+  int64_t last_position(const GradItem& item) const {
+    int64_t last = 0;
+    for (int64_t query = item.first_query; query < item.end_query; ++query)
+      last = std::max(last, position(item.sequence, query));
+    return last;
+  }
   GradItem whole(int64_t group) const {
     return {.sequence = group / rule_.num_kv_heads,
             .kv_head = group % rule_.num_kv_heads,
             .first_head = group % rule_.num_kv_heads * rule_.group(),
             .num_heads = rule_.group(),
             .first_query = 0,
-            .end_query = num_positions_,
+            .end_query = num_queries_,
             .first_key = 0,
-            .end_key = num_positions_,
+            .end_key = num_keys_,
             .queries_wanted = true,
             .keys_wanted = true};
   }
 
-  // Rows of `heads` heads each: where row `position` of `head` starts.
-  StridedRows rows(const View& view, int64_t heads, int64_t sequence, int64_t position, int64_t head) const {
-    return {view, ((sequence * num_positions_ + position) * heads + head) * rule_.head_dim, heads * rule_.head_dim};
+  // Rows of `heads` heads each: where row `row` of `head` starts.
+  StridedRows rows(const View& view, int64_t heads, int64_t sequence, int64_t row, int64_t head) const {
+    return {view, ((sequence * view.shape[1] + row) * heads + head) * rule_.head_dim, heads * rule_.head_dim};
   }
 
   void process(const GradItem& item, int part) {
     const int64_t padded_dim = rule_.padded_dim, num_keys = item.end_key - item.first_key;
-    std::byte* memory = call_.workspace + part * GradScratch::num_bytes(padded_dim, num_positions_);
-    GradScratch scratch(reinterpret_cast<float*>(memory), padded_dim, num_positions_);
+    std::byte* memory = call_.workspace + part * GradScratch::num_bytes(padded_dim, num_keys_);
+    GradScratch scratch(reinterpret_cast<float*>(memory), padded_dim, num_keys_);
     const auto load_keys = [&](int input, float* into) {
       load_rows(kernels_, rows(call_.input(input), rule_.num_kv_heads, item.sequence, item.first_key, item.kv_head),
                 rule_.head_dim, num_keys, num_keys, into, padded_dim);
@@ -143,10 +154,11 @@ class GradRun {
     const int64_t count = std::min(kAttentionTile, item.end_query - query), padded_dim = rule_.padded_dim;
     const int32_t* starts =
         call_.has_input(AttentionGrad::kDocumentStart)
-            ? call_.input(AttentionGrad::kDocumentStart).as<int32_t>() + item.sequence * num_positions_
+            ? call_.input(AttentionGrad::kDocumentStart).as<int32_t>() + item.sequence * num_queries_
             : nullptr;
     StripQueries& queries = scratch.queries;
-    for (int64_t i = 0; i < count; ++i) queries.set(i, rule_, query + i, starts ? starts[query + i] : 0);
+    for (int64_t i = 0; i < count; ++i)
+      queries.set(i, rule_, position(item.sequence, query + i), starts ? starts[query + i] : 0);
     queries.finish(count);
     const int64_t first_key = std::max(item.first_key, queries.first_key() / kAttentionTile * kAttentionTile);
     const int64_t end_key = std::min(item.end_key, queries.last_key() + 1);
@@ -195,7 +207,7 @@ class GradRun {
     kernels_.to_columns(scratch.q_rows, rule_.padded_dim, scratch.queries.query_scale, scratch.q);
     std::fill_n(scratch.dq, kAttentionTile * rule_.padded_dim, 0.0F);
     const float* lse =
-        call_.input(AttentionGrad::kLse).as<float>() + (item.sequence * rule_.num_heads + head) * num_positions_;
+        call_.input(AttentionGrad::kLse).as<float>() + (item.sequence * rule_.num_heads + head) * num_queries_;
     std::copy_n(lse + query, count, scratch.lse);
     std::fill(scratch.lse + count, scratch.lse + kAttentionTile, 0.0F);
   }
@@ -203,15 +215,16 @@ class GradRun {
   const AttentionRule rule_;
   const CpuCall& call_;
   const AttentionKernels& kernels_;
-  const int64_t num_sequences_, num_positions_;
+  const int64_t num_sequences_, num_queries_, num_keys_;
+  const int32_t* positions_;  // of the queries; null: their own numbers
 };
 
 }  // namespace
 
 template <>
 void prepare_cpu(const AttentionGrad& op, CpuPrepare& prepare) {
-  const int64_t num_positions = prepare.shapes.shape(AttentionGrad::kQ)[1];
-  prepare.workspace_bytes = prepare.num_threads * GradScratch::num_bytes(AttentionRule(op).padded_dim, num_positions);
+  const int64_t num_keys = prepare.shapes.shape(AttentionGrad::kK)[1];
+  prepare.workspace_bytes = prepare.num_threads * GradScratch::num_bytes(AttentionRule(op).padded_dim, num_keys);
 }
 
 template <>
@@ -219,7 +232,7 @@ void run_cpu(const AttentionGrad& op, const CpuCall& call) {
   const View& q = call.input(AttentionGrad::kQ);
   CHECK(q.dtype == DType::kF32 || q.dtype == DType::kBF16, "fp64 programs run on reference kernels");
   // Columns are compared as floats.
-  CHECK(q.shape[1] < (int64_t{1} << 24), "attention_grad: sequences are shorter than 2^24");
+  CHECK(call.input(AttentionGrad::kK).shape[1] < (int64_t{1} << 24), "attention_grad: sequences are shorter than 2^24");
   GradRun(op, call).run();
 }
 

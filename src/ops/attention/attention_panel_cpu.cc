@@ -99,7 +99,8 @@ void PanelAttention::load_strip(const Panel& panel, int64_t index, const Operand
     const int64_t first_row = panel.sequence * num_positions_ + segment.position;
     for (int64_t i = 0; i < segment.count; ++i) {
       const int64_t start = operands.document_start ? operands.document_start[first_row + i] : 0;
-      strip.queries.set(segment.lane + i, rule_, held + segment.position + i, start);
+      const int64_t position = operands.positions ? operands.positions[first_row + i] : held + segment.position + i;
+      strip.queries.set(segment.lane + i, rule_, position, start);
     }
     load_rows(kernels, {operands.q, first_row * row_size + segment.head * rule_.head_dim, row_size}, rule_.head_dim,
               segment.count, segment.count, rows + segment.lane * padded_dim, padded_dim);

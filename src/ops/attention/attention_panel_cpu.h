@@ -20,7 +20,8 @@ class PanelAttention {
     const View &q, &k, &v, &o;  // k and v (B, S, K * D), S >= num_positions
     float* lse = nullptr;       // (B, H, T), or none
     const int32_t* document_start = nullptr;
-    const int32_t* held = nullptr;  // of each sequence: keys before its first query; null: none
+    const int32_t* held = nullptr;       // of each sequence: keys before its first query; null: none
+    const int32_t* positions = nullptr;  // (B, T): the column of each query; null: they follow each other
   };
   // workspace: thread_bytes() a thread.
   void run(ThreadPool& pool, const Operands& operands, std::byte* workspace) const;

@@ -70,21 +70,32 @@ double attend(const AttentionAttributes& op, const Query& query, const Heads& q,
   return lse;
 }
 
+// (B, T), or not there.
+const View* columns_of(const ReferenceCall& call, int input) {
+  return call.has_input(input) ? &call.input(input) : nullptr;
+}
+
+struct QueryColumns {
+  const View *document_start, *positions;
+  int64_t num_keys;
+};
+
 // Calls visit(query, index of its lse) for every token and head of q (B, T, H * D).
 template <class Visit>
-void for_each_query(const AttentionAttributes& op, const Shape& q, const View* document_start, Visit visit) {
+void for_each_query(const AttentionAttributes& op, const Shape& q, const QueryColumns& columns, Visit visit) {
   const int64_t length = q[1];
   for (int64_t b = 0; b < q[0]; ++b) {
     for (int64_t head = 0; head < op.num_heads; ++head) {
       for (int64_t t = 0; t < length; ++t) {
         const int64_t row = b * length + t;
-        const auto start = document_start ? static_cast<int64_t>(document_start->get(row)) : 0;
+        const auto start = columns.document_start ? static_cast<int64_t>(columns.document_start->get(row)) : 0;
+        const auto position = columns.positions ? static_cast<int64_t>(columns.positions->get(row)) : t;
         const Query query = {.row = row,
                              .head = head,
                              .kv_head = head / (op.num_heads / op.num_kv_heads),
-                             .first_row = b * length,
-                             .first = first_visible(op, t, start),
-                             .last = t};
+                             .first_row = b * columns.num_keys,
+                             .first = first_visible(op, position, start),
+                             .last = position};
         visit(query, (b * op.num_heads + head) * length + t);
       }
     }
@@ -97,8 +108,9 @@ template <>
 void run_reference(const Attention& op, const ReferenceCall& call) {
   const Heads q = {call.input(Attention::kQ), op.head_dim}, k = {call.input(Attention::kK), op.head_dim};
   const Heads v = {call.input(Attention::kV), op.head_dim}, o = {call.output(Attention::kO), op.head_dim};
-  const View* starts = call.has_input(Attention::kDocumentStart) ? &call.input(Attention::kDocumentStart) : nullptr;
-  for_each_query(op, q.view.shape, starts, [&](const Query& query, int64_t lse_index) {
+  const QueryColumns columns = {columns_of(call, Attention::kDocumentStart), columns_of(call, Attention::kPositions),
+                                k.view.shape[1]};
+  for_each_query(op, q.view.shape, columns, [&](const Query& query, int64_t lse_index) {
     const double lse = attend(op, query, q, k, v, o);
     if (call.has_output(Attention::kLse)) call.output(Attention::kLse).set(lse_index, lse);
   });
@@ -111,11 +123,11 @@ void run_reference(const AttentionGrad& op, const ReferenceCall& call) {
   const Heads q = {call.input(AttentionGrad::kQ), op.head_dim}, k = {call.input(AttentionGrad::kK), op.head_dim};
   const Heads v = {call.input(AttentionGrad::kV), op.head_dim}, o = {call.input(AttentionGrad::kO), op.head_dim};
   const Heads grad = {call.input(AttentionGrad::kDo), op.head_dim};
-  const View* starts =
-      call.has_input(AttentionGrad::kDocumentStart) ? &call.input(AttentionGrad::kDocumentStart) : nullptr;
+  const QueryColumns columns = {columns_of(call, AttentionGrad::kDocumentStart),
+                                columns_of(call, AttentionGrad::kPositions), k.view.shape[1]};
   std::vector<double> dk(static_cast<size_t>(k.view.num_elements())), dv(dk.size());
   std::vector<double> dq(static_cast<size_t>(q.view.num_elements()));
-  for_each_query(op, q.view.shape, starts, [&](const Query& query, int64_t lse_index) {
+  for_each_query(op, q.view.shape, columns, [&](const Query& query, int64_t lse_index) {
     const std::vector<double> product = products(op, query, q, k);
     const double lse = call.input(AttentionGrad::kLse).get(lse_index), heat = temperature(op, query.last);
     double delta = 0;

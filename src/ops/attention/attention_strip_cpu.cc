@@ -30,6 +30,15 @@ void StripQueries::set(int64_t lane, const AttentionRule& rule, int64_t position
   score_scale[lane] = static_cast<float>(rule.scale * heat);
 }
 
+const int32_t* checked_positions(const CpuCall& call, int input, int64_t num_keys) {
+  if (!call.has_input(input)) return nullptr;
+  const View& positions = call.input(input);
+  const int32_t* first = positions.as<int32_t>();
+  for (int64_t i = 0; i < positions.num_elements(); ++i)
+    CHECK(first[i] >= 0 && first[i] < num_keys, "attention.positions: a query stands where there is no key");
+  return first;
+}
+
 void StripQueries::finish(int64_t count) {
   for (int64_t lane = count; lane < kAttentionTile; ++lane)
     for (float* array : {first, last, query_scale, after_tanh, score_scale}) array[lane] = array[count - 1];

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/thread_pool.h"
+#include "device/cpu/cpu_kernel.h"
 #include "device/cpu/simd.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/attention_simd.h"
@@ -34,6 +35,9 @@ struct AttentionRule : AttentionAttributes {
     return std::min(position, std::max({document_start, in_window, int64_t{0}}));
   }
 };
+
+// Columns of queries, (B, T), or null when they are 0 .. T - 1; each one of the keys'.
+const int32_t* checked_positions(const CpuCall& call, int input, int64_t num_keys);
 
 // The queries of one strip: what each sees and what its scores are multiplied by.
 class StripQueries {

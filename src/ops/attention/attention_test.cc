@@ -75,6 +75,48 @@ TEST(Attention, Cases) {
                  .fill = fill_documents});
 }
 
+// Queries of some columns in two runs, against the keys of all.
+TEST(Attention, PositionsOfQueries) {
+  struct Queries {
+    AttentionCase keys;
+    int64_t count, first, second, num_second;
+  };
+  const Queries cases[] = {{{2, 12, 4, 2, 5, 2.0, 0, 0, true}, 6, 2, 8, 3},
+                           {{1, 40, 2, 1, 16, 0, 7, 10}, 13, 20, 30, 7},
+                           {{1, 300, 2, 2, 8, 0, 0, 0, true}, 150, 75, 150, 75},
+                           {{1, 9, 1, 1, 4}, 1, 8, 0, 0}};
+  for (const Queries& q : cases) {
+    const AttentionCase& c = q.keys;
+    const bool gradient = c.positions < 100;  // numerical ones are slow
+    run_op_case(
+        {.name = c.name(),
+         .write =
+             [&](Builder& b, DType dtype) {
+               std::vector<TensorId> inputs = {b.input("q", c.wide(q.count), dtype),
+                                               b.input("k", c.narrow(c.positions), dtype),
+                                               b.input("v", c.narrow(c.positions), dtype)};
+               inputs.push_back(c.documents ? b.input("document_start", {c.batch, q.count}, DType::kI32) : TensorId{});
+               inputs.push_back(b.emit(Positions{.batch = c.batch,
+                                                 .tokens = q.count,
+                                                 .first = q.first,
+                                                 .second = q.second,
+                                                 .num_second = q.num_second},
+                                       {}));
+               b.emit(c.op<Attention>(), inputs);
+               const TensorId o = b.last_outputs()[Attention::kO], lse = b.last_outputs()[Attention::kLse];
+               b.mark_output(o, "o");
+               if (gradient) return;
+               const TensorId d = b.input("do", c.wide(q.count), dtype);
+               b.emit(c.op<AttentionGrad>(), {d, inputs[0], inputs[1], inputs[2], o, lse, inputs[3], inputs[4]});
+               for (const auto& [output, name] :
+                    {std::pair{AttentionGrad::kDq, "dq"}, {AttentionGrad::kDk, "dk"}, {AttentionGrad::kDv, "dv"}})
+                 b.mark_output(b.last_outputs()[static_cast<size_t>(output)], name);
+             },
+         .fill = fill_documents,
+         .check_gradient = gradient});
+  }
+}
+
 // Longer sequences and wider heads: forward and backward kernels, too slow for numerical gradients.
 TEST(Attention, LongCases) {
   const AttentionCase cases[] = {

@@ -7,20 +7,12 @@
 #include "ops/collective/parts_cpu.h"
 
 namespace colossus {
-namespace {
-
-// Up to here everyone sends everything to everyone: one round trip instead of two.
-constexpr int64_t kOneRoundBytes = 16384;
-
-bool in_one_round(const AllReduce& op, int64_t bytes) { return bytes * op.ranks <= kOneRoundBytes; }
-
-}  // namespace
 
 template <>
 void prepare_cpu(const AllReduce& op, CpuPrepare& prepare) {
   const TensorType& x = prepare.shapes.input(AllReduce::kX);
   const int64_t part = (x.shape.num_elements() + op.ranks - 1) / op.ranks;
-  prepare.workspace_bytes = op.ranks * (in_one_round(op, x.num_bytes()) ? x.num_bytes() : part * dtype_bytes(x.dtype));
+  prepare.workspace_bytes = op.ranks * (op.in_one_round(x.num_bytes()) ? x.num_bytes() : part * dtype_bytes(x.dtype));
 }
 
 template <>
@@ -28,7 +20,7 @@ Status communicate(const AllReduce& op, const CpuCall& call, Communicator& ranks
   const View &x = call.input(AllReduce::kX), &sum = call.output(AllReduce::kSum);
   const int64_t count = x.num_elements();
   const auto terms = std::span(call.workspace, static_cast<size_t>(op.ranks * x.num_bytes()));
-  if (in_one_round(op, x.num_bytes())) {
+  if (op.in_one_round(x.num_bytes())) {
     RETURN_IF_ERROR(ranks.all_gather(std::span(x.data, static_cast<size_t>(x.num_bytes())), terms));
     add_in_order(x.dtype, terms.data(), op.ranks, count, sum.data);
     return ok_status();

@@ -25,6 +25,16 @@ Status infer(const Dropout& op, Inference& io) {
     return io.fail_attribute("rate", fmt::format("got {}; needed a number in [0, 1)", op.rate));
   if (op.stream < 0 || op.stream >= 65536)
     return io.fail_attribute("stream", fmt::format("got {}; needed a number in [0, 65536)", op.stream));
+  if (io.has_input(Dropout::kPositions)) {
+    const Shape& x = io.shape(Dropout::kX);
+    RETURN_IF_ERROR(io.need_shape(Dropout::kPositions, {x[0], x[1]}, "a position for each token of x"));
+    RETURN_IF_ERROR(io.need_dtype(Dropout::kPositions, DType::kI32));
+    if (op.sequence_tokens < x[1])
+      return io.fail_attribute("sequence_tokens",
+                               fmt::format("got {}; needed at least the {} tokens of x", op.sequence_tokens, x[1]));
+  } else if (op.sequence_tokens != 0) {
+    return io.fail_attribute("sequence_tokens", fmt::format("got {}; needed positions with it", op.sequence_tokens));
+  }
   io.set_output(Dropout::kY, io.shape(Dropout::kX), io.input(Dropout::kX).dtype);
   return ok_status();
 }
@@ -40,7 +50,17 @@ Cost cost(const Dropout&, const OpShapes& shapes) {
 // Linear in x with the mask of the forward pass.
 void adjoint(const Dropout& op, Adjoint& a) {
   if (!a.wants(Dropout::kX)) return;
-  a.contribute(Dropout::kX, a.builder().emit(op, {a.output_grad(Dropout::kY), a.input(Dropout::kRng)}));
+  a.contribute(Dropout::kX, a.builder().emit(op, {a.output_grad(Dropout::kY), a.input(Dropout::kRng),
+                                                  a.input(Dropout::kPositions)}));
+}
+
+void partition(const Dropout& op, Partition& p) {
+  const Shape& x = p.whole_shape(Dropout::kX);
+  const Placement& tokens = p.tokens();
+  Dropout part = op;
+  TensorId positions = p.input(Dropout::kPositions, tokens);
+  if (!positions && (positions = p.positions({x[0], x[1]}, tokens))) part.sequence_tokens = x[1];
+  emit_part(p, part, {p.input(Dropout::kX, tokens), p.input(Dropout::kRng, {}), positions}, {tokens});
 }
 
 }  // namespace colossus

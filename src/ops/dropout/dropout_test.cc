@@ -36,6 +36,26 @@ TEST(Dropout, Cases) {
   run_op_case(dropout_case({2, 3, 37}, {.rate = 0}, 0, 0));
 }
 
+// Some of each sequence's tokens have the mask they have in the whole.
+TEST(Dropout, PositionsSayWhichTokens) {
+  for (const int64_t width : {7, 64, 129})
+    run_op_case(
+        {.name = fmt::format("positions, width {}", width),
+         .write =
+             [=](Builder& b, DType dtype) {
+               const TensorId x = b.input("x", {3, 4, width}, dtype);
+               const TensorId rng = b.input("rng", {3}, DType::kI64);
+               const TensorId positions = b.input("positions", {3, 4}, DType::kI32);
+               b.mark_output(b.emit(Dropout{.rate = 0.4, .stream = 2, .sequence_tokens = 9}, {x, rng, positions}), "y");
+             },
+         .fill =
+             [](const Tensor& tensor, View view) {
+               for (int64_t i = 0; tensor.name == "positions" && i < view.num_elements(); ++i)
+                 view.set(i, static_cast<double>(i * 5 % 9));
+               if (tensor.name == "rng") view.set(2, 11);
+             }});
+}
+
 int kept_in_common(const DropoutMask& a, const DropoutMask& b, int count) {
   int common = 0;
   for (uint64_t i = 0; i < static_cast<uint64_t>(count); ++i)
@@ -62,6 +82,7 @@ TEST(Dropout, ErrorsNameOpAndOperand) {
   EXPECT_THAT(error_of({.rate = 1}, DType::kI64), HasSubstr("dropout.rate: got 1; needed a number in [0, 1)"));
   EXPECT_THAT(error_of({.stream = 65536}, DType::kI64), HasSubstr("dropout.stream: got 65536"));
   EXPECT_THAT(error_of({}, DType::kI32), HasSubstr("dropout.rng: got [3] i32; needed i64"));
+  EXPECT_THAT(error_of({.sequence_tokens = 4}, DType::kI64), HasSubstr("dropout.sequence_tokens: got 4"));
 }
 
 }  // namespace

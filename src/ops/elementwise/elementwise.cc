@@ -23,6 +23,15 @@ Status need_positive_cap(double cap, const Inference& io) {
   return cap > 0 ? ok_status() : io.fail_attribute("cap", fmt::format("got {}; needed a number above 0", cap));
 }
 
+// Of a function of x that is not linear, x is never a term of a sum.
+Placement settled(const Partition& p, int x) {
+  for (const Placement::OnAxis& on_axis : p.placement(x).axes())
+    if (on_axis.kind == Placement::Kind::kPartial) return p.tokens();
+  return p.placement(x);
+}
+
+void partition_like_x(const Op& op, Partition& p, const Placement& x) { emit_part(p, op, {p.input(0, x)}, {x}); }
+
 // A tanh is counted as the dozen operations it takes.
 constexpr double kTanhFlops = 12;
 
@@ -37,12 +46,18 @@ void adjoint(const Add&, Adjoint& a) {
   for (int i : {Add::kA, Add::kB})
     if (a.wants(i)) a.contribute(i, a.output_grad(Add::kY));
 }
+// Terms of sums are added without being summed up first.
+void partition(const Add& op, Partition& p) {
+  const Placement y = p.placement(Add::kA) == p.placement(Add::kB) ? p.placement(Add::kA) : p.tokens();
+  emit_part(p, op, {p.input(Add::kA, y), p.input(Add::kB, y)}, {y});
+}
 
 Status infer(const Scale&, Inference& io) { return infer_like_x(io); }
 Cost cost(const Scale&, const OpShapes& shapes) { return elementwise_cost(shapes, Scale::kInputs, 1); }
 void adjoint(const Scale& op, Adjoint& a) {
   if (a.wants(Scale::kX)) a.contribute(Scale::kX, a.builder().emit(op, {a.output_grad(Scale::kY)}));
 }
+void partition(const Scale& op, Partition& p) { partition_like_x(op, p, p.placement(Scale::kX)); }
 
 Status infer(const SoftCap& op, Inference& io) {
   RETURN_IF_ERROR(need_positive_cap(op.cap, io));
@@ -54,6 +69,7 @@ void adjoint(const SoftCap& op, Adjoint& a) {
   a.contribute(SoftCap::kX,
                a.builder().emit(SoftCapGrad{.cap = op.cap}, {a.output_grad(SoftCap::kY), a.input(SoftCap::kX)}));
 }
+void partition(const SoftCap& op, Partition& p) { partition_like_x(op, p, settled(p, SoftCap::kX)); }
 
 Status infer(const SoftCapGrad& op, Inference& io) {
   RETURN_IF_ERROR(need_positive_cap(op.cap, io));
@@ -77,5 +93,6 @@ void adjoint(const Cast&, Adjoint& a) {
   const DType back = a.builder().tensor(a.input(Cast::kX)).type.dtype;
   a.contribute(Cast::kX, a.builder().emit(Cast{.dtype = back}, {a.output_grad(Cast::kY)}));
 }
+void partition(const Cast& op, Partition& p) { partition_like_x(op, p, settled(p, Cast::kX)); }
 
 }  // namespace colossus

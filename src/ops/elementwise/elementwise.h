@@ -94,16 +94,20 @@ struct Cast {
 Status infer(const Add& op, Inference& io);
 Cost cost(const Add& op, const OpShapes& shapes);
 void adjoint(const Add& op, Adjoint& a);
+void partition(const Add& op, Partition& p);
 Status infer(const Scale& op, Inference& io);
 Cost cost(const Scale& op, const OpShapes& shapes);
 void adjoint(const Scale& op, Adjoint& a);
+void partition(const Scale& op, Partition& p);
 Status infer(const SoftCap& op, Inference& io);
 Cost cost(const SoftCap& op, const OpShapes& shapes);
 void adjoint(const SoftCap& op, Adjoint& a);
+void partition(const SoftCap& op, Partition& p);
 Status infer(const SoftCapGrad& op, Inference& io);
 Cost cost(const SoftCapGrad& op, const OpShapes& shapes);
 Status infer(const Cast& op, Inference& io);
 Cost cost(const Cast& op, const OpShapes& shapes);
 void adjoint(const Cast& op, Adjoint& a);
+void partition(const Cast& op, Partition& p);
 
 }  // namespace colossus

@@ -80,6 +80,15 @@ void adjoint(const Embedding& op, Adjoint& a) {
        positions ? a.accumulator(E::kPositionTable) : TensorId{}, positions ? a.input(E::kPositions) : TensorId{}});
 }
 
+void partition(const Embedding& op, Partition& p) {
+  using E = Embedding;
+  const Placement& tokens = p.tokens();
+  const TensorId position_table = p.input(E::kPositionTable, {});
+  TensorId positions = p.input(E::kPositions, tokens);
+  if (position_table && !positions) positions = p.positions(p.whole_shape(E::kTokens), tokens);
+  emit_part(p, op, {p.input(E::kTable, {}), p.input(E::kTokens, tokens), position_table, positions}, {tokens});
+}
+
 Status infer(const EmbeddingGrad&, Inference& io) {
   using E = EmbeddingGrad;
   RETURN_IF_ERROR(io.need_float(E::kDy));

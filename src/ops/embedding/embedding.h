@@ -54,6 +54,7 @@ struct EmbeddingGrad {
 Status infer(const Embedding& op, Inference& io);
 Cost cost(const Embedding& op, const OpShapes& shapes);
 void adjoint(const Embedding& op, Adjoint& a);
+void partition(const Embedding& op, Partition& p);
 Status infer(const EmbeddingGrad& op, Inference& io);
 Cost cost(const EmbeddingGrad& op, const OpShapes& shapes);
 

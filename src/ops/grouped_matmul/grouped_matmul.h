@@ -22,9 +22,11 @@ struct GroupedMatmul {
       Operand{"y"},  // (S, N) in the dtype of a
   };
   bool transpose_b = false;
+  int64_t room = 0;  // S is so many times the rows that belong to experts on average, for the cost; 0: they all do
   template <class V>
   void attributes(V& v) const {
     v("transpose_b", transpose_b);
+    v("room", room);
   }
 };
 
@@ -38,13 +40,18 @@ struct GroupedMatmulGradWeight {
       Operand{"db", OperandKind::kMutated},  // (E, K, N): a_e^T @ dy_e is added into db_e
   };
   static constexpr std::array<Operand, 0> kOutputs = {};
+  int64_t room = 0;
   template <class V>
-  void attributes(V&) const {}
+  void attributes(V& v) const {
+    v("room", room);
+  }
 };
 
 Status infer(const GroupedMatmul& op, Inference& io);
 Cost cost(const GroupedMatmul& op, const OpShapes& shapes);
 void adjoint(const GroupedMatmul& op, Adjoint& a);
+// As the weight lies: whole experts by their number, or columns or rows of each.
+void partition(const GroupedMatmul& op, Partition& p);
 Status infer(const GroupedMatmulGradWeight& op, Inference& io);
 Cost cost(const GroupedMatmulGradWeight& op, const OpShapes& shapes);
 

@@ -8,7 +8,7 @@ namespace colossus {
 namespace {
 
 struct HeadOperands {
-  int h, w, targets;
+  int h, w, targets, num_targets;
 };
 
 Status check_operands(const Inference& io, const HeadOperands& at, double softcap) {
@@ -20,6 +20,10 @@ Status check_operands(const Inference& io, const HeadOperands& at, double softca
   RETURN_IF_ERROR(io.need_dtype(at.w, statistics_dtype(h.dtype)));
   RETURN_IF_ERROR(io.need_shape(at.targets, h.shape.without_last(), "a target for each row of h"));
   RETURN_IF_ERROR(io.need_dtype(at.targets, DType::kI32));
+  if (io.has_input(at.num_targets)) {
+    RETURN_IF_ERROR(io.need_shape(at.num_targets, {}, "a scalar"));
+    RETURN_IF_ERROR(io.need_dtype(at.num_targets, DType::kI64));
+  }
   if (!(softcap >= 0)) return io.fail_attribute("softcap", fmt::format("got {}; needed 0 (none) or more", softcap));
   return ok_status();
 }
@@ -33,7 +37,7 @@ double product_flops(const OpShapes& shapes, int h, int w) {
 
 Status infer(const HeadCrossEntropy& op, Inference& io) {
   using F = HeadCrossEntropy;
-  RETURN_IF_ERROR(check_operands(io, {F::kH, F::kW, F::kTargets}, op.softcap));
+  RETURN_IF_ERROR(check_operands(io, {F::kH, F::kW, F::kTargets, F::kNumTargets}, op.softcap));
   const DType statistics = statistics_dtype(io.input(F::kH).dtype);
   io.set_output(F::kLoss, {}, statistics);
   io.set_output(F::kTokenLoss, io.shape(F::kTargets), statistics);
@@ -51,15 +55,25 @@ void adjoint(const HeadCrossEntropy& op, Adjoint& a) {
   if (a.output_grad(F::kTokenLoss))
     return a.fail("head_cross_entropy.token_loss: has no adjoint; differentiate through loss");
   if (!a.wants(F::kW)) return a.fail("head_cross_entropy.w: got a tensor that has no gradient; needed a parameter");
-  const TensorId dh = a.builder().emit(
-      HeadCrossEntropyGrad{op},
-      {a.output_grad(F::kLoss), a.input(F::kH), a.input(F::kW), a.input(F::kTargets), a.accumulator(F::kW)});
+  const TensorId dh =
+      a.builder().emit(HeadCrossEntropyGrad{op}, {a.output_grad(F::kLoss), a.input(F::kH), a.input(F::kW),
+                                                  a.input(F::kTargets), a.accumulator(F::kW), a.input(F::kNumTargets)});
   if (a.wants(F::kH)) a.contribute(F::kH, dh);
+}
+
+void partition(const HeadCrossEntropy& op, Partition& p) {
+  using F = HeadCrossEntropy;
+  const Placement& tokens = p.tokens();
+  const TensorId targets = p.input(F::kTargets, tokens);
+  TensorId num_targets = p.input(F::kNumTargets, {});
+  if (!num_targets && !tokens.axes().empty())
+    num_targets = p.convert(p.builder().emit(CountTargets{}, {targets}), p.term_of_sum(), {});
+  emit_part(p, op, {p.input(F::kH, tokens), p.input(F::kW, {}), targets, num_targets}, {p.term_of_sum(), tokens});
 }
 
 Status infer(const HeadCrossEntropyGrad& op, Inference& io) {
   using G = HeadCrossEntropyGrad;
-  RETURN_IF_ERROR(check_operands(io, {G::kH, G::kW, G::kTargets}, op.softcap));
+  RETURN_IF_ERROR(check_operands(io, {G::kH, G::kW, G::kTargets, G::kNumTargets}, op.softcap));
   const TensorType h = io.input(G::kH);
   const DType statistics = statistics_dtype(h.dtype);
   RETURN_IF_ERROR(io.need_shape(G::kDloss, {}, "a scalar"));
@@ -77,5 +91,13 @@ Cost cost(const HeadCrossEntropyGrad&, const OpShapes& shapes) {
   cost.flops = 3 * product_flops(shapes, HeadCrossEntropyGrad::kH, HeadCrossEntropyGrad::kW);
   return cost;
 }
+
+Status infer(const CountTargets&, Inference& io) {
+  RETURN_IF_ERROR(io.need_dtype(CountTargets::kTargets, DType::kI32));
+  io.set_output(CountTargets::kNumTargets, {}, DType::kI64);
+  return ok_status();
+}
+
+Cost cost(const CountTargets&, const OpShapes& shapes) { return shapes.memory_traffic(CountTargets::kInputs); }
 
 }  // namespace colossus

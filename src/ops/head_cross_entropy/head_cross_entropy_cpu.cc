@@ -58,13 +58,14 @@ struct Head {
   }
 };
 
-int64_t count_targets(const Head& head) {
+// What the mean is over.
+int64_t count_targets(const Head& head, int num_targets) {
   int64_t count = 0;
   for (int64_t n = 0; n < head.blocks.num_tokens; ++n) {
     CHECK(head.targets[n] < head.blocks.vocabulary, "head_cross_entropy.targets: a target lies beyond the vocabulary");
     count += head.targets[n] >= 0;
   }
-  return count;
+  return head.call.has_input(num_targets) ? *head.call.input(num_targets).as<int64_t>() : count;
 }
 
 float mean_loss(const Head& head, int64_t num_counted) {
@@ -173,7 +174,7 @@ void run_cpu(const HeadCrossEntropy& op, const CpuCall& call) {
                   op.scale,
                   static_cast<float>(op.softcap),
                   Blocks(h.shape, w.shape)};
-  const int64_t num_counted = count_targets(head);
+  const int64_t num_counted = count_targets(head, F::kNumTargets);
   for (int64_t first = 0; first < head.blocks.num_tokens; first += head.blocks.block_tokens) {
     const int64_t count = std::min(head.blocks.block_tokens, head.blocks.num_tokens - first);
     multiply_logits(head, first, count);
@@ -201,7 +202,7 @@ void run_cpu(const HeadCrossEntropyGrad& op, const CpuCall& call) {
                   op.scale,
                   static_cast<float>(op.softcap),
                   Blocks(h.shape, w.shape)};
-  const int64_t num_counted = count_targets(head);
+  const int64_t num_counted = count_targets(head, G::kNumTargets);
   const double dloss = *call.input(G::kDloss).as<float>();
   const auto factor = static_cast<float>(dloss * op.scale / static_cast<double>(std::max<int64_t>(1, num_counted)));
   for (int64_t first = 0; first < head.blocks.num_tokens; first += head.blocks.block_tokens) {
@@ -212,6 +213,17 @@ void run_cpu(const HeadCrossEntropyGrad& op, const CpuCall& call) {
     add_dw(head, call.input(G::kDw), first, count);
   }
   *call.output(G::kLoss).as<float>() = mean_loss(head, num_counted);
+}
+
+template <>
+void prepare_cpu(const CountTargets&, CpuPrepare&) {}
+
+template <>
+void run_cpu(const CountTargets&, const CpuCall& call) {
+  const View& targets = call.input(CountTargets::kTargets);
+  const int32_t* first = targets.as<int32_t>();
+  *call.output(CountTargets::kNumTargets).as<int64_t>() =
+      std::count_if(first, first + targets.num_elements(), [](int32_t target) { return target >= 0; });
 }
 
 }  // namespace colossus

@@ -35,7 +35,9 @@ struct Head {
 
   size_t num_tokens() const { return static_cast<size_t>(targets.num_elements()); }
   int32_t target(size_t n) const { return targets.as<int32_t>()[n]; }
-  double num_counted() const {
+  // What the mean is over.
+  double num_counted(const ReferenceCall& call, int num_targets) const {
+    if (call.has_input(num_targets)) return call.input(num_targets).get(0);
     const int32_t* first = targets.as<int32_t>();
     return static_cast<double>(std::count_if(first, first + num_tokens(), [](int32_t t) { return t >= 0; }));
   }
@@ -63,6 +65,7 @@ template <>
 void run_reference(const HeadCrossEntropy& op, const ReferenceCall& call) {
   using F = HeadCrossEntropy;
   const Head head(call.input(F::kH), call.input(F::kW), call.input(F::kTargets), op.scale, op.softcap);
+  const double num_counted = head.num_counted(call, F::kNumTargets);
   double loss = 0;
   for (size_t n = 0; n < head.num_tokens(); ++n) {
     const std::vector<double> z = head.logits(n);
@@ -70,7 +73,7 @@ void run_reference(const HeadCrossEntropy& op, const ReferenceCall& call) {
     call.output(F::kTokenLoss).set(static_cast<int64_t>(n), token_loss);
     loss += token_loss;
   }
-  call.output(F::kLoss).set(0, head.num_counted() > 0 ? loss / head.num_counted() : 0);
+  call.output(F::kLoss).set(0, num_counted > 0 ? loss / num_counted : 0);
 }
 
 template <>
@@ -79,6 +82,7 @@ void run_reference(const HeadCrossEntropyGrad& op, const ReferenceCall& call) {
   const Head head(call.input(G::kH), call.input(G::kW), call.input(G::kTargets), op.scale, op.softcap);
   const View& dw_view = call.input(G::kDw);
   std::vector<double> dw = read(dw_view, dw_view.dtype);
+  const double num_counted = head.num_counted(call, G::kNumTargets);
   double loss = 0;
   for (size_t n = 0; n < head.num_tokens(); ++n) {
     std::vector<double> dh(head.width);
@@ -90,7 +94,7 @@ void run_reference(const HeadCrossEntropyGrad& op, const ReferenceCall& call) {
       token_loss = log_sum - z.at(target);
       for (size_t v = 0; v < head.vocabulary; ++v) {
         const double t = op.softcap > 0 ? z[v] / op.softcap : 0;
-        const double dlogit = call.input(G::kDloss).get(0) / head.num_counted() *
+        const double dlogit = call.input(G::kDloss).get(0) / num_counted *
                               (std::exp(z[v] - log_sum) - (v == target ? 1 : 0)) * (1 - t * t) * op.scale;
         for (size_t c = 0; c < head.width; ++c) {
           dh[c] += dlogit * head.w[v * head.width + c];
@@ -103,7 +107,15 @@ void run_reference(const HeadCrossEntropyGrad& op, const ReferenceCall& call) {
     loss += token_loss;
   }
   for (size_t i = 0; i < dw.size(); ++i) dw_view.set(static_cast<int64_t>(i), dw[i]);
-  call.output(G::kLoss).set(0, head.num_counted() > 0 ? loss / head.num_counted() : 0);
+  call.output(G::kLoss).set(0, num_counted > 0 ? loss / num_counted : 0);
+}
+
+template <>
+void run_reference(const CountTargets&, const ReferenceCall& call) {
+  double count = 0;
+  const View& targets = call.input(CountTargets::kTargets);
+  for (int64_t n = 0; n < targets.num_elements(); ++n) count += targets.get(n) >= 0 ? 1 : 0;
+  call.output(CountTargets::kNumTargets).set(0, count);
 }
 
 }  // namespace colossus

@@ -55,6 +55,35 @@ TEST(HeadCrossEntropy, NegativeTargetsAreLeftOut) {
     run_op_case(head_case({37, 16, 65}, {.scale = 0.7}, every));
 }
 
+// The mean is over the targets of other ranks too.
+TEST(HeadCrossEntropy, NumTargetsIsWhatTheMeanIsOver) {
+  OpCase op_case = head_case({37, 16, 65}, {.scale = 0.7}, 5);
+  op_case.write = [](Builder& b, DType dtype) {
+    const TensorId h = b.input("h", {1, 37, 16}, dtype);
+    const TensorId w = b.parameter("w", {65, 16}, parameter_dtype(dtype));
+    const TensorId targets = b.input("targets", {1, 37}, DType::kI32);
+    const TensorId num_targets = b.input("num_targets", {}, DType::kI64);
+    b.mark_output(b.emit(HeadCrossEntropy{{.scale = 0.7}}, {h, w, targets, num_targets}), "loss");
+  };
+  const auto fill_targets = op_case.fill;
+  op_case.fill = [=](const Tensor& tensor, View view) {
+    fill_targets(tensor, view);
+    if (tensor.name == "num_targets") view.set(0, 111);
+  };
+  run_op_case(op_case);
+}
+
+TEST(CountTargets, Cases) {
+  for (const int64_t every : {0, 1, 3}) {
+    OpCase op_case = head_case({37, 1, 65}, {}, every);
+    op_case.check_gradient = false;
+    op_case.write = [](Builder& b, DType) {
+      b.mark_output(b.emit(CountTargets{}, {b.input("targets", {1, 37}, DType::kI32)}), "num_targets");
+    };
+    run_op_case(op_case);
+  }
+}
+
 // More tokens than a block holds, the last block shorter.
 TEST(HeadCrossEntropy, SeveralBlocks) { run_op_case(head_case({2100, 5, 17}, {.softcap = 5}, 3)); }
 
@@ -91,6 +120,12 @@ TEST(HeadCrossEntropy, ErrorsNameTheOperand) {
   EXPECT_THAT(error({65, 7}, {2, 3}),
               HasSubstr("head_cross_entropy.w: got [65, 7] f32; needed size 8 in dimension 1: the columns of h"));
   EXPECT_THAT(error({65, 8}, {2, 4}), HasSubstr("head_cross_entropy.targets: got [2, 4] i32; needed [2, 3]"));
+  EXPECT_THAT(write_error([](Builder& b) {
+                b.emit(HeadCrossEntropy{},
+                       {b.input("h", {2, 3, 8}, DType::kF32), b.parameter("w", {65, 8}),
+                        b.input("targets", {2, 3}, DType::kI32), b.input("num_targets", {}, DType::kI32)});
+              }),
+              HasSubstr("head_cross_entropy.num_targets: got [] i32; needed i64"));
 }
 
 TEST(HeadCrossEntropy, CostOfTheGradientIsThreeProducts) {

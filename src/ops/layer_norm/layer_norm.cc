@@ -39,6 +39,12 @@ void adjoint(const LayerNorm&, Adjoint& a) {
   if (a.wants(N::kX)) a.contribute(N::kX, dx);
 }
 
+void partition(const LayerNorm& op, Partition& p) {
+  using N = LayerNorm;
+  const Placement& tokens = p.tokens();
+  emit_part(p, op, {p.input(N::kX, tokens), p.input(N::kScale, {}), p.input(N::kBias, {})}, {tokens, tokens, tokens});
+}
+
 Status infer(const LayerNormGrad&, Inference& io) {
   using N = LayerNormGrad;
   RETURN_IF_ERROR(io.need_float(N::kX));

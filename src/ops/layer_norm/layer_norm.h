@@ -52,6 +52,7 @@ struct LayerNormGrad {
 Status infer(const LayerNorm& op, Inference& io);
 Cost cost(const LayerNorm& op, const OpShapes& shapes);
 void adjoint(const LayerNorm& op, Adjoint& a);
+void partition(const LayerNorm& op, Partition& p);
 Status infer(const LayerNormGrad& op, Inference& io);
 Cost cost(const LayerNormGrad& op, const OpShapes& shapes);
 

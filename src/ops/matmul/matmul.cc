@@ -127,6 +127,28 @@ void adjoint(const Matmul& op, Adjoint& a) {
   if (a.input(Matmul::kAddend) && a.wants(Matmul::kAddend)) a.contribute(Matmul::kAddend, dy);
 }
 
+void partition(const Matmul& op, Partition& p) {
+  using M = Matmul;
+  if (op.transpose_a) return p.fail("matmul.transpose_a: got a product over the tokens; needed a weight as b");
+  const Placement& tokens = p.tokens();
+  const Placement::OnAxis* cut = p.placement(M::kB).find(MeshAxis::kTensor);
+  if (!cut)
+    return emit_part(
+        p, op, {p.input(M::kA, tokens), p.input(M::kB), p.input(M::kBias, {}), p.input(M::kAddend, tokens)}, {tokens});
+  const int last = p.whole_shape(M::kA).rank() - 1;
+  const Placement whole = tokens.without(MeshAxis::kTensor), columns = whole.cut(MeshAxis::kTensor, last);
+  if (cut->dimension == (op.transpose_b ? 0 : 1))
+    return emit_part(p, op,
+                     {p.input(M::kA, whole), p.input(M::kB), p.input(M::kBias, Placement().cut(MeshAxis::kTensor, 0)),
+                      p.input(M::kAddend, columns)},
+                     {columns});
+  const TensorId term = p.builder().emit(op, {p.input(M::kA, columns), p.input(M::kB)});
+  TensorId y = p.convert(term, whole.partial(MeshAxis::kTensor), tokens);
+  if (const TensorId bias = p.input(M::kBias, {})) y = p.builder().emit(AddBias{}, {y, bias});
+  if (const TensorId addend = p.input(M::kAddend, tokens)) y = p.builder().emit(Add{}, {y, addend});
+  p.set_output(M::kY, y, tokens);
+}
+
 Status infer(const BiasGrad&, Inference& io) {
   RETURN_IF_ERROR(io.need_float(BiasGrad::kDy));
   RETURN_IF_ERROR(io.need_shape(BiasGrad::kDbias, Shape{io.shape(BiasGrad::kDy).row_size()}, "the columns of dy"));
@@ -137,6 +159,30 @@ Cost cost(const BiasGrad&, const OpShapes& shapes) {
   Cost cost = shapes.memory_traffic(BiasGrad::kInputs);
   cost.flops = static_cast<double>(shapes.shape(BiasGrad::kDy).num_elements());
   return cost;
+}
+
+Status infer(const AddBias&, Inference& io) {
+  RETURN_IF_ERROR(io.need_float(AddBias::kX));
+  if (io.shape(AddBias::kX).rank() < 1) return io.fail(AddBias::kX, "at least 1 dimension");
+  RETURN_IF_ERROR(io.need_of_columns(AddBias::kBias, AddBias::kX, "one bias for each column of x"));
+  io.set_output(AddBias::kY, io.shape(AddBias::kX), io.input(AddBias::kX).dtype);
+  return ok_status();
+}
+
+Cost cost(const AddBias&, const OpShapes& shapes) {
+  Cost cost = shapes.memory_traffic(AddBias::kInputs);
+  cost.flops = static_cast<double>(shapes.shape(AddBias::kX).num_elements());
+  return cost;
+}
+
+void adjoint(const AddBias&, Adjoint& a) {
+  const TensorId dy = a.output_grad(AddBias::kY);
+  if (a.wants(AddBias::kX)) a.contribute(AddBias::kX, dy);
+  if (a.wants(AddBias::kBias)) a.builder().emit(BiasGrad{}, {dy, a.accumulator(AddBias::kBias)});
+}
+
+void partition(const AddBias& op, Partition& p) {
+  emit_part(p, op, {p.input(AddBias::kX, p.tokens()), p.input(AddBias::kBias, {})}, {p.tokens()});
 }
 
 }  // namespace colossus

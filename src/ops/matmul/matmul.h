@@ -51,10 +51,33 @@ struct BiasGrad {
   void attributes(V&) const {}
 };
 
+// y = x + bias, where the bias cannot be part of the product: the product is a sum over ranks.
+struct AddBias {
+  static constexpr std::string_view kName = "add_bias";
+  enum In { kX, kBias };
+  static constexpr std::array kInputs = {
+      Operand{"x"},     // (..., N)
+      Operand{"bias"},  // (N), a parameter
+  };
+  enum Out { kY };
+  static constexpr std::array kOutputs = {
+      Operand{"y"},  // like x
+  };
+  template <class V>
+  void attributes(V&) const {}
+};
+
 Status infer(const Matmul& op, Inference& io);
 Cost cost(const Matmul& op, const OpShapes& shapes);
 void adjoint(const Matmul& op, Adjoint& a);
+// As the weight lies (Shoeybi et al. 2019, with the tokens cut between products as in Korthikanti et al. 2022): cut by
+// columns, the tokens are gathered before; cut by rows, the products are summed and the tokens cut again behind.
+void partition(const Matmul& op, Partition& p);
 Status infer(const BiasGrad& op, Inference& io);
 Cost cost(const BiasGrad& op, const OpShapes& shapes);
+Status infer(const AddBias& op, Inference& io);
+Cost cost(const AddBias& op, const OpShapes& shapes);
+void adjoint(const AddBias& op, Adjoint& a);
+void partition(const AddBias& op, Partition& p);
 
 }  // namespace colossus

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "device/cpu/cpu_kernel.h"
+#include "device/cpu/elements.h"
 #include "device/cpu/gemm/gemm.h"
 #include "device/cpu/simd.h"
 #include "ops/matmul/matmul.h"
@@ -80,7 +81,7 @@ template <>
 void run_cpu(const BiasGrad&, const CpuCall& call) {
   const View& dy = call.input(BiasGrad::kDy);
   CHECK(dy.dtype != DType::kF64, "bias_grad: fp64 programs run on reference kernels");
-  const BiasGradKernels& kernels = select_isa(bias_grad_kernels<Avx512>(), bias_grad_kernels<Avx2>());
+  const BiasKernels& kernels = select_isa(bias_kernels<Avx512>(), bias_kernels<Avx2>());
   const int64_t num_rows = dy.shape.num_rows();
   const int64_t width = dy.shape.row_size();
   auto* block_sums = reinterpret_cast<float*>(call.workspace);  // (blocks, N)
@@ -99,6 +100,25 @@ void run_cpu(const BiasGrad&, const CpuCall& call) {
   float* dbias = call.input(BiasGrad::kDbias).as<float>();
   call.pool.parallel_for(width, kGrainColumns, [&](int64_t begin, int64_t end) {
     kernels.add_rows_f32(block_sums + begin, width, num_blocks(num_rows), end - begin, dbias + begin);
+  });
+}
+
+template <>
+void prepare_cpu(const AddBias&, CpuPrepare&) {}
+
+template <>
+void run_cpu(const AddBias&, const CpuCall& call) {
+  const View &x = call.input(AddBias::kX), &y = call.output(AddBias::kY);
+  const float* bias = call.input(AddBias::kBias).as<float>();
+  const BiasKernels& kernels = select_isa(bias_kernels<Avx512>(), bias_kernels<Avx2>());
+  const int64_t width = x.shape.row_size();
+  for_row_ranges(call.pool, y, [&]<class T>(int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      if constexpr (sizeof(T) == sizeof(float))
+        kernels.add_bias_f32(row_elements<T>(x, row), bias, width, row_elements<T>(y, row));
+      else
+        kernels.add_bias_bf16(row_elements<T>(x, row), bias, width, row_elements<T>(y, row));
+    }
   });
 }
 

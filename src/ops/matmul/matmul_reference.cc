@@ -74,4 +74,11 @@ void run_reference(const BiasGrad&, const ReferenceCall& call) {
   }
 }
 
+template <>
+void run_reference(const AddBias&, const ReferenceCall& call) {
+  const View &x = call.input(AddBias::kX), &bias = call.input(AddBias::kBias);
+  for (int64_t i = 0; i < x.num_elements(); ++i)
+    call.output(AddBias::kY).set(i, x.get(i) + bias.get(i % bias.num_elements()));
+}
+
 }  // namespace colossus

@@ -25,11 +25,19 @@ void add_rows(const T* x, int64_t ld, int64_t rows, int64_t columns, float* sums
   }
 }
 
+template <class T>
+void add_bias(const T* x, const float* bias, int64_t columns, T* y) {
+  for (int64_t j = 0; j < columns; j += kLanes) {
+    const int n = static_cast<int>(columns - j < kLanes ? columns - j : kLanes);
+    (F32::load_first(x + j, n) + F32::load_first(bias + j, n)).store_first(y + j, n);
+  }
+}
+
 }  // namespace
 
 template <>
-const BiasGradKernels& bias_grad_kernels<Isa>() {
-  static constexpr BiasGradKernels kernels = {add_rows<float>, add_rows<uint16_t>};
+const BiasKernels& bias_kernels<Isa>() {
+  static constexpr BiasKernels kernels = {add_rows<float>, add_rows<uint16_t>, add_bias<float>, add_bias<uint16_t>};
   return kernels;
 }
 

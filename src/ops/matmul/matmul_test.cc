@@ -52,6 +52,25 @@ TEST(Matmul, BiasAndAddend) {
       });
 }
 
+TEST(AddBias, Cases) {
+  for (const Shape& shape : {Shape{1, 1, 1}, Shape{3, 5, 13}, Shape{7, 1}, Shape{2, 19, 131}, Shape{300, 64}})
+    run_op_case({
+        .name = shape.to_string(),
+        .write =
+            [&](Builder& b, DType dtype) {
+              const TensorId x = b.input("x", shape, dtype);
+              b.mark_output(b.emit(AddBias{}, {x, b.parameter("bias", {shape[-1]}, parameter_dtype(dtype))}), "y");
+            },
+    });
+}
+
+TEST(AddBias, ErrorsNameTheOperand) {
+  EXPECT_THAT(write_error([](Builder& b) {
+                b.emit(AddBias{}, {b.input("x", {2, 3}, DType::kF32), b.parameter("bias", {2})});
+              }),
+              HasSubstr("add_bias.bias: got [2] f32; needed [3]"));
+}
+
 TEST(Matmul, Activations) {
   for (const ActivationKind kind : {ActivationKind::kGeluTanh, ActivationKind::kSilu, ActivationKind::kRelu2})
     for (const Sizes& size : {Sizes{7, 13, 37}, Sizes{34, 48, 64}})

@@ -37,6 +37,12 @@ void adjoint(const RmsNorm&, Adjoint& a) {
   if (a.wants(N::kX)) a.contribute(N::kX, dx);
 }
 
+void partition(const RmsNorm& op, Partition& p) {
+  using N = RmsNorm;
+  const Placement& tokens = p.tokens();
+  emit_part(p, op, {p.input(N::kX, tokens), p.input(N::kScale, {}), p.input(N::kAddend, tokens)}, {tokens, tokens});
+}
+
 Status infer(const RmsNormGrad&, Inference& io) {
   using N = RmsNormGrad;
   RETURN_IF_ERROR(io.need_float(N::kX));

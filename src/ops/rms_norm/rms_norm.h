@@ -50,6 +50,7 @@ struct RmsNormGrad {
 Status infer(const RmsNorm& op, Inference& io);
 Cost cost(const RmsNorm& op, const OpShapes& shapes);
 void adjoint(const RmsNorm& op, Adjoint& a);
+void partition(const RmsNorm& op, Partition& p);
 Status infer(const RmsNormGrad& op, Inference& io);
 Cost cost(const RmsNormGrad& op, const OpShapes& shapes);
 

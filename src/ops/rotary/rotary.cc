@@ -37,4 +37,17 @@ void adjoint(const Rotary& op, Adjoint& a) {
   a.contribute(Rotary::kX, a.builder().emit(back, {a.output_grad(Rotary::kY), a.input(Rotary::kPositions)}));
 }
 
+// Of all tokens some heads, as attention wants them.
+void partition(const Rotary& op, Partition& p) {
+  const int64_t heads_in_x = p.whole_shape(Rotary::kX)[2] / op.head_dim, ranks = p.size(MeshAxis::kTensor);
+  if (heads_in_x % ranks != 0)
+    return p.fail(fmt::format("rotary.x: got {} heads; needed a multiple of mesh.tensor = {}", heads_in_x, ranks));
+  const Placement rows = p.tokens().without(MeshAxis::kTensor);
+  const Placement heads = p.size(MeshAxis::kTensor) > 1 ? rows.cut(MeshAxis::kTensor, 2) : rows;
+  const Shape& x = p.whole_shape(Rotary::kX);
+  TensorId positions = p.input(Rotary::kPositions, rows);
+  if (!positions) positions = p.positions({x[0], x[1]}, rows);
+  emit_part(p, op, {p.input(Rotary::kX, heads), positions}, {heads});
+}
+
 }  // namespace colossus

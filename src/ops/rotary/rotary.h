@@ -34,5 +34,6 @@ struct Rotary {
 Status infer(const Rotary& op, Inference& io);
 Cost cost(const Rotary& op, const OpShapes& shapes);
 void adjoint(const Rotary& op, Adjoint& a);
+void partition(const Rotary& op, Partition& p);
 
 }  // namespace colossus

@@ -60,10 +60,67 @@ struct RouterGrad : RouterAttributes {
   };
 };
 
+// How many slots each expert was given.
+struct ExpertCounts {
+  static constexpr std::string_view kName = "expert_counts";
+  enum In { kExperts };
+  static constexpr std::array kInputs = {
+      Operand{"experts"},  // (B, T, k) i32
+  };
+  enum Out { kCounts };
+  static constexpr std::array kOutputs = {
+      Operand{"counts"},  // (E) i64
+  };
+  int64_t num_experts = 0;  // E
+  template <class V>
+  void attributes(V& v) const {
+    v("num_experts", num_experts);
+  }
+};
+
+// The terms of the auxiliary loss that a rank's tokens add: N and f are those of all ranks' tokens, in `counts`.
+struct RouterLoss : RouterAttributes {
+  static constexpr std::string_view kName = "router_loss";
+  enum In { kLogits, kCounts };
+  static constexpr std::array kInputs = {
+      Operand{"logits"},  // (B, T, E) f32
+      Operand{"counts"},  // (E) i64: slots given to each expert, N * k in all
+  };
+  enum Out { kAux };
+  static constexpr std::array kOutputs = {
+      Operand{"aux"},  // () f32
+  };
+};
+
+struct RouterLossGrad : RouterAttributes {
+  static constexpr std::string_view kName = "router_loss_grad";
+  enum In { kDaux, kLogits, kCounts };
+  static constexpr std::array kInputs = {
+      Operand{"daux"},    // () f32
+      Operand{"logits"},  // (B, T, E) f32
+      Operand{"counts"},  // (E) i64
+  };
+  enum Out { kDlogits };
+  static constexpr std::array kOutputs = {
+      Operand{"dlogits"},  // (B, T, E) f32
+  };
+};
+
 Status infer(const Router& op, Inference& io);
 Cost cost(const Router& op, const OpShapes& shapes);
 void adjoint(const Router& op, Adjoint& a);
+// Each rank chooses for its tokens. The auxiliary loss is one of all tokens: it becomes a RouterLoss, so that the
+// choice does not wait for the other ranks' counts.
+void partition(const Router& op, Partition& p);
 Status infer(const RouterGrad& op, Inference& io);
 Cost cost(const RouterGrad& op, const OpShapes& shapes);
+Status infer(const ExpertCounts& op, Inference& io);
+Cost cost(const ExpertCounts& op, const OpShapes& shapes);
+Status infer(const RouterLoss& op, Inference& io);
+Cost cost(const RouterLoss& op, const OpShapes& shapes);
+void adjoint(const RouterLoss& op, Adjoint& a);
+void partition(const RouterLoss& op, Partition& p);
+Status infer(const RouterLossGrad& op, Inference& io);
+Cost cost(const RouterLossGrad& op, const OpShapes& shapes);
 
 }  // namespace colossus

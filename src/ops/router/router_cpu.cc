@@ -179,4 +179,102 @@ void run_cpu(const RouterGrad& op, const CpuCall& call) {
   });
 }
 
+template <>
+void prepare_cpu(const ExpertCounts&, CpuPrepare&) {}
+
+template <>
+void run_cpu(const ExpertCounts& op, const CpuCall& call) {
+  const View& experts = call.input(ExpertCounts::kExperts);
+  auto* counts = call.output(ExpertCounts::kCounts).as<int64_t>();
+  std::fill(counts, counts + op.num_experts, 0);
+  for (int64_t slot = 0; slot < experts.num_elements(); ++slot) {
+    const int32_t expert = experts.as<int32_t>()[slot];
+    CHECK(expert >= 0 && expert < op.num_experts, "expert_counts: an expert is not in 0..num_experts-1");
+    ++counts[expert];
+  }
+}
+
+namespace {
+
+// Of the tokens of all ranks.
+double num_tokens_of(const RouterAttributes& op, const View& counts) {
+  int64_t slots = 0;
+  for (int64_t e = 0; e < counts.num_elements(); ++e) slots += counts.as<int64_t>()[e];
+  return static_cast<double>(slots) / static_cast<double>(op.top_k);
+}
+
+// Of sum over experts of count * P: balance_loss * E * f / N is this times the count.
+double balance_factor(const RouterAttributes& op, double num_tokens, int64_t num_experts) {
+  return op.balance_loss * static_cast<double>(num_experts) / (num_tokens * num_tokens * static_cast<double>(op.top_k));
+}
+
+}  // namespace
+
+template <>
+void prepare_cpu(const RouterLoss&, CpuPrepare& prepare) {
+  const Shape& logits = prepare.shapes.shape(RouterLoss::kLogits);
+  prepare.workspace_bytes = num_blocks(logits.num_rows()) * block_bytes(logits.row_size());
+}
+
+// Sums as Router takes them; where it counts slots, a block has the probabilities of one token.
+template <>
+void run_cpu(const RouterLoss& op, const CpuCall& call) {
+  const View &logits = call.input(RouterLoss::kLogits), &counts = call.input(RouterLoss::kCounts);
+  CHECK(logits.dtype == DType::kF32, "router_loss: fp64 programs run on reference kernels");
+  const int64_t num_experts = logits.shape.row_size(), num_tokens = logits.shape.num_rows();
+  call.pool.parallel_for(num_blocks(num_tokens), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const BlockSums sums = block_sums(call.workspace, block, num_experts);
+      auto* probs = reinterpret_cast<float*>(sums.counts);
+      std::memset(sums.square, 0, static_cast<size_t>(block_bytes(num_experts)));
+      for (int64_t n = block * kBlockTokens; n < std::min(num_tokens, (block + 1) * kBlockTokens); ++n) {
+        const double log_sum = kernels().softmax(
+            {logits.as<float>() + n * num_experts, num_experts, static_cast<float>(op.softcap)}, probs);
+        *sums.square += log_sum * log_sum;
+        kernels().add(sums.probs, probs, num_experts);
+      }
+    }
+  });
+  double square = 0, balance = 0;
+  for (int64_t block = 0; block < num_blocks(num_tokens); ++block) {
+    const BlockSums sums = block_sums(call.workspace, block, num_experts);
+    square += *sums.square;
+    for (int64_t e = 0; e < num_experts; ++e)
+      balance += static_cast<double>(sums.probs[e]) * static_cast<double>(counts.as<int64_t>()[e]);
+  }
+  const double all_tokens = num_tokens_of(op, counts);
+  *call.output(RouterLoss::kAux).as<float>() =
+      static_cast<float>(balance_factor(op, all_tokens, num_experts) * balance + op.z_loss * square / all_tokens);
+}
+
+// Workspace: the part of dP that all tokens share, then each thread's probabilities of one token.
+template <>
+void prepare_cpu(const RouterLossGrad&, CpuPrepare& prepare) {
+  prepare.workspace_bytes =
+      (1 + prepare.num_threads) * padded_row_bytes(prepare.shapes.shape(RouterLossGrad::kLogits).row_size());
+}
+
+template <>
+void run_cpu(const RouterLossGrad& op, const CpuCall& call) {
+  using G = RouterLossGrad;
+  const View &logits = call.input(G::kLogits), &counts = call.input(G::kCounts);
+  CHECK(logits.dtype == DType::kF32, "router_loss_grad: fp64 programs run on reference kernels");
+  const int64_t num_experts = logits.shape.row_size(), num_tokens = logits.shape.num_rows();
+  const double daux = *call.input(G::kDaux).as<float>(), all_tokens = num_tokens_of(op, counts);
+  const double factor = daux * balance_factor(op, all_tokens, num_experts);
+  auto* dp = reinterpret_cast<float*>(call.workspace);
+  for (int64_t e = 0; e < num_experts; ++e)
+    dp[e] = static_cast<float>(factor * static_cast<double>(counts.as<int64_t>()[e]));
+  const auto z_factor = static_cast<float>(2 * daux * op.z_loss / all_tokens);
+  call.pool.run([&](int part) {
+    auto* probs = reinterpret_cast<float*>(call.workspace + (1 + part) * padded_row_bytes(num_experts));
+    const int64_t end = num_tokens * (part + 1) / call.pool.num_threads();
+    for (int64_t n = num_tokens * part / call.pool.num_threads(); n < end; ++n) {
+      const RouterRow row{logits.as<float>() + n * num_experts, num_experts, static_cast<float>(op.softcap)};
+      kernels().softmax(row, probs);
+      kernels().grad(row, {dp, probs, z_factor, call.output(G::kDlogits).as<float>() + n * num_experts});
+    }
+  });
+}
+
 }  // namespace colossus

@@ -117,4 +117,70 @@ void run_reference(const RouterGrad& op, const ReferenceCall& call) {
   }
 }
 
+template <>
+void run_reference(const ExpertCounts&, const ReferenceCall& call) {
+  const View &experts = call.input(ExpertCounts::kExperts), &counts = call.output(ExpertCounts::kCounts);
+  for (int64_t e = 0; e < counts.num_elements(); ++e) counts.set(e, 0);
+  for (int64_t slot = 0; slot < experts.num_elements(); ++slot) {
+    const auto e = static_cast<int64_t>(experts.get(slot));
+    counts.set(e, counts.get(e) + 1);
+  }
+}
+
+namespace {
+
+struct Loads {
+  std::vector<double> share;  // of the slots, by expert
+  double num_tokens = 0;      // of all ranks
+};
+
+Loads loads_of(const View& counts, int64_t top_k) {
+  Loads loads;
+  double slots = 0;
+  for (int64_t e = 0; e < counts.num_elements(); ++e) slots += counts.get(e);
+  for (int64_t e = 0; e < counts.num_elements(); ++e) loads.share.push_back(counts.get(e) / slots);
+  loads.num_tokens = slots / static_cast<double>(top_k);
+  return loads;
+}
+
+}  // namespace
+
+template <>
+void run_reference(const RouterLoss& op, const ReferenceCall& call) {
+  using L = RouterLoss;
+  const View& logits = call.input(L::kLogits);
+  const Loads loads = loads_of(call.input(L::kCounts), op.top_k);
+  std::vector<double> p(loads.share.size());
+  double aux = 0;
+  for (int64_t n = 0; n < logits.shape.num_rows(); ++n) {
+    const double log_sum = softmax(capped_row(logits, n, op.softcap), p);
+    double balance = 0;
+    for (size_t e = 0; e < p.size(); ++e) balance += loads.share[e] * p[e];
+    aux += op.balance_loss * static_cast<double>(p.size()) * balance + op.z_loss * log_sum * log_sum;
+  }
+  call.output(L::kAux).set(0, aux / loads.num_tokens);
+}
+
+template <>
+void run_reference(const RouterLossGrad& op, const ReferenceCall& call) {
+  using G = RouterLossGrad;
+  const View& logits = call.input(G::kLogits);
+  const int64_t num_experts = logits.shape.row_size();
+  const Loads loads = loads_of(call.input(G::kCounts), op.top_k);
+  const double dtoken = call.input(G::kDaux).get(0) / loads.num_tokens;
+  std::vector<double> p(loads.share.size());
+  for (int64_t n = 0; n < logits.shape.num_rows(); ++n) {
+    const std::vector<double> z = capped_row(logits, n, op.softcap);
+    const double log_sum = softmax(z, p);
+    double along_p = 0;
+    for (size_t e = 0; e < p.size(); ++e) along_p += p[e] * loads.share[e];
+    for (size_t e = 0; e < p.size(); ++e) {
+      const double t = op.softcap > 0 ? z[e] / op.softcap : 0;
+      const double dz = op.balance_loss * static_cast<double>(num_experts) * p[e] * (loads.share[e] - along_p) +
+                        op.z_loss * 2 * log_sum * p[e];
+      call.output(G::kDlogits).set(n * num_experts + static_cast<int64_t>(e), dtoken * dz * (1 - t * t));
+    }
+  }
+}
+
 }  // namespace colossus

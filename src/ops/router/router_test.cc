@@ -59,6 +59,45 @@ TEST(Router, PartialGradients) {
   }
 }
 
+// Counts of slots that other ranks' tokens added to.
+OpCase router_loss_case(const RouterAttributes& op, int64_t num_tokens, int64_t num_experts) {
+  OpCase op_case = router_case(op, num_tokens, num_experts);
+  op_case.without_gradient = {};
+  op_case.write = [=](Builder& b, DType dtype) {
+    const TensorId logits = b.input("logits", {1, num_tokens, num_experts}, dtype);
+    b.mark_output(b.emit(RouterLoss{op}, {logits, b.input("counts", {num_experts}, DType::kI64)}), "aux");
+  };
+  op_case.fill = [=](const Tensor& tensor, View view) {
+    for (int64_t e = 0; tensor.name == "counts" && e < num_experts; ++e)
+      view.set(e, static_cast<double>(op.top_k * num_tokens * (e + 1)));
+  };
+  return op_case;
+}
+
+TEST(RouterLoss, Cases) {
+  for (const int64_t num_tokens : {1, 37, 300})
+    for (const int64_t num_experts : {1, 8, 37})
+      for (const double softcap : {0.0, 3.0})
+        for (const auto& [balance, z] : {std::pair<double, double>{0.3, 0}, {0, 0.2}, {0.3, 0.2}})
+          run_op_case(router_loss_case({.top_k = 1, .softcap = softcap, .balance_loss = balance, .z_loss = z},
+                                       num_tokens, num_experts));
+}
+
+TEST(ExpertCounts, Cases) {
+  for (const int64_t num_experts : {1, 8, 37}) {
+    OpCase op_case = router_case({.top_k = 1}, 37, num_experts);
+    op_case.check_gradient = false;
+    op_case.write = [=](Builder& b, DType) {
+      const TensorId experts = b.input("experts", {1, 37, 2}, DType::kI32);
+      b.mark_output(b.emit(ExpertCounts{.num_experts = num_experts}, {experts}), "counts");
+    };
+    op_case.fill = [=](const Tensor&, View view) {
+      for (int64_t i = 0; i < view.num_elements(); ++i) view.set(i, static_cast<double>(i * i % num_experts));
+    };
+    run_op_case(op_case);
+  }
+}
+
 struct Routed {
   std::vector<int32_t> experts;
   std::vector<float> gates;
@@ -116,6 +155,10 @@ TEST(Router, ErrorsNameTheOperand) {
   EXPECT_THAT(error({.top_k = 9}, DType::kF32), HasSubstr("router.top_k: got 9; needed 1 to 8"));
   EXPECT_THAT(error({.top_k = 0}, DType::kF32), HasSubstr("router.top_k: got 0"));
   EXPECT_THAT(error({}, DType::kBF16), HasSubstr("router.logits: got [2, 3, 8] bf16; needed f32"));
+  EXPECT_THAT(write_error([](Builder& b) {
+                b.emit(RouterLoss{}, {b.input("logits", {2, 3, 8}, DType::kF32), b.input("counts", {7}, DType::kI64)});
+              }),
+              HasSubstr("router_loss.counts: got [7] i64; needed [8]: one count for each expert"));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "ops/expert_exchange/expert_exchange.h"
 #include "program/builder.h"
 
 namespace colossus {
@@ -27,6 +28,14 @@ Status check_addend(const Inference& io, int addend, const Shape& shape, DType d
   if (!io.has_input(addend)) return ok_status();
   RETURN_IF_ERROR(io.need_shape(addend, shape, "the shape of the output"));
   return io.need_dtype(addend, dtype);
+}
+
+// The ranks that share the experts: one alone when none do.
+ExpertExchangeAttributes expert_group(const Partition& p) {
+  RankGroup group;
+  for (const MeshAxis axis : {MeshAxis::kExpert, MeshAxis::kExpertTensor})
+    if (p.size(axis) > 1) group = group.with(axis);
+  return {among(group, p.position()), p.size(MeshAxis::kExpertTensor)};
 }
 
 }  // namespace
@@ -55,6 +64,31 @@ void adjoint(const TokenDispatch&, Adjoint& a) {
   if (a.wants(TokenDispatch::kX))
     a.contribute(TokenDispatch::kX, a.builder().emit(TokenDispatchGrad{}, {a.output_grad(TokenDispatch::kRows),
                                                                            a.output(TokenDispatch::kSlotRow)}));
+}
+
+void partition(const TokenDispatch& op, Partition& p) {
+  using D = TokenDispatch;
+  const Placement& tokens = p.tokens();
+  Builder& b = p.builder();
+  b.emit(op, {p.input(D::kX, tokens), p.input(D::kExperts, tokens)});
+  if (!b.status().ok()) return;
+  const std::vector<TensorId> own = b.last_outputs();
+  p.set_output(D::kSlotRow, own[D::kSlotRow], tokens);
+  const ExpertExchangeAttributes group = expert_group(p);
+  if (group.ranks == 1) {
+    Placement rows;
+    for (const Placement::OnAxis& cut : tokens.axes()) rows = rows.cut(cut.axis, 0);
+    p.set_output(D::kRows, own[D::kRows], rows);
+    p.set_output(D::kOffsets, own[D::kOffsets], p.term_of_sum());
+    return;
+  }
+  const TensorId all_offsets = b.emit(AllGather{{group, 0}}, {own[D::kOffsets]}, "all_offsets");
+  b.emit(RowsToExperts{group}, {own[D::kRows], all_offsets});
+  if (!b.status().ok()) return;
+  const Placement experts = p.size(MeshAxis::kExpert) > 1 ? Placement().cut(MeshAxis::kExpert, 0) : Placement();
+  p.set_output(D::kRows, b.last_outputs()[RowsToExperts::kArrived], experts);
+  p.set_output(D::kOffsets, b.last_outputs()[RowsToExperts::kOffsets], experts);
+  p.set_companion(D::kSlotRow, all_offsets);
 }
 
 Status infer(const TokenDispatchGrad&, Inference& io) {
@@ -100,6 +134,23 @@ void adjoint(const TokenCombine&, Adjoint& a) {
   if (grads.empty()) return;  // the builder has failed
   if (a.wants(C::kRows)) a.contribute(C::kRows, grads[TokenCombineGrad::kDrows]);
   if (a.wants(C::kGates)) a.contribute(C::kGates, grads[TokenCombineGrad::kDgates]);
+}
+
+void partition(const TokenCombine& op, Partition& p) {
+  using C = TokenCombine;
+  const Placement& tokens = p.tokens();
+  TensorId rows = p.input(C::kRows);
+  if (const TensorId all_offsets = p.companion(C::kSlotRow)) {
+    const Placement::OnAxis* shared = p.placement(C::kRows).find(MeshAxis::kExpertTensor);
+    if (p.size(MeshAxis::kExpertTensor) > 1 && !(shared && shared->kind == Placement::Kind::kPartial))
+      return p.fail(
+          fmt::format("token_combine.rows: got {}; needed sums that the ranks of expert_tensor share: the "
+                      "experts' last weight cut by rows",
+                      p.placement(C::kRows).to_string()));
+    rows = p.builder().emit(RowsFromExperts{expert_group(p)}, {rows, all_offsets});
+  }
+  emit_part(p, op, {rows, p.input(C::kGates, tokens), p.input(C::kSlotRow, tokens), p.input(C::kAddend, tokens)},
+            {tokens});
 }
 
 Status infer(const TokenCombineGrad&, Inference& io) {

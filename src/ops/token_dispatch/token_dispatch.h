@@ -82,11 +82,14 @@ struct TokenCombineGrad {
 Status infer(const TokenDispatch& op, Inference& io);
 Cost cost(const TokenDispatch& op, const OpShapes& shapes);
 void adjoint(const TokenDispatch& op, Adjoint& a);
+// A rank sorts its own tokens; where ranks share the experts, the rows then go to those that have them.
+void partition(const TokenDispatch& op, Partition& p);
 Status infer(const TokenDispatchGrad& op, Inference& io);
 Cost cost(const TokenDispatchGrad& op, const OpShapes& shapes);
 Status infer(const TokenCombine& op, Inference& io);
 Cost cost(const TokenCombine& op, const OpShapes& shapes);
 void adjoint(const TokenCombine& op, Adjoint& a);
+void partition(const TokenCombine& op, Partition& p);
 Status infer(const TokenCombineGrad& op, Inference& io);
 Cost cost(const TokenCombineGrad& op, const OpShapes& shapes);
 
