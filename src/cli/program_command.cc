@@ -9,6 +9,8 @@
 #include "cli/terminal.h"
 #include "io/config.h"
 #include "model/model.h"
+#include "parallel/mesh.h"
+#include "parallel/partition.h"
 #include "program/memory_plan.h"
 #include "train/run_config.h"
 
@@ -23,6 +25,8 @@ struct ShowArguments {
   std::string compute = "bf16";
   int64_t batch = 1;
   int64_t seq = 0;
+  std::vector<std::string> mesh;
+  int64_t rank = 0;
   bool all = false;
 };
 
@@ -32,7 +36,39 @@ std::vector<std::string> recompute_names() {
   return names;
 }
 
+// What one rank of a layout runs of the forward pass.
+Result<Program> write_rank_program(const ShowArguments& arguments, const ModelConfig& model,
+                                   const ProgramOptions& options) {
+  ASSIGN_OR_RETURN(const MeshConfig config, parse_config<MeshConfig>("", "--mesh", arguments.mesh));
+  // As many leaves as the layout has data ranks: how gradients are summed is a matter of the run.
+  RETURN_IF_ERROR(check_mesh(config, {.num_layers = model.num_layers,
+                                      .num_heads = model.num_heads,
+                                      .num_kv_heads = model.num_kv_heads,
+                                      .ffn_width = model.ffn_width,
+                                      .num_experts = model.num_experts,
+                                      .expert_width = model.expert_width,
+                                      .tokens = options.tokens,
+                                      .reduction_leaves = config.data * config.shard}));
+  if (config.pipeline > 1) return invalid("[mesh.pipeline] shown are programs of whole models; leave it at 1");
+  const Mesh mesh(config);
+  if (arguments.rank >= mesh.size())
+    return invalid(fmt::format("[--rank] {}; the mesh has ranks 0 to {}", arguments.rank, mesh.size() - 1));
+  ASSIGN_OR_RETURN(const Program whole, write_loss_program(model, options));
+  ASSIGN_OR_RETURN(const auto parameters, parameter_table(model));
+  std::map<std::string, Placement> placements;
+  for (const ParameterSpec& spec : parameters) placements[spec.name] = spec.placement;
+  ASSIGN_OR_RETURN(RankProgram part, partition(whole, placements, mesh.position(arguments.rank)));
+  return std::move(part.program);
+}
+
 Result<Program> write_program(const ShowArguments& arguments, const ModelConfig& model, const ProgramOptions& options) {
+  if (!arguments.mesh.empty() && arguments.kind != "decode") {
+    ASSIGN_OR_RETURN(Program forward, write_rank_program(arguments, model, options));
+    if (arguments.kind == "forward") return forward;
+    for (const auto& choice : field_choices(Recompute{}))
+      if (arguments.recompute == choice.name) return write_training_program(std::move(forward), choice.value);
+  }
+  if (!arguments.mesh.empty()) return invalid("[--mesh] decoding runs on one rank; leave --mesh out");
   if (arguments.kind == "forward") return write_loss_program(model, options);
   if (arguments.kind == "decode") return write_decode_program(model, options, model.context);
   for (const auto& choice : field_choices(Recompute{}))
@@ -77,6 +113,27 @@ void print_costs(const Program& program) {
               total.bytes_read * 1e-9, total.bytes_written * 1e-9);
 }
 
+// What a rank sends in one microbatch, by the ranks it talks to.
+void print_communication(const Program& program) {
+  struct Row {
+    int64_t count = 0;
+    double bytes = 0;
+  };
+  std::map<std::pair<std::string, std::string>, Row> rows;
+  for (const Operation& operation : program.operations) {
+    const RankGroup* group = group_of(operation.op);
+    if (!group) continue;
+    Row& row = rows[{group->name(), std::string(op_name(operation.op))}];
+    ++row.count;
+    row.bytes += cost_of(program, operation).bytes_sent;
+  }
+  if (rows.empty()) return;
+  std::printf("\n%-24s %-24s %8s %12s\n", "to ranks along", "operation", "count", "GB sent");
+  for (const auto& [name, row] : rows)
+    std::printf("%-24s %-24s %8lld %12.4f\n", name.first.c_str(), name.second.c_str(),
+                static_cast<long long>(row.count), row.bytes * 1e-9);
+}
+
 Status show(const ShowArguments& arguments) {
   ASSIGN_OR_RETURN(ModelConfig model, load_config<ModelConfig>(local_files(), arguments.config, arguments.overrides));
   if (model.vocab_size == 0) model.vocab_size = 65536;
@@ -91,6 +148,7 @@ Status show(const ShowArguments& arguments) {
   ASSIGN_OR_RETURN(const double flops, training_flops_per_token(model, options.tokens));
   print_operations(program, arguments.all, model.num_layers);
   print_costs(program);
+  print_communication(program);
   const auto grouped = [](int64_t value) {
     std::string text = std::to_string(value);
     for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), 1, ',');
@@ -119,6 +177,9 @@ void add_program_command(Command root) {
   shown.option("--recompute", arguments->recompute, "activations computed again instead of kept",
                {.choices = recompute_names()});
   shown.option("--compute", arguments->compute, "type of activations", {.choices = {"bf16", "f32"}});
+  shown.option("--mesh", arguments->mesh,
+               "axis=ranks of a layout, for example tensor=8: one rank's program; repeatable");
+  shown.option("--rank", arguments->rank, "which rank of the layout", {.min = 0});
   shown.flag("--all", arguments->all, "every layer's operations");
   shown.run([arguments] { return show(*arguments); });
 }
