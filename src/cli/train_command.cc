@@ -1,6 +1,7 @@
 #include "cli/train_command.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -291,9 +292,13 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
 
 // Starts the ranks and keeps them running.
 Status supervise(const TrainArguments& arguments, FileSystem& files, const RunConfig& run) {
-  const std::string store_directory = run.out + "/ranks";
-  RETURN_IF_ERROR(files.remove_all(store_directory));
-  RETURN_IF_ERROR(files.make_directories(store_directory));
+  // In memory where the system has a place for that: ranks write often, and nothing of it outlives them.
+  std::string store_directory = fmt::format("/dev/shm/colossus-{}", ::getpid());
+  if (!files.make_directories(store_directory).ok()) {
+    store_directory = run.out + "/ranks";
+    RETURN_IF_ERROR(files.remove_all(store_directory));
+    RETURN_IF_ERROR(files.make_directories(store_directory));
+  }
   ASSIGN_OR_RETURN(const auto store, open_directory_store(store_directory));
   SupervisorOptions options{.command = {"/proc/self/exe", "train"},
                             .mesh = run.mesh,

@@ -17,6 +17,12 @@ GroupOptions options_of(const std::string& name, int64_t rank, size_t size, doub
       .name = name, .rank = static_cast<int>(rank), .size = static_cast<int>(size), .timeout_seconds = timeout_seconds};
 }
 
+std::vector<int64_t> all_ranks(const Mesh& mesh) {
+  std::vector<int64_t> ranks;
+  for (int64_t rank = 0; rank < mesh.size(); ++rank) ranks.push_back(rank);
+  return ranks;
+}
+
 // Ranks along `data` have the same state.
 bool wants_copies(const Mesh& mesh) { return mesh.config().data == 1 && mesh.config().shard > 1; }
 
@@ -28,7 +34,7 @@ Status Ranks::all_or_none(Status own) const {
   if (size() == 1) return own;
   const char mine = own.ok() ? 1 : 0;
   std::vector<char> all(static_cast<size_t>(size()));
-  RETURN_IF_ERROR(world().all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all))));
+  RETURN_IF_ERROR(world()->all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all))));
   if (!own.ok()) return own;
   const auto failed = std::find(all.begin(), all.end(), 0);
   return failed == all.end() ? ok_status() : unavailable(fmt::format("rank {} failed", failed - all.begin()));
@@ -40,10 +46,10 @@ Status Ranks::share_from_first(std::vector<std::string>& texts) const {
   std::string joined;  // each text behind its end of line: names of files hold none
   for (const std::string& text : texts) joined += text + "\n";
   auto bytes = static_cast<int64_t>(joined.size());
-  RETURN_IF_ERROR(world().broadcast(std::as_writable_bytes(std::span(&bytes, 1)), 0));
+  RETURN_IF_ERROR(world()->broadcast(std::as_writable_bytes(std::span(&bytes, 1)), 0));
   if (bytes < 0 || bytes > kMostBytes) return corrupt(fmt::format("rank 0 sends a list of {} bytes", bytes));
   joined.resize(static_cast<size_t>(bytes));
-  RETURN_IF_ERROR(world().broadcast(std::as_writable_bytes(std::span(joined)), 0));
+  RETURN_IF_ERROR(world()->broadcast(std::as_writable_bytes(std::span(joined)), 0));
   texts.clear();
   for (size_t at = 0; at < joined.size();) {
     const size_t end = std::min(joined.find('\n', at), joined.size());
@@ -56,16 +62,17 @@ Status Ranks::share_from_first(std::vector<std::string>& texts) const {
 std::vector<GroupMembers> groups_of(const Mesh& mesh, int64_t rank) {
   std::vector<GroupMembers> groups;
   if (mesh.size() == 1) return groups;
-  std::vector<int64_t> all;
-  for (int64_t r = 0; r < mesh.size(); ++r) all.push_back(r);
-  groups.push_back({kWorld, std::move(all)});
-  const auto add = [&](std::initializer_list<MeshAxis> axes) {
-    std::vector<int64_t> ranks = mesh.group(rank, std::span(axes.begin(), axes.size()));
-    if (ranks.size() > 1) groups.push_back({RankGroup::along(axes), std::move(ranks)});
+  const auto add = [&](RankGroup group, std::vector<int64_t> ranks) {
+    if (ranks.size() > 1 && std::ranges::none_of(groups, [&](const auto& other) { return other.ranks == ranks; }))
+      groups.push_back({group, std::move(ranks)});
   };
-  add({MeshAxis::kData, MeshAxis::kShard});
-  add({MeshAxis::kData});
-  add({MeshAxis::kShard});
+  const auto along = [&](std::initializer_list<MeshAxis> axes) {
+    add(RankGroup::along(axes), mesh.group(rank, std::span(axes.begin(), axes.size())));
+  };
+  along({MeshAxis::kData, MeshAxis::kShard});
+  along({MeshAxis::kData});
+  along({MeshAxis::kShard});
+  add(kWorld, all_ranks(mesh));
   return groups;
 }
 
@@ -86,12 +93,12 @@ Result<std::unique_ptr<Ranks>> join_ranks(const Mesh& mesh, int64_t rank, KeyVal
     std::replace(name.begin(), name.end(), '+', '-');  // a key's letters
     ASSIGN_OR_RETURN(auto end, join(name, group.ranks));
     ranks->groups.set(group.group, std::move(end));
-    if (group.group == kWorld) {
-      ASSIGN_OR_RETURN(ranks->checkpoints, join("checkpoints", group.ranks));
-    }
     if (group.group == kUpdateRanks && wants_copies(mesh)) {
       ASSIGN_OR_RETURN(ranks->copies, join("copies", group.ranks));
     }
+  }
+  if (mesh.size() > 1) {
+    ASSIGN_OR_RETURN(ranks->checkpoints, join("checkpoints", all_ranks(mesh)));
   }
   return ranks;
 }
@@ -110,9 +117,9 @@ std::vector<std::unique_ptr<Ranks>> make_thread_ranks(const Mesh& mesh, double t
     ranks->rank = rank;
     for (const GroupMembers& group : groups_of(mesh, rank)) {
       ranks->groups.set(group.group, join(name_of(group.group), group.ranks, rank));
-      if (group.group == kWorld) ranks->checkpoints = join("checkpoints", group.ranks, rank);
       if (group.group == kUpdateRanks && wants_copies(mesh)) ranks->copies = join("copies", group.ranks, rank);
     }
+    if (mesh.size() > 1) ranks->checkpoints = join("checkpoints", all_ranks(mesh), rank);
     all.push_back(std::move(ranks));
   }
   return all;

@@ -9,13 +9,15 @@
 
 namespace colossus {
 
-// All ranks of a run: what is neither gradients nor activations. Sums of an evaluation go over it.
+// All ranks of a run, where they are more than those of another group: what is neither gradients nor activations.
 inline constexpr RankGroup kWorld = {};
+// What the update is shared over.
+inline constexpr RankGroup kUpdateRanks = RankGroup::along({MeshAxis::kData, MeshAxis::kShard});
 
 struct Ranks {
   Mesh mesh{MeshConfig{}};
   int64_t rank = 0;
-  RankGroups groups;                          // those the programs of this layout talk to, and kWorld
+  RankGroups groups;                          // those of groups_of()
   std::unique_ptr<Communicator> checkpoints;  // all ranks once more: checkpoints are written beside the steps
   std::unique_ptr<Communicator> copies;       // where no other rank has the same state: whom to hand copies to
 
@@ -23,7 +25,11 @@ struct Ranks {
 
   int64_t size() const { return mesh.size(); }
   bool first() const { return rank == 0; }
-  Communicator& world() const { return *groups.find(kWorld); }  // of several ranks
+  // All ranks, between the steps; null for a run of one. Sums of an evaluation go over it.
+  Communicator* world() const {
+    Communicator* all = groups.find(kWorld);
+    return all ? all : groups.find(kUpdateRanks);
+  }
 
   // Ok when all ranks come with ok; else an error on all of them: its own to a rank that has one.
   Status all_or_none(Status own) const;
@@ -31,10 +37,8 @@ struct Ranks {
   Status share_from_first(std::vector<std::string>& texts) const;
 };
 
-// What the update is shared over: data and shard.
-inline constexpr RankGroup kUpdateRanks = RankGroup::along({MeshAxis::kData, MeshAxis::kShard});
-
 // The groups of a layout, each by its key and the ranks it has for `rank`, in an order that is the same on all ranks.
+// Groups that would have the same ranks are one: connections are many, and lanes of one exchange gain nothing.
 struct GroupMembers {
   RankGroup group;
   std::vector<int64_t> ranks;

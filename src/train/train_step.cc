@@ -33,9 +33,15 @@ std::vector<LeafRange> leaf_ranges(int64_t num_leaves, int64_t num_ranks) {
 }
 
 UpdateRanks update_ranks(const Ranks& ranks, int64_t num_leaves) {
+  // One of two axes alone is what both are together.
+  const auto along = [&](MeshAxis axis) {
+    return ranks.mesh.size(axis) == ranks.mesh.size(MeshAxis::kData) * ranks.mesh.size(MeshAxis::kShard)
+               ? peers_of(ranks, kUpdateRanks)
+               : peers_of(ranks, RankGroup::along({axis}));
+  };
   UpdateRanks result{.all = peers_of(ranks, kUpdateRanks),
-                     .replicas = peers_of(ranks, RankGroup::along({MeshAxis::kData})),
-                     .shards = peers_of(ranks, RankGroup::along({MeshAxis::kShard})),
+                     .replicas = along(MeshAxis::kData),
+                     .shards = along(MeshAxis::kShard),
                      .sums = {}};
   for (const LeafRange& leaves : leaf_ranges(num_leaves, result.all.ranks))
     result.sums.push_back(whole_subtrees(leaves));
@@ -193,8 +199,8 @@ std::vector<StatePart> TrainStep::updated_parts() const {
 }
 
 std::vector<StatePart> TrainStep::parts_to_save() const {
-  const Communicator* replicas = ranks_.groups.find(RankGroup::along({MeshAxis::kData}));
-  return replicas && replicas->rank() != 0 ? std::vector<StatePart>() : updated_parts();
+  const bool is_copy = ranks_.mesh.coordinate(ranks_.rank, MeshAxis::kData) != 0;
+  return is_copy ? std::vector<StatePart>() : updated_parts();
 }
 
 std::vector<StatePart> TrainStep::parts_to_load() const {

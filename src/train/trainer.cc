@@ -141,7 +141,7 @@ Status Trainer::start_or_resume() {
 }
 
 Result<bool> Trainer::start_from_memory() {
-  ASSIGN_OR_RETURN(const auto position, keeper_->restore(ranks_->world(), device_, train_step_->parts_to_load()));
+  ASSIGN_OR_RETURN(const auto position, keeper_->restore(*ranks_->world(), device_, train_step_->parts_to_load()));
   if (!position) return false;
   step_ = position->step;
   skipped_in_a_row_ = position->skipped_in_a_row;
@@ -256,7 +256,7 @@ Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& st
 
 Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
   ASSIGN_OR_RETURN(evaluation_, evaluator_->run(*validation_data_, run_.train.evaluation_tokens, &stop_requested,
-                                                nullptr, ranks_->groups.find(kWorld)));
+                                                nullptr, ranks_->world()));
   last_evaluated_step_ = step_;
   const bool is_best = best_validation_loss_ == 0 || evaluation_.loss < best_validation_loss_;
   if (is_best) best_validation_loss_ = evaluation_.loss;
