@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures every line of docs/benchmarks.md on this machine: name, value, bar, holds or short. Under 20 minutes.
 #   make bench                      all
-#   scripts/bench.sh train race     some: train tokenizer decode memory start race lowest peers
+#   scripts/bench.sh train race     some: train tokenizer decode memory start ranks race lowest peers
 #   SHAKESPEARE=file TEXTS=dir      the texts; without them the lines that need them are skipped and counted
 #   PYTHON=venv/bin/python          a Python with torch: measures PyTorch beside us (bench/peers); else those lines are skipped
 set -euo pipefail
@@ -122,7 +122,32 @@ bench_decode() {
   report "decode, 110M in bf16, bytes of weights over read bandwidth" "$(field share_of_bandwidth <<< "$json")" "$(field tokens_per_second <<< "$json") tok/s" ">= 0.90"
 }
 
-for line in train decode tokenizer memory start race lowest; do
+# Seconds of the fastest step so far of runs of model (a), by name.
+ranks_step() {
+  local name=$1
+  shift
+  "$colossus" train configs/runs/baby.toml --data "$work/shards" --out "$work/ranks-$name" --fresh "$@" --set train.steps=3 \
+    --set train.evaluate_every=0 --set train.evaluation_tokens=256 --set train.checkpoint_every=0 2> "$work/log"
+  sed -n 's/.*"speed\/step_seconds": *\([0-9.e-]*\).*/\1/p' "$work/ranks-$name/metrics.jsonl" >> "$work/ranks-$name.seconds"
+  sort -g "$work/ranks-$name.seconds" | head -n 1
+}
+
+# One process with all cores against one process a core, in turns.
+bench_ranks() {
+  shakespeare_shards || { skip "ranks against threads" "no $shakespeare"; return; }
+  local ranks one data shard
+  ranks=$(nproc)
+  rm -f "$work"/ranks-*.seconds
+  for _ in 1 2 3; do
+    one=$(ranks_step one --set train.threads="$ranks")
+    data=$(ranks_step data --set mesh.data="$ranks" --set train.threads=1)
+    shard=$(ranks_step shard --set mesh.shard="$ranks" --set train.threads=1)
+  done
+  report "$ranks data ranks of one thread, speed over one rank's" "$(calculate "$one / $data")" "$data s/step" ">= 0.90"
+  report "$ranks shard ranks of one thread, with copies in memory" "$(calculate "$one / $shard")" "$shard s/step" ">= 0.85"
+}
+
+for line in train decode tokenizer memory start ranks race lowest; do
   if wanted $line; then bench_$line; fi
 done
 echo "held $held, short $short, skipped $skipped"
