@@ -24,16 +24,17 @@
 #include "ops/router/router.h"
 #include "ops/select_token/select_token.h"
 #include "ops/token_dispatch/token_dispatch.h"
+#include "ops/transfer/transfer.h"
 
 namespace colossus {
 
-using Op = std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmul, GroupedMatmulGradWeight, RmsNorm,
-                        RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached,
-                        Activation, ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad,
-                        TokenDispatch, TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy,
-                        HeadCrossEntropyGrad, Dropout, Add, Scale, SoftCap, SoftCapGrad, Cast, SumOfSquares,
-                        ExactSumValue, ClipScale, AdamW, Muon, SelectToken, AllReduce, ExchangePieces, TreeSum,
-                        GatherPieces>;
+using Op =
+    std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmul, GroupedMatmulGradWeight, RmsNorm,
+                 RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached, Activation,
+                 ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad, TokenDispatch,
+                 TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy, HeadCrossEntropyGrad, Dropout,
+                 Add, Scale, SoftCap, SoftCapGrad, Cast, SumOfSquares, ExactSumValue, ClipScale, AdamW, Muon,
+                 SelectToken, AllReduce, ExchangePieces, TreeSum, GatherPieces, Send, Receive>;
 
 template <class T>
 concept Differentiable = requires(const T& op, Adjoint& a) {
