@@ -5,6 +5,7 @@
 // forward through the pieces in order and backward in reverse.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,7 @@ enum class PipelineWork : uint8_t {
   kBackwardInput,   // gradients of inputs alone; the weights' follow
   kBackwardWeight,  // with what kBackwardInput left
 };
+inline constexpr size_t kNumPipelineWorks = 4;
 std::string_view pipeline_work_name(PipelineWork work);
 
 struct PipelineStep {

@@ -124,15 +124,24 @@ bool changes_memory(const Operation& operation) {
   return false;
 }
 
+// The neighbour's program has the other half: without this one it would wait for ever.
+bool is_half_of_a_transfer(const Operation& operation) {
+  const RankGroup* group = group_of(operation.op);
+  return group && group->link != Link::kNone;
+}
+
+// Somebody reads it after the run.
+bool is_kept(Role role) { return role == Role::kOutput || role == Role::kStash; }
+
 }  // namespace
 
 Program eliminate_dead(Program program) {
   std::vector<bool> read(program.tensors.size(), false), erased(program.operations.size(), false);
   for (size_t at = program.operations.size(); at-- > 0;) {
     const Operation& operation = program.operations[at];
-    bool alive = changes_memory(operation);
+    bool alive = changes_memory(operation) || is_half_of_a_transfer(operation);
     for (TensorId id : operation.outputs)
-      alive |= id && (read[static_cast<size_t>(id.index)] || program.tensor(id).role == Role::kOutput);
+      alive |= id && (read[static_cast<size_t>(id.index)] || is_kept(program.tensor(id).role));
     erased[at] = !alive;
     if (!alive) continue;
     for (TensorId id : operation.inputs)

@@ -40,6 +40,18 @@ struct Pending {
   std::vector<Access> accesses;
 };
 
+std::vector<char> find_those_that_outlive(const Program& program, const LaneOrder& order) {
+  std::vector<char> outlives(program.operations.size(), 0);
+  for (size_t at = 0; at < outlives.size(); ++at) {
+    const Operation& operation = program.operations[at];
+    outlives[at] = group_of(operation.op) && operation.outputs.empty() && operation.inputs.size() == 1 &&
+                   program.tensor(operation.inputs.front()).role == Role::kStash;
+  }
+  for (const std::vector<int>& waits : order.waits)
+    for (const int wait : waits) outlives[static_cast<size_t>(wait)] = 0;
+  return outlives;
+}
+
 }  // namespace
 
 LaneOrder order_lanes(const Program& program) {
@@ -95,6 +107,7 @@ LaneOrder order_lanes(const Program& program) {
       other = std::min(other, std::max(wait, lane ? own : at - 1));
     }
   }
+  order.outlives_run = find_those_that_outlive(program, order);
   return order;
 }
 

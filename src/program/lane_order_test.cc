@@ -77,6 +77,29 @@ TEST(LaneOrder, ViewsConflictWhereTheyOverlap) {
   EXPECT_THAT(order.waits[2], ElementsAre(0));
 }
 
+// A send from a stash need not be done when the run is, unless something here waits for it.
+TEST(LaneOrder, ASendFromAStashOutlivesTheRun) {
+  const auto outlives = [](bool written_again) {
+    Builder b("p");
+    const TensorId x = b.input("x", {16}, DType::kF32);
+    const TensorId stashed = b.emit(Scale{.factor = 2}, {x}), kept = b.emit(Scale{.factor = 3}, {x});
+    b.emit(Send{{.group = RankGroup::to(Link::kToNext)}}, {stashed});   // 2
+    b.emit(Send{{.group = RankGroup::to(Link::kToPrevious)}}, {kept});  // 3: from the arena
+    const TensorId late = b.emit(Scale{.factor = 4}, {x});              // 4
+    Program program = *b.finish();
+    program.tensors.push_back({"stash", {{32}, DType::kF32}, Role::kStash});
+    for (const auto& [id, offset] : {std::pair{stashed, 0}, std::pair{late, written_again ? 8 : 16}}) {
+      program.tensor(id).role = Role::kStash;
+      program.tensor(id).base = program.find("stash");
+      program.tensor(id).offset = offset;
+    }
+    EXPECT_TRUE(verify(program).ok()) << verify(program).message();
+    return order_lanes(program).outlives_run;
+  };
+  EXPECT_THAT(outlives(false), ElementsAre(0, 0, 1, 0, 0));
+  EXPECT_THAT(outlives(true), ElementsAre(0, 0, 0, 0, 0));
+}
+
 // What another lane reads keeps its place until the compute lane knows that it was read.
 TEST(LaneOrder, MemoryIsKeptUntilTheLaneIsKnownToBeDone) {
   const auto arena = [](bool late) {

@@ -101,6 +101,7 @@ void count_outside(const Program& program, MemoryPlan& plan) {
       case Role::kOptimizerState: plan.optimizer_bytes += bytes; break;
       case Role::kState: plan.state_bytes += bytes; break;
       case Role::kInput: plan.input_bytes += bytes; break;
+      case Role::kStash: plan.stash_bytes += bytes; break;
       case Role::kActivation:
       case Role::kOutput: break;
     }
@@ -141,9 +142,10 @@ MemoryPlan plan_memory(const Program& program) {
 
 std::string to_string(const MemoryPlan& plan, const Program& program) {
   std::string text = fmt::format(
-      "parameters {}, gradients {}, optimizer {}, states {}, inputs {}\narena {} (at least {} are alive at once",
+      "parameters {}, gradients {}, optimizer {}, states {}, inputs {}{}\narena {} (at least {} are alive at once",
       amount(plan.parameter_bytes), amount(plan.gradient_bytes), amount(plan.optimizer_bytes), amount(plan.state_bytes),
-      amount(plan.input_bytes), amount(plan.arena_bytes), amount(plan.live_peak_bytes));
+      amount(plan.input_bytes), plan.stash_bytes > 0 ? ", stash " + amount(plan.stash_bytes) : "",
+      amount(plan.arena_bytes), amount(plan.live_peak_bytes));
   if (plan.peak_operation < 0) return text + ")\n";
   const auto& peak = program.operations[static_cast<size_t>(plan.peak_operation)];
   text += fmt::format(", at operation {} {} # {} {})\n", plan.peak_operation, op_name(peak.op), phase_name(peak.phase),

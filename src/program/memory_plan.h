@@ -17,7 +17,8 @@ struct MemoryPlan {
   int peak_operation = -1;                // where that is
 
   // Bytes outside the arena by role, from the program.
-  int64_t parameter_bytes = 0, gradient_bytes = 0, optimizer_bytes = 0, state_bytes = 0, input_bytes = 0;
+  int64_t parameter_bytes = 0, gradient_bytes = 0, optimizer_bytes = 0, state_bytes = 0, input_bytes = 0,
+          stash_bytes = 0;
 };
 
 // workspace_bytes(operation index): scratch the device wants while that operation runs.

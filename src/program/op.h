@@ -26,6 +26,7 @@
 #include "ops/router/router.h"
 #include "ops/select_token/select_token.h"
 #include "ops/token_dispatch/token_dispatch.h"
+#include "ops/transfer/transfer.h"
 
 namespace colossus {
 
@@ -36,7 +37,7 @@ using Op = std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmu
                         HeadCrossEntropyGrad, Dropout, Add, Scale, SoftCap, SoftCapGrad, Cast, SumOfSquares,
                         ExactSumValue, ClipScale, AdamW, Muon, SelectToken, AllReduce, AllGather, ReduceScatter,
                         RowsToExperts, RowsFromExperts, AddBias, Positions, CountTargets, ExpertCounts, RouterLoss,
-                        RouterLossGrad, ExchangePieces, TreeSum, GatherPieces>;
+                        RouterLossGrad, ExchangePieces, TreeSum, GatherPieces, Send, Receive>;
 
 template <class T>
 concept Differentiable = requires(const T& op, Adjoint& a) {

@@ -38,7 +38,8 @@ std::string_view recompute_name(Recompute recompute);
 // change.
 Program recompute(Program program, Recompute policy);
 
-// Removes operations whose results nobody reads and which change no memory.
+// Removes operations whose results nobody reads and which change no memory. Halves of a transfer stay: the other half is
+// in another rank's program.
 Program eliminate_dead(Program program);
 
 }  // namespace colossus

@@ -22,7 +22,8 @@ class AttributePrinter {
   void operator()(const char* name, const std::vector<int64_t>& values) {
     text_ += fmt::format(" {}=[{}]", name, fmt::join(values, ", "));
   }
-  void operator()(const char*, DType) {}  // shown by the output's type
+  void operator()(const char*, DType) {}         // shown by the output's type
+  void operator()(const char*, const Shape&) {}  // the same
   std::string take() { return std::move(text_); }
 
  private:

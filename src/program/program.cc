@@ -1,5 +1,7 @@
 #include "program/program.h"
 
+#include <charconv>
+
 namespace colossus {
 
 std::string_view role_name(Role role) {
@@ -11,6 +13,7 @@ std::string_view role_name(Role role) {
     case Role::kState: return "state";
     case Role::kActivation: return "activation";
     case Role::kOutput: return "output";
+    case Role::kStash: return "stash";
   }
   return "?";
 }
@@ -23,6 +26,14 @@ std::string_view phase_name(Phase phase) {
     case Phase::kUpdate: return "update";
   }
   return "?";
+}
+
+int64_t layer_of(std::string_view scope) {
+  constexpr std::string_view kPrefix = "layers.";
+  if (!scope.starts_with(kPrefix)) return -1;
+  int64_t layer = -1;
+  std::from_chars(scope.data() + kPrefix.size(), scope.data() + scope.size(), layer);
+  return layer;
 }
 
 TensorId Program::find(std::string_view tensor_name) const {

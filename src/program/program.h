@@ -18,15 +18,22 @@ enum class Role {
   kState,       // any other memory that outlives a run: a key/value cache
   kActivation,  // lives in the arena, written once
   kOutput,      // an activation the caller reads after the run
+  kStash,       // written once, by one of several programs that share it and read by those that run later: what a
+                // forward pass leaves for its backward pass. Bound anew before each run
 };
 std::string_view role_name(Role role);
 constexpr bool in_arena(Role role) { return role == Role::kActivation || role == Role::kOutput; }
+// By an operation's output, once.
+constexpr bool may_be_written(Role role) { return in_arena(role) || role == Role::kStash; }
 constexpr bool may_be_mutated(Role role) {
   return role == Role::kParameter || role == Role::kGradient || role == Role::kOptimizerState || role == Role::kState;
 }
 
 enum class Phase { kForward, kBackward, kRecompute, kUpdate };
 std::string_view phase_name(Phase phase);
+
+// 3 of the scope "layers.3.attn"; -1 outside the layers.
+int64_t layer_of(std::string_view scope);
 
 struct Tensor {
   std::string name;  // unique; of a parameter its name in checkpoints: "layers.3.attn.q"

@@ -107,6 +107,16 @@ TEST(Verify, FindsEveryFault) {
   twins.tensors[1].name = twins.tensors[0].name;
   EXPECT_THAT(verify(twins).message(), HasSubstr("two tensors are called"));
 
+  // Of a stash, what another program wrote may be read, but nothing twice and nothing too early.
+  Program stashed = good;
+  stashed.tensor(good.operations[1].outputs[0]).role = Role::kStash;
+  EXPECT_TRUE(verify(stashed).ok()) << verify(stashed).message();
+  Program rest = stashed;
+  rest.operations.erase(rest.operations.begin(), rest.operations.begin() + 2);
+  EXPECT_TRUE(verify(rest).ok()) << verify(rest).message();
+  std::swap(stashed.operations[1], stashed.operations[2]);
+  EXPECT_THAT(verify(stashed).message(), HasSubstr("which was read before"));
+
   Program unwritten = good;
   unwritten.operations.pop_back();
   EXPECT_THAT(verify(unwritten).message(), HasSubstr("output y is never written"));

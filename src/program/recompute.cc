@@ -24,13 +24,6 @@ bool is_cheap(const Op& op) {
       op);
 }
 
-// "layers.3" of "layers.3.attn"; empty outside the layers.
-std::string_view layer_of(std::string_view scope) {
-  if (!scope.starts_with("layers.")) return {};
-  const size_t end = scope.find('.', sizeof("layers.") - 1);
-  return scope.substr(0, end);
-}
-
 class Recomputation {
  public:
   Recomputation(const Program& program, Recompute policy)
@@ -68,7 +61,7 @@ class Recomputation {
     const int writer = writer_[static_cast<size_t>(tensor)];
     if (policy == Recompute::kNone || writer < 0 || old_.tensor({tensor}).role == Role::kOutput) return false;
     const Operation& maker = old_.operations[static_cast<size_t>(writer)];
-    if (maker.phase != Phase::kForward || layer_of(maker.scope).empty()) return false;
+    if (maker.phase != Phase::kForward || layer_of(maker.scope) < 0) return false;
     return policy == Recompute::kFull || is_cheap(maker.op);
   }
 
@@ -84,7 +77,7 @@ class Recomputation {
     // The fused head reads the last layer's output in what is then a backward operation.
     for (const Operation& operation : old_.operations)
       for (TensorId id : operation.inputs)
-        if (id && discarded_[index(id)] && layer_of(operation.scope).empty()) discarded_[index(id)] = false;
+        if (id && discarded_[index(id)] && layer_of(operation.scope) < 0) discarded_[index(id)] = false;
   }
 
   TensorId made_again(TensorId id) {

@@ -9,7 +9,8 @@ namespace {
 
 class Verifier {
  public:
-  explicit Verifier(const Program& program) : program_(program), written_(program.tensors.size(), false) {}
+  explicit Verifier(const Program& program)
+      : program_(program), written_(program.tensors.size(), false), read_(program.tensors.size(), false) {}
 
   Status run() {
     std::unordered_set<std::string_view> names;
@@ -57,9 +58,14 @@ class Verifier {
     if (check_inputs(operation, place)) check_types(operation, place);
     for (TensorId id : operation.outputs) {
       if (!id) continue;
-      if (!in_arena(program_.tensor(id).role))
-        fault(fmt::format("{}: writes {}, a {}", place, program_.tensor(id).name, role_name(program_.tensor(id).role)));
-      if (program_.tensor(id).base) fault(fmt::format("{}: writes {}, a view", place, program_.tensor(id).name));
+      const Role role = program_.tensor(id).role;
+      if (!may_be_written(role))
+        fault(fmt::format("{}: writes {}, a {}", place, program_.tensor(id).name, role_name(role)));
+      // Of another program's stash a part may be read, of this one's only what was written.
+      if (role == Role::kStash && read_[static_cast<size_t>(id.index)])
+        fault(fmt::format("{}: writes {}, which was read before", place, program_.tensor(id).name));
+      if (program_.tensor(id).base && role != Role::kStash)
+        fault(fmt::format("{}: writes {}, a view", place, program_.tensor(id).name));
       if (written_[static_cast<size_t>(id.index)])
         fault(fmt::format("{}: writes {} again", place, program_.tensor(id).name));
       written_[static_cast<size_t>(id.index)] = true;
@@ -81,6 +87,7 @@ class Verifier {
       const Tensor& tensor = program_.tensor(id);
       if (in_arena(tensor.role) && !written_[static_cast<size_t>(program_.root(id).index)])
         fault(fmt::format("{}: reads {} before it is written", place, tensor.name));
+      read_[static_cast<size_t>(id.index)] = true;
       if (operand.mutated() && !may_be_mutated(tensor.role))
         fault(fmt::format("{}: changes {} in place, but it is an {}", place, tensor.name, role_name(tensor.role)));
     }
@@ -108,7 +115,7 @@ class Verifier {
   }
 
   const Program& program_;
-  std::vector<bool> written_;
+  std::vector<bool> written_, read_;  // by tensor
   std::string faults_;
 };
 

@@ -77,7 +77,10 @@ class CpuDevice final : public Device {
     ++sum.version;
   }
 
-  void synchronize() override {}  // run() returns when it is done
+  Status synchronize() override {
+    resources_.sends.wait_for_all();
+    return resources_.sends.take_failure();
+  }
 
   DType preferred_compute_dtype() const override {
     return isa_level() == IsaLevel::kAvx512Bf16 ? DType::kBF16 : DType::kF32;

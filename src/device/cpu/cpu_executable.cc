@@ -41,6 +41,7 @@ void CpuExecutable::prepare_kernels() {
     call.num_outputs = operation.outputs.size();
     call.first_packed = packed_data_.size();
     call.workspace_bytes = prepare.workspace_bytes;
+    for (const TensorId id : operation.outputs) call.writes_stash |= id && program_.tensor(id).role == Role::kStash;
     views_.resize(call.first_output + call.num_outputs);
     packed_data_.resize(call.first_packed + prepare.packings.size());
     packings_.push_back(std::move(prepare.packings));
@@ -56,7 +57,11 @@ void CpuExecutable::bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int6
   CHECK(offset_bytes % kTensorAlignment == 0);
   bound_offset_[static_cast<size_t>(id.index)] = offset_bytes;
   bound_[static_cast<size_t>(id.index)] = std::static_pointer_cast<CpuMemory>(std::move(memory));
-  resolved_ = false;
+  // A stash moves before every run, and nothing else with it.
+  resolved_ = resolved_ && program_.tensor(id).role == Role::kStash;
+  if (!resolved_) return;
+  for (const StashView& stash : stash_views_)
+    if (program_.root(stash.tensor) == id) views_[stash.view] = view_of(stash.tensor);
 }
 
 View CpuExecutable::view_of(TensorId id) const {
@@ -74,16 +79,21 @@ View CpuExecutable::view_of(TensorId id) const {
 void CpuExecutable::resolve() {
   packed_.clear();
   mutated_.clear();
+  stash_views_.clear();
+  const auto resolve_view = [&](size_t view, TensorId id) {
+    views_[view] = view_of(id);
+    if (id && program_.tensor(id).role == Role::kStash) stash_views_.push_back({view, id});
+  };
   for (size_t at = 0; at < program_.operations.size(); ++at) {
     const Operation& operation = program_.operations[at];
     Call& call = calls_[at];
     for (size_t i = 0; i < operation.inputs.size(); ++i) {
       const TensorId id = operation.inputs[i];
-      views_[call.first_input + i] = view_of(id);
+      resolve_view(call.first_input + i, id);
       if (id && input_operand(operation.op, i).mutated())
         mutated_.push_back(bound_[static_cast<size_t>(program_.root(id).index)].get());
     }
-    for (size_t i = 0; i < operation.outputs.size(); ++i) views_[call.first_output + i] = view_of(operation.outputs[i]);
+    for (size_t i = 0; i < operation.outputs.size(); ++i) resolve_view(call.first_output + i, operation.outputs[i]);
     call.workspace = call.workspace_bytes > 0 ? resources_.arena.memory.data() + plan_.workspace_offset[at] : nullptr;
     for (size_t slot = 0; slot < packings_[at].size(); ++slot) {
       const WeightPacking& packing = packings_[at][slot];
@@ -106,11 +116,18 @@ void CpuExecutable::resolve() {
 }
 
 Status CpuExecutable::run() {
+  RETURN_IF_ERROR(resources_.sends.take_failure());
   if (!resolved_ || arena_generation_ != resources_.arena.generation) resolve();
   for (const auto& packed : packed_) packed->renew(pool_);
   done_.assign(program_.operations.size(), 0);
   error_ = ok_status();
   for (size_t at = 0; at < program_.operations.size(); ++at) {
+    if (calls_[at].writes_stash) wait_for_readers_of_stash(at);
+    if (order_.outlives_run[at]) {
+      if (!wait_for(order_.waits[at])) break;
+      post_beyond_run(at);
+      continue;
+    }
     if (group_of(program_.operations[at].op)) {
       post(at);
       continue;
@@ -159,18 +176,47 @@ void CpuExecutable::post(size_t at) {
   resources_.comm_lanes.post(*group_of(program_.operations[at].op), [this, at] { communicate_in_order(at); });
 }
 
+// What it reads is looked up now: when its turn comes the next run may have begun, with another stash. It is not timed:
+// how long the peer lets it wait is not this program's time.
+void CpuExecutable::post_beyond_run(size_t at) {
+  const TensorId id = program_.operations[at].inputs.front();
+  const View view = views_[calls_[at].first_input];
+  const int64_t send = resources_.sends.begin(this, {view.data, static_cast<size_t>(view.num_bytes())});
+  if (!times_.empty()) ++times_[at].num_runs;
+  resources_.comm_lanes.post(*group_of(program_.operations[at].op),
+                             [this, at, view, send, memory = bound_[static_cast<size_t>(program_.root(id).index)]] {
+                               Status status = talk(at, CpuCall(pool_, &view, 1, nullptr, 0, nullptr, nullptr));
+                               if (!status.ok()) groups_->abort(status.message());
+                               resources_.sends.end(send, std::move(status));
+                             });
+}
+
+void CpuExecutable::wait_for_readers_of_stash(size_t at) {
+  const Operation& operation = program_.operations[at];
+  for (size_t i = 0; i < operation.outputs.size(); ++i) {
+    const TensorId id = operation.outputs[i];
+    if (!id || program_.tensor(id).role != Role::kStash) continue;
+    const View& view = views_[calls_[at].first_output + i];
+    resources_.sends.wait_for_readers({view.data, static_cast<size_t>(view.num_bytes())});
+  }
+}
+
+Status CpuExecutable::talk(size_t at, const CpuCall& call) {
+  Communicator& ranks = *groups_->find(*group_of(program_.operations[at].op));
+  return std::visit(
+      [&]<class T>(const T& op) {
+        if constexpr (Communicates<T>)
+          return communicate(op, call, ranks);
+        else
+          return ok_status();
+      },
+      program_.operations[at].op);
+}
+
 void CpuExecutable::communicate_in_order(size_t at) {
   const double start = monotonic_seconds();
   if (wait_for(order_.waits[at])) {
-    Communicator& ranks = *groups_->find(*group_of(program_.operations[at].op));
-    Status status = std::visit(
-        [&]<class T>(const T& op) {
-          if constexpr (Communicates<T>)
-            return communicate(op, call_of(at), ranks);
-          else
-            return ok_status();
-        },
-        program_.operations[at].op);
+    Status status = talk(at, call_of(at));
     if (!status.ok()) fail(std::move(status));
   }
   const std::lock_guard lock(mutex_);

@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "device/cpu/comm_lanes.h"
 #include "device/cpu/packed_weights.h"
+#include "device/cpu/sends_under_way.h"
 #include "program/lane_order.h"
 
 namespace colossus {
@@ -26,6 +27,7 @@ struct CpuResources {
   ThreadPool pool;
   PackedWeights packed_weights;
   SharedArena arena;
+  SendsUnderWay sends;
   CommLanes comm_lanes;  // last: its threads end before what they use
 };
 
@@ -33,6 +35,7 @@ class CpuExecutable final : public Executable {
  public:
   static Result<std::unique_ptr<CpuExecutable>> make(Program program, CpuResources& resources, bool reference,
                                                      const CompileOptions& options);
+  ~CpuExecutable() override { resources_.sends.wait_for_owner(this); }
 
   const Program& program() const override { return program_; }
   const MemoryPlan& memory_plan() const override { return plan_; }
@@ -59,7 +62,11 @@ class CpuExecutable final : public Executable {
 
   // Operations that talk to other ranks run on the threads of their lanes.
   void post(size_t at);
+  void post_beyond_run(size_t at);
   void communicate_in_order(size_t at);
+  Status talk(size_t at, const CpuCall& call);
+  // A send of an earlier run may still read what operation `at` writes.
+  void wait_for_readers_of_stash(size_t at);
   // Until those that operation `at` waits for are done; false when one has failed.
   bool wait_for(const std::vector<int>& operations);
   Status wait_for_lanes();
@@ -70,6 +77,11 @@ class CpuExecutable final : public Executable {
     size_t first_input, num_inputs, first_output, num_outputs, first_packed;
     std::byte* workspace = nullptr;
     int64_t workspace_bytes = 0;
+    bool writes_stash = false;
+  };
+  struct StashView {
+    size_t view;
+    TensorId tensor;
   };
 
   Program program_;
@@ -86,6 +98,7 @@ class CpuExecutable final : public Executable {
   std::vector<std::shared_ptr<PackedWeight>> packed_;  // every one this program reads, once
   std::vector<CpuMemory*> mutated_;                    // memories this program changes
   std::vector<View> views_;
+  std::vector<StashView> stash_views_;  // of views_, those that move when a stash is bound to another place
   std::vector<const std::byte*> packed_data_;
   std::vector<OperationTime> times_;
   bool resolved_ = false;

@@ -87,7 +87,7 @@ class Machine {
   // Outputs and, in their state after the run, the tensors that operations may write in place.
   NamedValues run() {
     CHECK(executable_->run().ok());
-    device_->synchronize();
+    CHECK(device_->synchronize().ok());
     NamedValues results;
     for (size_t i = 0; i < program_.tensors.size(); ++i) {
       const Tensor& tensor = program_.tensors[i];

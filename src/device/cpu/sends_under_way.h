@@ -1,0 +1,47 @@
+// Sends that go on when the run that issued them has ended: which memory they still read, and whether one failed.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+
+namespace colossus {
+
+// begin() and the waits are for the compute lane's thread, end() for any.
+class SendsUnderWay {
+ public:
+  // `owner` is whoever must live until the end. The result names the send.
+  int64_t begin(const void* owner, std::span<const std::byte> bytes);
+  void end(int64_t send, Status status);
+
+  // Until these bytes may be written.
+  void wait_for_readers(std::span<const std::byte> bytes);
+  void wait_for_owner(const void* owner);
+  // Until none is under way.
+  void wait_for_all();
+  // The first failure since it was last asked for.
+  Status take_failure();
+
+ private:
+  struct Entry {
+    int64_t send;
+    const void* owner;
+    std::span<const std::byte> bytes;
+  };
+
+  template <class Concerns>
+  void wait_while_any(const Concerns& concerns);
+
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::vector<Entry> entries_;
+  int64_t next_ = 0;
+  Status failure_;
+};
+
+}  // namespace colossus

@@ -1,0 +1,154 @@
+#include "ops/transfer/transfer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <future>
+
+#include "device/tensor_set.h"
+#include "device/testing.h"
+#include "ops/testing/op_harness.h"
+#include "program/passes.h"
+
+namespace colossus {
+namespace {
+
+constexpr RankGroup kLink = RankGroup::to(Link::kToNext);
+constexpr int64_t kSize = 1000;
+
+std::vector<float> values(float first) {
+  std::vector<float> result;
+  for (int64_t i = 0; i < kSize; ++i) result.push_back(first + static_cast<float>(i));
+  return result;
+}
+
+// y = 2 x and x, sent from the arena; nobody here reads either.
+Program sender() {
+  Builder b("sender");
+  const TensorId x = b.input("x", {kSize}, DType::kF32);
+  b.emit(Send{{.group = kLink}}, {b.emit(Scale{.factor = 2}, {x})});
+  b.emit(Send{{.group = kLink}}, {b.emit(Cast{.dtype = DType::kBF16}, {x})});
+  return eliminate_dead(*b.finish());
+}
+
+Program receiver() {
+  Builder b("receiver");
+  const TensorId y = b.emit(Receive{{.group = kLink}, {kSize}, DType::kF32}, {});
+  b.emit(Receive{{.group = kLink}, {kSize}, DType::kBF16}, {});
+  b.mark_output(y, "y");
+  return eliminate_dead(*b.finish());
+}
+
+TEST(Transfer, BringsWhatWasSent) {
+  run_ranks(2, kLink, [](int rank, Device& device, RankGroups& groups) {
+    auto executable = device.compile(rank == 0 ? sender() : receiver(), {.groups = &groups});
+    ASSERT_TRUE(executable.ok()) << executable.status().message();
+    const Program& program = (*executable)->program();
+    // Halves of a transfer are never dead, even those whose result nobody reads.
+    EXPECT_EQ(program.operations.size(), rank == 0 ? 4u : 2u);
+    TensorSet tensors;
+    ASSERT_TRUE(tensors.add_all(device, program).ok());
+    tensors.bind_to(**executable);
+    for (int repeat = 1; repeat <= 3; ++repeat) {
+      const std::vector<float> x = values(static_cast<float>(repeat));
+      if (rank == 0) device.write(*tensors.at("x").memory, 0, std::as_bytes(std::span(x)));
+      ASSERT_TRUE((*executable)->run().ok());
+      if (rank == 0) continue;
+      std::vector<float> y(kSize);
+      (*executable)->read_output(program.find("y"), std::as_writable_bytes(std::span(y)));
+      for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], 2 * x[i]) << i;
+    }
+    const double sent = total_cost(program).bytes_sent;
+    EXPECT_EQ(sent, rank == 0 ? kSize * (4 + 2) : 0);
+    EXPECT_EQ(static_cast<double>(groups.find(kLink)->traffic().sent_bytes), 3 * sent);
+  });
+}
+
+// x is copied to a stash and sent from there.
+struct StashSender {
+  StashSender(Device& device, RankGroups& groups) : device(device) {
+    Builder b("sender");
+    const TensorId x = b.input("x", {kSize}, DType::kF32);
+    const TensorId copy = b.emit(Scale{.factor = 1}, {x});
+    b.emit(Send{{.group = kLink}}, {copy});
+    Program program = *b.finish();
+    program.tensor(copy).role = Role::kStash;
+    program.tensor(copy).name = "stash";
+    executable = *device.compile(std::move(program), {.groups = &groups});
+    CHECK(tensors.add_role(device, executable->program(), Role::kInput).ok());
+    tensors.bind_to(*executable);
+    stash = *device.allocate(2 * kSlotBytes);
+  }
+
+  Status run(float first, int64_t slot) {
+    const std::vector<float> x = values(first);
+    device.write(*tensors.at("x").memory, 0, std::as_bytes(std::span(x)));
+    executable->bind(executable->program().find("stash"), stash, slot * kSlotBytes);
+    return executable->run();
+  }
+
+  static constexpr int64_t kSlotBytes = 4096;
+  Device& device;
+  std::unique_ptr<Executable> executable;
+  TensorSet tensors;
+  std::shared_ptr<DeviceMemory> stash;
+};
+
+// Sends from two slots are out before the peer asks for anything. A third run writes to the first slot and waits for
+// it: the peer still gets what was there.
+TEST(Transfer, ASendFromAStashOutlivesItsRunAndKeepsItsBytes) {
+  std::promise<void> both_sent;
+  run_ranks(2, kLink, [&](int rank, Device& device, RankGroups& groups) {
+    if (rank == 0) {
+      StashSender sender(device, groups);
+      ASSERT_TRUE(sender.run(1000, 0).ok());
+      ASSERT_TRUE(sender.run(2000, 1).ok());
+      both_sent.set_value();
+      ASSERT_TRUE(sender.run(3000, 0).ok());
+      ASSERT_TRUE(device.synchronize().ok());
+      EXPECT_EQ(groups.find(kLink)->traffic().num_calls, 3);
+      return;
+    }
+    both_sent.get_future().wait();
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));  // time for the third run to do harm
+    for (const float first : {1000, 2000, 3000}) {
+      std::vector<float> got(kSize);
+      ASSERT_TRUE(groups.find(kLink)->receive(std::as_writable_bytes(std::span(got)), 0).ok());
+      EXPECT_EQ(got, values(first));
+    }
+  });
+}
+
+TEST(Transfer, AFailureAfterTheRunIsReportedOnce) {
+  std::promise<void> sent;
+  run_ranks(2, kLink, [&](int rank, Device& device, RankGroups& groups) {
+    if (rank == 1) {
+      sent.get_future().wait();
+      return groups.clear();
+    }
+    StashSender sender(device, groups);
+    ASSERT_TRUE(sender.run(1, 0).ok());
+    sent.set_value();
+    const Status status = device.synchronize();
+    ASSERT_FALSE(status.ok());
+    EXPECT_THAT(status.message(), testing::HasSubstr("rank 1"));
+    EXPECT_TRUE(device.synchronize().ok());
+    // The link stays broken: the next send fails at once, and the run after it, which must wait for it, says so.
+    ASSERT_TRUE(sender.run(2, 0).ok());
+    Status next = sender.run(3, 0);
+    if (next.ok()) next = sender.run(4, 0);  // the send had not failed when the third run began
+    EXPECT_FALSE(next.ok());
+  });
+}
+
+TEST(Transfer, ErrorsNameWhatIsWrong) {
+  EXPECT_THAT(write_error([](Builder& b) {
+                b.emit(Send{{.group = RankGroup::along({MeshAxis::kData})}}, {b.input("x", {2}, DType::kF32)});
+              }),
+              testing::HasSubstr("send.group: got data; needed a link between two stages"));
+  EXPECT_THAT(write_error([](Builder& b) { b.emit(Receive{}, {}); }), testing::HasSubstr("receive.group"));
+}
+
+}  // namespace
+}  // namespace colossus
