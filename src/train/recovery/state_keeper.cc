@@ -142,11 +142,8 @@ int64_t StateKeeper::num_bytes() const {
 }
 
 // Where everything is that anybody has kept, as all ranks know it.
-class StateSearch {
+class StateKeeper::StateSearch {
  public:
-  using Copy = StateKeeper::Copy;
-  using KeptPart = StateKeeper::KeptPart;
-
   StateSearch(Communicator& world, const std::vector<const Copy*>& own) : world_(world), own_(own) {}
 
   // Tells the others what this rank has, and hears what they have.
@@ -171,13 +168,9 @@ class StateSearch {
   }
 
   // Where this rank gets the elements of `needed` at `step` from: by rank. Nothing if some are nowhere.
-  struct Stretch {
-    int64_t copy, from, count;  // index of the holder's copy, first element in it
-    size_t part;                // of needed
-    int64_t to;                 // element of that part
-  };
-  std::optional<std::vector<std::vector<Stretch>>> find(int64_t step, const std::vector<StatePart>& needed) const {
-    std::vector<std::vector<Stretch>> result(holders_.size());
+  using Found = std::vector<std::vector<Stretch>>;
+  std::optional<Found> find(int64_t step, const std::vector<StatePart>& needed) const {
+    Found result(holders_.size());
     std::map<std::string, std::vector<Piece1D>> by_name = pieces_at(step);
     for (size_t i = 0; i < needed.size(); ++i) {
       const auto& pieces = by_name[needed[i].name];
@@ -247,6 +240,66 @@ class StateSearch {
   std::vector<std::vector<Held>> holders_;  // by rank
 };
 
+// The parts of this rank's copies that another one asks for, as bytes one after another.
+Result<std::string> StateKeeper::answer(const std::vector<const Copy*>& own, size_t rank, const std::string& request) {
+  std::string bytes;
+  for (const char *at = request.c_str(), *end = at + request.size(); at < end;) {
+    char* next = nullptr;
+    const int64_t copy = std::strtoll(at, &next, 10), from = std::strtoll(next, &next, 10),
+                  count = std::strtoll(next, &next, 10);
+    at = next + 1;
+    const bool known = copy >= 0 && copy < static_cast<int64_t>(own.size()) && from >= 0 && count >= 0 &&
+                       from <= own[static_cast<size_t>(copy)]->bytes.num_bytes() / kFloat - count;
+    if (!known) return corrupt(fmt::format("rank {} asks for a part of state that is not here", rank));
+    bytes.append(reinterpret_cast<const char*>(own[static_cast<size_t>(copy)]->bytes.data() + from * kFloat),
+                 static_cast<size_t>(count * kFloat));
+  }
+  return bytes;
+}
+
+// Every rank asks the holders of what it found, and writes what they send. Takes memory for what it is sent.
+Status StateKeeper::fetch(Communicator& world, Device& device, const std::vector<const Copy*>& own,
+                          const std::vector<std::vector<Stretch>>& found, const std::vector<StatePart>& needed) {
+  std::vector<std::string> requests;  // by holder; what it sends comes in the same order
+  for (const auto& stretches : found) {
+    std::string text;
+    for (const auto& stretch : stretches) text += fmt::format("{} {} {}\n", stretch.copy, stretch.from, stretch.count);
+    requests.push_back(std::move(text));
+  }
+  ASSIGN_OR_RETURN(const auto asked, exchange_texts(world, requests));
+  std::vector<std::string> answers;
+  for (size_t rank = 0; rank < asked.size(); ++rank) {
+    ASSIGN_OR_RETURN(std::string bytes, answer(own, rank, asked[rank]));
+    answers.push_back(std::move(bytes));
+  }
+  ASSIGN_OR_RETURN(const auto received, exchange_texts(world, answers, int64_t{1} << 40));
+  for (size_t rank = 0; rank < received.size(); ++rank) {
+    size_t at = 0;
+    for (const auto& stretch : found[rank]) {
+      const auto bytes = static_cast<size_t>(stretch.count * kFloat);
+      if (received[rank].size() - at < bytes)
+        return corrupt(fmt::format("rank {} sends too little of its state", rank));
+      const StatePart& part = needed[stretch.part];
+      device.write(*part.memory, part.offset_bytes + stretch.to * kFloat,
+                   std::as_bytes(std::span(received[rank].data() + at, bytes)));
+      at += bytes;
+    }
+  }
+  return ok_status();
+}
+
+// Of whoever has it; they are all the same.
+Result<RunPosition> StateKeeper::position_at(Communicator& world, const std::vector<const Copy*>& own, int64_t step) {
+  RunPosition mine{.step = -1};
+  for (const Copy* copy : own)
+    if (copy->position.step == step) mine = copy->position;
+  std::vector<RunPosition> all(static_cast<size_t>(world.size()));
+  RETURN_IF_ERROR(world.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all))));
+  for (const RunPosition& position : all)
+    if (position.step == step) return position;
+  return corrupt(fmt::format("no rank knows the position of step {}, which some said they have", step));
+}
+
 Result<std::optional<RunPosition>> StateKeeper::restore(Communicator& world, Device& device,
                                                         const std::vector<StatePart>& needed) {
   const std::vector<const Copy*> own = all_copies();
@@ -258,50 +311,9 @@ Result<std::optional<RunPosition>> StateKeeper::restore(Communicator& world, Dev
     std::vector<char> all(static_cast<size_t>(world.size()));
     RETURN_IF_ERROR(world.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all))));
     if (std::find(all.begin(), all.end(), 0) != all.end()) continue;
-    // What each holder is asked for, in the order in which it comes back.
-    std::vector<std::string> asked;
-    for (const auto& stretches : *found) {
-      std::string text;
-      for (const auto& stretch : stretches)
-        text += fmt::format("{} {} {}\n", stretch.copy, stretch.from, stretch.count);
-      asked.push_back(std::move(text));
-    }
-    ASSIGN_OR_RETURN(const auto requests, exchange_texts(world, asked));
-    std::vector<std::string> answers(requests.size());
-    for (size_t rank = 0; rank < requests.size(); ++rank)
-      for (const char *at = requests[rank].c_str(), *end = at + requests[rank].size(); at < end;) {
-        char* next = nullptr;
-        const int64_t copy = std::strtoll(at, &next, 10), from = std::strtoll(next, &next, 10),
-                      count = std::strtoll(next, &next, 10);
-        at = next + 1;
-        const bool known = copy >= 0 && copy < static_cast<int64_t>(own.size()) && from >= 0 && count >= 0 &&
-                           from <= own[static_cast<size_t>(copy)]->bytes.num_bytes() / kFloat - count;
-        if (!known) return corrupt(fmt::format("rank {} asks for a part of state that is not here", rank));
-        answers[rank].append(
-            reinterpret_cast<const char*>(own[static_cast<size_t>(copy)]->bytes.data() + from * kFloat),
-            static_cast<size_t>(count * kFloat));
-      }
-    ASSIGN_OR_RETURN(const auto parts, exchange_texts(world, answers, int64_t{1} << 40));
-    for (size_t rank = 0; rank < parts.size(); ++rank) {
-      size_t at = 0;
-      for (const auto& stretch : (*found)[rank]) {
-        const auto bytes = static_cast<size_t>(stretch.count * kFloat);
-        if (parts[rank].size() - at < bytes) return corrupt(fmt::format("rank {} sends too little of its state", rank));
-        const StatePart& part = needed[stretch.part];
-        device.write(*part.memory, part.offset_bytes + stretch.to * kFloat,
-                     std::as_bytes(std::span(parts[rank].data() + at, bytes)));
-        at += bytes;
-      }
-    }
-    // The position of whoever has it; they are all the same.
-    RunPosition position{.step = -1};
-    for (const Copy* copy : own)
-      if (copy->position.step == step) position = copy->position;
-    std::vector<RunPosition> positions(static_cast<size_t>(world.size()));
-    RETURN_IF_ERROR(
-        world.all_gather(std::as_bytes(std::span(&position, 1)), std::as_writable_bytes(std::span(positions))));
-    for (const RunPosition& other : positions)
-      if (other.step == step) return std::optional(other);
+    RETURN_IF_ERROR(fetch(world, device, own, *found, needed));
+    ASSIGN_OR_RETURN(const RunPosition position, position_at(world, own, step));
+    return std::optional(position);
   }
   return std::optional<RunPosition>();
 }

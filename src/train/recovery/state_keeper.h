@@ -72,10 +72,22 @@ class StateKeeper {
     std::vector<KeptPart> parts;
     Buffer bytes;
   };
+  // What a rank gets from a holder's copy.
+  struct Stretch {
+    int64_t copy, from, count;  // index of the copy, first element in it
+    size_t part;                // of the parts that are needed
+    int64_t to;                 // element of that part
+  };
+  class StateSearch;
+
   Status add_copies(const std::vector<KeptPart>& parts, std::vector<std::unique_ptr<Copy>>& copies);
   static Copy& oldest(std::vector<std::unique_ptr<Copy>>& copies);
   void hand_on(Copy& own, Copy& of_peer);
   std::vector<const Copy*> all_copies() const;
+  static Result<std::string> answer(const std::vector<const Copy*>& own, size_t rank, const std::string& request);
+  static Status fetch(Communicator& world, Device& device, const std::vector<const Copy*>& own,
+                      const std::vector<std::vector<Stretch>>& found, const std::vector<StatePart>& needed);
+  static Result<RunPosition> position_at(Communicator& world, const std::vector<const Copy*>& own, int64_t step);
   static std::string text_of(const std::vector<KeptPart>& parts);
   static Result<std::vector<KeptPart>> parts_of(const std::string& text);
 
@@ -86,8 +98,6 @@ class StateKeeper {
   int to_ = 0, from_ = 0;
   std::thread thread_;
   Status copied_;  // of thread_; read after joining
-
-  friend class StateSearch;
 };
 
 }  // namespace colossus
