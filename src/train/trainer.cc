@@ -120,6 +120,7 @@ Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
     RETURN_IF_ERROR(same);
     RETURN_IF_ERROR(load_parts(device_, train_step_->parts_to_load(), checkpoint));
     step_ = last_saved_step_ = checkpoint.state().step;
+    if (checkpoint.state().validation_loss) evaluation_in_metrics_ = step_;
     return ok_status();
   };
   return ranks_->all_or_none(load());
@@ -147,6 +148,7 @@ Result<bool> Trainer::start_from_memory() {
   skipped_in_a_row_ = position->skipped_in_a_row;
   best_validation_loss_ = position->best_validation_loss;
   training_seconds_ = position->training_seconds;
+  evaluation_in_metrics_ = position->evaluation_in_metrics;
   if (position->num_tokens > 0)  // else it was read from a checkpoint, where what follows a step was done
     interrupted_after_ = {.step = step_,
                           .loss = position->loss,
@@ -164,6 +166,7 @@ Status Trainer::keep(const StepReport& report) {
                         .skipped_in_a_row = skipped_in_a_row_,
                         .best_validation_loss = best_validation_loss_,
                         .training_seconds = training_seconds_,
+                        .evaluation_in_metrics = evaluation_in_metrics_,
                         .loss = report.loss,
                         .aux_loss = report.aux_loss,
                         .grad_norm = report.grad_norm,
@@ -244,7 +247,7 @@ Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& st
     skipped_in_a_row_ = 0;
   }
   const auto due = [&](int64_t every) { return every > 0 && step_ % every == 0; };
-  if (due(t.evaluate_every) || step_ == t.steps) {
+  if (evaluation_is_due()) {
     const Status evaluated = evaluate(stop_requested);
     if (!evaluated.ok() && evaluated.code() != ErrorCode::kInterrupted) return evaluated;
   }
@@ -254,6 +257,11 @@ Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& st
   return ok_status();
 }
 
+bool Trainer::evaluation_is_due() const {
+  const TrainConfig& t = run_.train;
+  return (t.evaluate_every > 0 && step_ % t.evaluate_every == 0) || step_ == t.steps;
+}
+
 Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
   ASSIGN_OR_RETURN(evaluation_, evaluator_->run(*validation_data_, run_.train.evaluation_tokens, &stop_requested,
                                                 nullptr, ranks_->groups.find(kWorld)));
@@ -261,7 +269,7 @@ Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
   const bool is_best = best_validation_loss_ == 0 || evaluation_.loss < best_validation_loss_;
   if (is_best) best_validation_loss_ = evaluation_.loss;
   const std::array metrics = {Metric{"validation/loss", evaluation_.loss}};
-  if (metrics_) RETURN_IF_ERROR(metrics_->write(step_, unix_seconds(), metrics));
+  if (metrics_ && evaluation_in_metrics_ != step_) RETURN_IF_ERROR(metrics_->write(step_, unix_seconds(), metrics));
   observer_.on_evaluation({step_, evaluation_, is_best});
   return ok_status();
 }
@@ -288,7 +296,14 @@ Status Trainer::save() {
 
 Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
   const auto out_of_time = [&] { return run_.train.max_seconds > 0 && training_seconds_ >= run_.train.max_seconds; };
-  if (interrupted_after_) RETURN_IF_ERROR(after_step(*interrupted_after_, stop_requested));
+  if (interrupted_after_) {
+    RETURN_IF_ERROR(after_step(*interrupted_after_, stop_requested));
+  } else if (step_ > 0 && step_ < run_.train.steps && evaluation_is_due() && evaluation_in_metrics_ != step_) {
+    // The stop that led to this checkpoint came while its step was evaluated.
+    const Status evaluated = evaluate(stop_requested);
+    if (!evaluated.ok() && evaluated.code() != ErrorCode::kInterrupted) return evaluated;
+    if (evaluated.ok()) RETURN_IF_ERROR(save());
+  }
   while (step_ < run_.train.steps) {
     StepReport report;
     const TrainStep::Asked asked{.stop = stop_requested, .time_is_up = out_of_time(), .before_update = [&] {

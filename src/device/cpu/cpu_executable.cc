@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/clock.h"
+#include "base/milestone.h"
 
 namespace colossus {
 
@@ -111,6 +112,8 @@ Status CpuExecutable::run() {
   done_.assign(program_.operations.size(), 0);
   error_ = ok_status();
   for (size_t at = 0; at < program_.operations.size(); ++at) {
+    // A microbatch of a large model can take longer than a process may be silent.
+    milestone("operation");
     if (group_of(program_.operations[at].op)) {
       post(at);
       continue;
