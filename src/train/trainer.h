@@ -97,6 +97,7 @@ class Trainer {
   Status open_metrics();
   Status after_step(const StepReport& report, const std::atomic<bool>& stop_requested);
   bool evaluation_is_due() const;
+  Status evaluate_unless_stopped(const std::atomic<bool>& stop_requested);
   Status evaluate(const std::atomic<bool>& stop_requested);
   Status save();
   Result<TrainResult> finish(StopReason reason, const std::atomic<bool>& stop_requested);
@@ -120,8 +121,9 @@ class Trainer {
   int64_t last_saved_step_ = -1;
   int64_t last_evaluated_step_ = -1;
   int64_t evaluation_in_metrics_ = -1;  // the step of a checkpoint that was evaluated before it was saved
-  Evaluation evaluation_;               // of last_evaluated_step_
-  double best_validation_loss_ = 0;     // 0: none yet
+  bool evaluation_was_stopped_ = false;
+  Evaluation evaluation_;            // of last_evaluated_step_
+  double best_validation_loss_ = 0;  // 0: none yet
   double training_seconds_ = 0;
   std::unique_ptr<MetricsWriter> metrics_;  // of the first rank
   std::unique_ptr<AsyncSaver> saver_;
