@@ -3,9 +3,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <string>
+#include <list>
 
 #include "base/check.h"
 
@@ -15,20 +16,34 @@ namespace {
 struct Fault {
   std::string action, point;
   int64_t passage = 0;
+  std::atomic<int64_t> passages = 0;
 };
 
-// "kill:update:3"
-const Fault* fault_of_environment() {
+// see(fault) for each between two commas.
+template <class See>
+void for_each_fault(std::string_view faults, const See& see) {
+  while (!faults.empty()) {
+    const size_t end = std::min(faults.find(','), faults.size());
+    see(faults.substr(0, end));
+    faults.remove_prefix(std::min(end + 1, faults.size()));
+  }
+}
+
+// A list: a fault's place in memory must not change.
+std::list<Fault> faults_of_environment() {
+  std::list<Fault> faults;
   const char* text = std::getenv("COLOSSUS_FAULT");
-  if (text == nullptr || *text == '\0') return nullptr;
-  const std::string all = text;
-  const size_t first = all.find(':'), last = all.rfind(':');
-  CHECK(first != last, "COLOSSUS_FAULT is not action:point:passage");
-  static Fault fault{all.substr(0, first), all.substr(first + 1, last - first - 1),
-                     std::strtoll(all.c_str() + last + 1, nullptr, 10)};
-  CHECK((fault.action == "kill" || fault.action == "stop" || fault.action == "spin") && fault.passage >= 1,
-        "COLOSSUS_FAULT is not kill, stop or spin, with a passage from 1");
-  return &fault;
+  for_each_fault(text == nullptr ? "" : text, [&](std::string_view each) {
+    const size_t first = each.find(':'), last = each.rfind(':');
+    CHECK(first != last, "COLOSSUS_FAULT is not action:point:passage");
+    Fault& fault = faults.emplace_back();
+    fault.action = each.substr(0, first);
+    fault.point = each.substr(first + 1, last - first - 1);
+    fault.passage = std::strtoll(std::string(each.substr(last + 1)).c_str(), nullptr, 10);
+    CHECK((fault.action == "kill" || fault.action == "stop" || fault.action == "spin") && fault.passage >= 1,
+          "COLOSSUS_FAULT is not kill, stop or spin, with a passage from 1");
+  });
+  return faults;
 }
 
 std::atomic<int64_t> passed = 0;
@@ -39,13 +54,23 @@ int64_t milestones_passed() { return passed.load(std::memory_order_relaxed); }
 
 void milestone(const char* name) {
   passed.fetch_add(1, std::memory_order_relaxed);
-  static const Fault* const fault = fault_of_environment();
-  if (fault == nullptr || fault->point != name) return;
-  static std::atomic<int64_t> passages = 0;
-  if (++passages != fault->passage) return;
-  if (fault->action == "spin")
-    while (true) ::usleep(1000);
-  ::kill(::getpid(), fault->action == "kill" ? SIGKILL : SIGSTOP);
+  static std::list<Fault> faults = faults_of_environment();
+  for (Fault& fault : faults) {
+    if (fault.point != name || ++fault.passages != fault.passage) continue;
+    while (fault.action == "spin") ::usleep(1000);
+    ::kill(::getpid(), fault.action == "kill" ? SIGKILL : SIGSTOP);
+  }
+}
+
+std::string faults_of_process(std::string_view faults, int64_t rank, int64_t process) {
+  const std::string who = std::to_string(rank), whose = who + "." + std::to_string(process);
+  std::string found;
+  for_each_fault(faults, [&](std::string_view fault) {
+    const std::string_view name = fault.substr(0, fault.find(':'));
+    if (name != whose && !(name == who && process == 1)) return;
+    found += (found.empty() ? "" : ",") + std::string(fault.substr(std::min(name.size() + 1, fault.size())));
+  });
+  return found;
 }
 
 }  // namespace colossus

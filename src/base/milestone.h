@@ -3,15 +3,21 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 namespace colossus {
 
 // Counts; and with COLOSSUS_FAULT="kill:update:3" in the environment kills the process (SIGKILL) when it passes
-// "update" for the third time. "stop:..." stops it (SIGSTOP): there, but it does nothing any more; "spin:..." keeps this
-// thread busy for ever. Any thread.
+// "update" for the third time. "stop:..." stops it (SIGSTOP): there, but it does nothing any more; "spin:..." keeps
+// this thread busy for ever. Several faults are separated by commas. Any thread.
 void milestone(const char* name);
 
 // How many this process has passed.
 int64_t milestones_passed();
+
+// The faults of one process of a run of many, for its COLOSSUS_FAULT: "2:kill:update:7,2.3:stop:load:1" is a fault of
+// the first process of rank 2, and one of its third, which is its second replacement.
+std::string faults_of_process(std::string_view faults, int64_t rank, int64_t process);
 
 }  // namespace colossus

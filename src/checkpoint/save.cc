@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/milestone.h"
 #include "checkpoint/coverage.h"
 #include "checkpoint/directory.h"
 #include "checkpoint/manifest.h"
@@ -36,6 +37,7 @@ Status write_tensors(FileSystem& files, const std::string& path, const std::stri
       block.resize(static_cast<size_t>(std::min(kCheckpointBlockBytes, tensor->num_bytes() - at)));
       RETURN_IF_ERROR(tensor->read(at, block));
       stored.block_checksums.push_back(checksum(block));
+      milestone("checkpoint_write");
       RETURN_IF_ERROR(writer.append(block));
     }
     manifest.tensors.push_back({.file = tensor->file,
@@ -44,6 +46,7 @@ Status write_tensors(FileSystem& files, const std::string& path, const std::stri
                                 .shape = tensor->shape,
                                 .pieces = {std::move(stored)}});
   }
+  milestone("checkpoint_sync");
   RETURN_IF_ERROR(writer.finish());
   manifest.files[file_name] = writer.file_bytes();
   return ok_status();
@@ -103,6 +106,7 @@ Status write_texts_and_manifest(FileSystem& files, const std::string& path, cons
   if (static_cast<int64_t>(text.size()) > kMaxManifestBytes)
     return exhausted(
         fmt::format("[{}] its manifest would have {} bytes; the limit is {}", path, text.size(), kMaxManifestBytes));
+  milestone("checkpoint_sync");
   RETURN_IF_ERROR(write_file_atomically(files, path + "/" + kManifestName, text));
   return files.sync_directory(path);
 }
@@ -115,8 +119,10 @@ Status publish(FileSystem& files, const std::string& unfinished, const std::stri
   const std::string old = path + std::string(kReplacedSuffix);
   if (files.stat(path).ok()) {
     RETURN_IF_ERROR(files.remove_all(old));
+    milestone("checkpoint_rename");
     RETURN_IF_ERROR(files.rename(path, old));
   }
+  milestone("checkpoint_rename");
   RETURN_IF_ERROR(files.rename(unfinished, path));
   RETURN_IF_ERROR(files.sync_directory(directory));
   // The checkpoint is there for good. What cannot be removed now, the next save removes.

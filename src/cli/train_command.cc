@@ -1,12 +1,16 @@
 #include "cli/train_command.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
+#include "base/clock.h"
+#include "base/directory_lock.h"
 #include "base/platform.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
@@ -36,6 +40,7 @@ struct TrainArguments {
   bool fresh = false;
   bool show_memory = false;
   int64_t ranks = 0;  // 0: as [mesh] says
+  double hang_after = 30;
 };
 
 // Prints what happens, and makes samples.
@@ -248,6 +253,24 @@ Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig
   return print_result(arguments, trainer->config().out, *result, bits);
 }
 
+// A worker whose supervisor is gone was told to save and end. When that hangs nobody else ends it.
+class OrphanWatch {
+ public:
+  explicit OrphanWatch(double patience_seconds) : patience_seconds_(patience_seconds), parent_(::getppid()) {}
+
+  void look(int64_t progress) {
+    const double now = monotonic_seconds();
+    if (std::exchange(progress_, progress) != progress || ::getppid() == parent_) progress_at_ = now;
+    if (now - progress_at_ > patience_seconds_) ::_exit(exit_code(unavailable("")));
+  }
+
+ private:
+  const double patience_seconds_;
+  const pid_t parent_;
+  int64_t progress_ = -1;
+  double progress_at_ = 0;
+};
+
 // One rank's process; started by supervise() below. What it has to say of errors goes to the supervisor.
 Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig& run, const TokenizerFile& tokenizer,
             const std::string& name) {
@@ -265,8 +288,15 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
     double bits = 0;
     std::string out;
     bool first = false, header_was_printed = false;
-    Worker worker({.id = name, .ranks_on_machine = static_cast<int>(run.mesh.num_ranks())}, *store,
-                  [&](Trainer& trainer) {
+    // A terminal may stop what is not in its foreground when it writes.
+    ::signal(SIGTTOU, SIG_IGN);
+    OrphanWatch orphan(arguments.hang_after);
+    Worker worker({.id = name,
+                   .ranks_on_machine = static_cast<int>(run.mesh.num_ranks()),
+                   .timeout_seconds = std::max(60.0, 2 * arguments.hang_after),
+                   .interface = {},
+                   .on_heartbeat = [&](int64_t progress) { orphan.look(progress); }},
+                  *store, [&](Trainer& trainer) {
                     observer.end();
                     first = trainer.ranks().first();
                     bits = bits_per_nat(trainer.validation_totals());
@@ -303,7 +333,9 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
   SupervisorOptions options{.command = {"/proc/self/exe", "train"},
                             .mesh = run.mesh,
                             .environment = {{kStoreVariable, store_directory}},
-                            .policy = {.dead_after_seconds = 15, .hang_after_seconds = 30, .backoff_seconds = 0.05}};
+                            .policy = {.dead_after_seconds = arguments.hang_after / 2,
+                                       .hang_after_seconds = arguments.hang_after,
+                                       .backoff_seconds = 0.05}};
   const auto pass_on = [&](const char* option, const std::vector<std::string>& values) {
     for (const std::string& value : values) options.command.insert(options.command.end(), {option, value});
   };
@@ -312,13 +344,9 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
   pass_on("--data", arguments.data);
   if (!arguments.out.empty()) pass_on("--out", {arguments.out});
   pass_on("--set", {fmt::format("mesh.data={}", run.mesh.data), fmt::format("mesh.shard={}", run.mesh.shard)});
+  pass_on("--hang-after", {fmt::format("{}", arguments.hang_after)});
   if (arguments.show_memory) options.command.push_back("--memory");
-  if (const char* fault = std::getenv("COLOSSUS_FAULT_OF_RANK"); fault != nullptr)
-    options.environment_of = [fault](int64_t rank) -> std::vector<std::pair<std::string, std::string>> {
-      const std::string text = fault;  // "3:kill:update:5"
-      if (std::to_string(rank) != text.substr(0, text.find(':'))) return {};
-      return {{"COLOSSUS_FAULT", text.substr(text.find(':') + 1)}};
-    };
+  if (const char* faults = std::getenv("COLOSSUS_FAULT_OF_RANK"); faults != nullptr) options.faults = faults;
   std::fprintf(stderr, "%lld ranks\n", static_cast<long long>(run.mesh.num_ranks()));
   const InterruptScope interrupt("saving and stopping all ranks; Ctrl-C again stops at once");
   Supervisor supervisor(std::move(options), *store, [](const std::string& text) {
@@ -341,7 +369,28 @@ Status lay_out(const TrainArguments& arguments, FileSystem& files, RunConfig& ru
   RunConfig resolved = run;  // the workers resolve it again: it stays as it was written
   ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files, run.data.sources.front().path));
   RETURN_IF_ERROR(resolve(resolved, index.identity.vocab_size));
+  if (arguments.ranks > resolved.train.reduction_leaves)
+    return invalid(fmt::format(
+        "--ranks {}: the gradients of a step are summed in train.reduction_leaves = {} parts, and a rank takes one or "
+        "more of them; give --ranks {} or fewer, or more leaves (which rounds sums otherwise)",
+        arguments.ranks, resolved.train.reduction_leaves, resolved.train.reduction_leaves));
   return check_layout(resolved);
+}
+
+// For this process and the ranks it starts. Those of a call before that was killed may still be saving.
+Result<DirectoryLock> lock_run(FileSystem& files, const std::string& out) {
+  RETURN_IF_ERROR(files.make_directories(out));
+  constexpr double kPatienceSeconds = 60;
+  const double begun = monotonic_seconds();
+  for (bool said = false;; said = true) {
+    auto lock = DirectoryLock::take(out);
+    if (lock.ok() || lock.status().code() != ErrorCode::kUnavailable) return lock;
+    if (monotonic_seconds() - begun > kPatienceSeconds)
+      return unavailable(
+          fmt::format("[{}] another `colossus train` runs there; stop it, or give this run another --out", out));
+    if (!said) std::fprintf(stderr, "waiting for another `colossus train` in %s to save and end\n", out.c_str());
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 Status train(const TrainArguments& arguments) {
@@ -351,6 +400,7 @@ Status train(const TrainArguments& arguments) {
   RETURN_IF_ERROR(lay_out(arguments, files, run));
   if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
     return work(arguments, files, run, tokenizer, worker);
+  ASSIGN_OR_RETURN(const DirectoryLock lock, lock_run(files, run.out));
   if (arguments.fresh)
     for (const char* name : {"/checkpoints", "/metrics.jsonl", "/events"})
       RETURN_IF_ERROR(files.remove_all(run.out + name));
@@ -370,6 +420,8 @@ void add_train_command(Command root) {
   command.flag("--fresh", arguments->fresh, "delete the run's checkpoints and metrics and start over");
   command.option("--ranks", arguments->ranks, "processes on this machine that share the work; 0: as [mesh] says",
                  {.min = 0});
+  command.option("--hang-after", arguments->hang_after, "seconds after which a rank that gets nowhere is started again",
+                 {.min = 1});
   command.flag("--memory", arguments->show_memory, "print what takes memory, before and after");
   command.footer([] { return "Settings (file or --set):\n" + format_field_help(describe_config<RunConfig>(), 110); });
   command.run([arguments] { return train(*arguments); });

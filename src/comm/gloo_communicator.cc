@@ -172,8 +172,13 @@ class GlooCommunicator final : public Communicator {
           .at(place());
     }
     RETURN_IF_ERROR(announce(store, group_key).at(place()));
+    // All before the first connection: Gloo goes on for the whole time with one that a rank that left again refuses.
+    std::vector<std::string> addresses(static_cast<size_t>(size()));
+    for (int peer = 0; peer < size(); ++peer)
+      if (peer != rank())
+        RETURN_IF_ERROR(find(peer, store, group_key, deadline, addresses[static_cast<size_t>(peer)]).at(place()));
     for (int peer = 0; peer < size(); ++peer) {
-      if (peer != rank()) RETURN_IF_ERROR(connect(peer, store, group_key, deadline).at(place()));
+      if (peer != rank()) RETURN_IF_ERROR(connect(peer, addresses[static_cast<size_t>(peer)]).at(place()));
     }
     watcher_ = std::thread([this] { watch(); });
     RETURN_IF_ERROR(barrier());
@@ -233,8 +238,9 @@ class GlooCommunicator final : public Communicator {
                                key, rank()));
   }
 
-  Status connect(int peer, KeyValueStore& store, const std::string& group_key, double deadline) {
-    const Result<std::string> addresses =
+  // Waits for the peer's addresses.
+  Status find(int peer, KeyValueStore& store, const std::string& group_key, double deadline, std::string& found) {
+    Result<std::string> addresses =
         store.wait_for(address_key(group_key, peer), std::max(0.0, deadline - monotonic_seconds()));
     if (!addresses.ok()) {
       return Status(addresses.status().code(), fmt::format("rank {} did not come within {:g} s: {}", peer,
@@ -248,9 +254,15 @@ class GlooCommunicator final : public Communicator {
                       "size, or is another build",
                       peer, addresses->size(), num_addresses * each));
     }
+    found = std::move(*addresses);
+    return ok_status();
+  }
+
+  Status connect(int peer, const std::string& addresses) {
+    const size_t each = context_->getPair(peer)->address().bytes().size();
     // Ours is after those of the ranks before us, the peer itself left out.
     const size_t index = static_cast<size_t>(rank() < peer ? rank() : rank() - 1);
-    const char* begin = addresses->data() + index * each;
+    const char* begin = addresses.data() + index * each;
     const std::vector<char> bytes(begin, begin + each);
     try {
       context_->getPair(peer)->connect(bytes);

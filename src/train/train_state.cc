@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/fill_normal.h"
+#include "base/milestone.h"
 #include "base/platform.h"
 
 namespace colossus {
@@ -61,6 +62,7 @@ std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const std::vect
 
 Status load_parts(Device& device, const std::vector<StatePart>& parts, const Checkpoint& checkpoint) {
   for (const StatePart& part : parts) {
+    milestone("read");
     const std::string file = file_of(part.role);
     const Checkpoint::Entry* stored = checkpoint.find(file, part.name);
     if (!stored)

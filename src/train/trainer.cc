@@ -120,6 +120,7 @@ Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
     RETURN_IF_ERROR(same);
     RETURN_IF_ERROR(load_parts(device_, train_step_->parts_to_load(), checkpoint));
     step_ = last_saved_step_ = checkpoint.state().step;
+    if (checkpoint.state().validation_loss) evaluation_in_metrics_ = step_;
     return ok_status();
   };
   return ranks_->all_or_none(load());
@@ -147,6 +148,7 @@ Result<bool> Trainer::start_from_memory() {
   skipped_in_a_row_ = position->skipped_in_a_row;
   best_validation_loss_ = position->best_validation_loss;
   training_seconds_ = position->training_seconds;
+  evaluation_in_metrics_ = position->evaluation_in_metrics;
   if (position->num_tokens > 0)  // else it was read from a checkpoint, where what follows a step was done
     interrupted_after_ = {.step = step_,
                           .loss = position->loss,
@@ -164,6 +166,7 @@ Status Trainer::keep(const StepReport& report) {
                         .skipped_in_a_row = skipped_in_a_row_,
                         .best_validation_loss = best_validation_loss_,
                         .training_seconds = training_seconds_,
+                        .evaluation_in_metrics = evaluation_in_metrics_,
                         .loss = report.loss,
                         .aux_loss = report.aux_loss,
                         .grad_norm = report.grad_norm,
@@ -244,14 +247,16 @@ Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& st
     skipped_in_a_row_ = 0;
   }
   const auto due = [&](int64_t every) { return every > 0 && step_ % every == 0; };
-  if (due(t.evaluate_every) || step_ == t.steps) {
-    const Status evaluated = evaluate(stop_requested);
-    if (!evaluated.ok() && evaluated.code() != ErrorCode::kInterrupted) return evaluated;
-  }
+  if (evaluation_is_due()) RETURN_IF_ERROR(evaluate_unless_stopped(stop_requested));
   if (due(t.sample_every)) observer_.on_sample(step_);
   // What is not finite is not saved: the last good checkpoint stays the newest.
   if ((due(t.checkpoint_every) || step_ == t.steps) && skipped_in_a_row_ == 0) return save();
   return ok_status();
+}
+
+bool Trainer::evaluation_is_due() const {
+  const TrainConfig& t = run_.train;
+  return (t.evaluate_every > 0 && step_ % t.evaluate_every == 0) || step_ == t.steps;
 }
 
 Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
@@ -261,9 +266,15 @@ Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
   const bool is_best = best_validation_loss_ == 0 || evaluation_.loss < best_validation_loss_;
   if (is_best) best_validation_loss_ = evaluation_.loss;
   const std::array metrics = {Metric{"validation/loss", evaluation_.loss}};
-  if (metrics_) RETURN_IF_ERROR(metrics_->write(step_, unix_seconds(), metrics));
+  if (metrics_ && evaluation_in_metrics_ != step_) RETURN_IF_ERROR(metrics_->write(step_, unix_seconds(), metrics));
   observer_.on_evaluation({step_, evaluation_, is_best});
   return ok_status();
+}
+
+Status Trainer::evaluate_unless_stopped(const std::atomic<bool>& stop_requested) {
+  const Status evaluated = evaluate(stop_requested);
+  evaluation_was_stopped_ = evaluated.code() == ErrorCode::kInterrupted && !evaluated.ok();
+  return evaluation_was_stopped_ ? ok_status() : evaluated;
 }
 
 Status Trainer::save() {
@@ -288,7 +299,14 @@ Status Trainer::save() {
 
 Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
   const auto out_of_time = [&] { return run_.train.max_seconds > 0 && training_seconds_ >= run_.train.max_seconds; };
-  if (interrupted_after_) RETURN_IF_ERROR(after_step(*interrupted_after_, stop_requested));
+  if (interrupted_after_) {
+    RETURN_IF_ERROR(after_step(*interrupted_after_, stop_requested));
+  } else if (step_ > 0 && evaluation_is_due() && evaluation_in_metrics_ != step_) {
+    // The stop that led to this checkpoint came while its step was evaluated.
+    RETURN_IF_ERROR(evaluate_unless_stopped(stop_requested));
+    if (!evaluation_was_stopped_) RETURN_IF_ERROR(save());
+  }
+  if (evaluation_was_stopped_) return finish(StopReason::kInterrupted, stop_requested);
   while (step_ < run_.train.steps) {
     StepReport report;
     const TrainStep::Asked asked{.stop = stop_requested, .time_is_up = out_of_time(), .before_update = [&] {
@@ -300,7 +318,8 @@ Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
     training_seconds_ += report.seconds;
     if (keeper_) RETURN_IF_ERROR(keep(report));
     RETURN_IF_ERROR(after_step(report, stop_requested));
-    if (report.stop_requested) return finish(StopReason::kInterrupted, stop_requested);
+    // Not a step later: the next start makes up for the evaluation.
+    if (report.stop_requested || evaluation_was_stopped_) return finish(StopReason::kInterrupted, stop_requested);
     if (report.time_is_up || (ranks_->size() == 1 && out_of_time()))
       return finish(StopReason::kOutOfTime, stop_requested);
   }
@@ -308,10 +327,8 @@ Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
 }
 
 Result<TrainResult> Trainer::finish(StopReason reason, const std::atomic<bool>& stop_requested) {
-  if (reason != StopReason::kInterrupted && last_evaluated_step_ != step_) {
-    const Status evaluated = evaluate(stop_requested);
-    if (!evaluated.ok() && evaluated.code() != ErrorCode::kInterrupted) return evaluated;
-  }
+  if (reason != StopReason::kInterrupted && last_evaluated_step_ != step_)
+    RETURN_IF_ERROR(evaluate_unless_stopped(stop_requested));
   // Also right behind a skipped step: it left parameters and optimizer as they were.
   if (last_saved_step_ != step_) RETURN_IF_ERROR(save());
   RETURN_IF_ERROR(saver_->wait());

@@ -96,6 +96,8 @@ class Trainer {
   Status check_same_run(const std::string& stored_config) const;
   Status open_metrics();
   Status after_step(const StepReport& report, const std::atomic<bool>& stop_requested);
+  bool evaluation_is_due() const;
+  Status evaluate_unless_stopped(const std::atomic<bool>& stop_requested);
   Status evaluate(const std::atomic<bool>& stop_requested);
   Status save();
   Result<TrainResult> finish(StopReason reason, const std::atomic<bool>& stop_requested);
@@ -113,11 +115,13 @@ class Trainer {
   std::unique_ptr<TrainStep> train_step_;
   std::unique_ptr<Evaluator> evaluator_;
 
-  std::atomic<int64_t> step_ = 0;  // others may look
+  std::atomic<int64_t> step_ = 0;                // others may look
   std::optional<StepReport> interrupted_after_;  // a step that was done, but maybe not what comes after it
   int64_t skipped_in_a_row_ = 0;
   int64_t last_saved_step_ = -1;
   int64_t last_evaluated_step_ = -1;
+  int64_t evaluation_in_metrics_ = -1;  // the step of a checkpoint that was evaluated before it was saved
+  bool evaluation_was_stopped_ = false;
   Evaluation evaluation_;            // of last_evaluated_step_
   double best_validation_loss_ = 0;  // 0: none yet
   double training_seconds_ = 0;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "device/cpu/cpu_device.h"
 #include "io/faulty_files.h"
@@ -134,6 +135,32 @@ RunConfig resume_run(const TinyData& data, const ResumeCase& c, const std::strin
 }
 
 class Resume : public testing::TestWithParam<ResumeCase> {};
+
+std::vector<int64_t> evaluated_steps(const RunConfig& run) {
+  std::vector<int64_t> steps;
+  std::istringstream lines(*read_file(local_files(), run.out + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line);
+    if (json.contains("validation/loss")) steps.push_back(json["step"]);
+  }
+  return steps;
+}
+
+TEST(Trainer, AnEvaluationThatWasStoppedIsMadeUpForAndNoneIsToldTwice) {
+  const TinyData data;
+  const RunConfig run = tiny_run(data, "stopped");  // evaluates after steps 5 and 10
+  {
+    Session session(data, run);
+    session.stop_after(5);
+    EXPECT_EQ(session.run()->step, 5);
+  }
+  EXPECT_THAT(evaluated_steps(run), ElementsAre());
+  for (int calls = 0; calls < 2; ++calls) {
+    Session session(data, run);
+    EXPECT_EQ(session.run()->reason, StopReason::kFinished);
+    EXPECT_THAT(evaluated_steps(run), ElementsAre(5, 10));
+  }
+}
 
 // Stopped and gone on, at a checkpoint or between two: as if it had never stopped.
 TEST_P(Resume, IsBitEqualToNeverHavingStopped) {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/clock.h"
+#include "base/milestone.h"
 
 namespace colossus {
 
@@ -122,6 +123,8 @@ Status CpuExecutable::run() {
   done_.assign(program_.operations.size(), 0);
   error_ = ok_status();
   for (size_t at = 0; at < program_.operations.size(); ++at) {
+    // A microbatch of a large model can take longer than a process may be silent.
+    milestone("operation");
     if (calls_[at].writes_stash) wait_for_readers_of_stash(at);
     if (order_.outlives_run[at]) {
       if (!wait_for(order_.waits[at])) break;

@@ -76,4 +76,13 @@ Result<std::optional<std::string>> read_broken(KeyValueStore& store, int64_t gen
   return store.get(fmt::format("broken/{}/{}", generation, worker));
 }
 
+Status report_finished(KeyValueStore& store, int64_t generation, const std::string& worker) {
+  return store.set(fmt::format("finished/{}/{}", generation, worker), "yes");
+}
+
+Result<bool> has_finished(KeyValueStore& store, int64_t generation, const std::string& worker) {
+  ASSIGN_OR_RETURN(const auto text, store.get(fmt::format("finished/{}/{}", generation, worker)));
+  return text.has_value();
+}
+
 }  // namespace colossus

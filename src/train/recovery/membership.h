@@ -43,4 +43,8 @@ Result<std::string> read_last_words(KeyValueStore& store, const std::string& wor
 Status report_broken(KeyValueStore& store, int64_t generation, const std::string& worker, const std::string& why);
 Result<std::optional<std::string>> read_broken(KeyValueStore& store, int64_t generation, const std::string& worker);
 
+// A worker that has finished the run stays until all have: its memory may be needed until then.
+Status report_finished(KeyValueStore& store, int64_t generation, const std::string& worker);
+Result<bool> has_finished(KeyValueStore& store, int64_t generation, const std::string& worker);
+
 }  // namespace colossus

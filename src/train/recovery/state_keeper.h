@@ -28,6 +28,7 @@ struct RunPosition {
   int64_t skipped_in_a_row = 0;
   double best_validation_loss = 0;
   double training_seconds = 0;
+  int64_t evaluation_in_metrics = -1;
   double loss = 0, aux_loss = 0, grad_norm = 0, learning_rate = 0, seconds = 0;
   int64_t num_tokens = 0;
   int64_t skipped = 0;

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <thread>
 
 #include "base/clock.h"
+#include "base/milestone.h"
 
 namespace colossus {
 namespace {
@@ -21,17 +23,18 @@ FleetShape shape_of(const MeshConfig& mesh) {
 
 }  // namespace
 
-Status Supervisor::start(int64_t rank, bool first_time) {
+Status Supervisor::start(int64_t rank) {
   auto& worker = workers_[static_cast<size_t>(rank)];
   worker.reset();  // kills what is left of the one before
-  const std::string name = fmt::format("w{}", ++num_started_);
+  const int64_t ordinal = ++num_started_[static_cast<size_t>(rank)];
+  const std::string name = fmt::format("w{}.{}", rank, ordinal);
   ChildProcess::Options options{.arguments = options_.command,
                                 .environment = options_.environment,
                                 .own_group = true,
                                 .signal_when_parent_ends = SIGTERM};
   options.environment.emplace_back(kWorkerVariable, name);
-  if (first_time && options_.environment_of)
-    for (auto& variable : options_.environment_of(rank)) options.environment.push_back(std::move(variable));
+  if (!options_.faults.empty())
+    options.environment.emplace_back("COLOSSUS_FAULT", faults_of_process(options_.faults, rank, ordinal));
   ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::start(options));
   worker.emplace(WorkerProcess{
       .name = name, .started_in = fleet_.generation, .process = std::move(process), .last_words = {}, .heartbeat = {}});
@@ -54,17 +57,23 @@ void Supervisor::listen(double now) {
     if (!worker) continue;
     const int rank = static_cast<int>(i);
     if (const auto end = worker->process.poll()) {
-      if (worker->end_was_told) continue;
-      worker->end_was_told = true;
+      if (worker->end) continue;
+      worker->end = end;
       worker->last_words = read_last_words(store_, worker->name).ok() ? *read_last_words(store_, worker->name) : "";
-      if (!end->ok() && !stopping_)
-        note_(fmt::format("rank {} ended: {}{}{}", rank, end->to_string(), worker->last_words.empty() ? "" : ": ",
-                          worker->last_words));
+      // One that is lost when all is done is no loss.
+      const auto finished = has_finished(store_, fleet_.generation + 1, worker->name);
+      const bool lost = !end->ok() && !(finished.ok() && *finished);
+      if (lost && !stopping_) {
+        if (fault_at_ < 0) fault_after_step_ = fleet_.best_step;
+        if (fault_at_ < 0) fault_at_ = now;
+        note_(fmt::format("rank {} ended after step {}: {}{}{}", rank, std::max<int64_t>(0, worker->heartbeat.step),
+                          end->to_string(), worker->last_words.empty() ? "" : ": ", worker->last_words));
+      }
       observe(fleet_, RankExit{.machine = 0,
                                .local_rank = rank,
                                .process = worker->started_in,
-                               .code = end->exit_code,
-                               .signal = end->signal});
+                               .code = lost ? end->exit_code : 0,
+                               .signal = lost ? end->signal : 0});
       continue;
     }
     const auto heard = read_heartbeat(store_, worker->name);
@@ -82,6 +91,18 @@ void Supervisor::listen(double now) {
   }
 }
 
+// A step more than before the fault, with everyone there.
+void Supervisor::tell_of_recovery(double now) {
+  if (fault_at_ < 0) return;
+  for (const auto& worker : workers_)
+    if (!worker || worker->heartbeat.generation != fleet_.generation + 1 ||
+        worker->heartbeat.step <= std::max<int64_t>(0, fault_after_step_))
+      return;
+  note_(fmt::format("all {} ranks are past step {}, {:.1f} s after the fault", workers_.size(),
+                    std::max<int64_t>(0, fault_after_step_), now - fault_at_));
+  fault_at_ = -1;
+}
+
 Status Supervisor::carry_out(const Decision& decision) {
   bool changed = false;
   for (const Action& action : decision.actions) {
@@ -92,8 +113,12 @@ Status Supervisor::carry_out(const Decision& decision) {
     }
     const auto* restart = std::get_if<RestartRanks>(&action.what);
     CHECK(restart != nullptr, "a run on one machine has nobody to move to");
-    note_(action.reason);
-    for (int64_t rank = restart->first_rank; rank < restart->end_rank; ++rank) RETURN_IF_ERROR(start(rank, false));
+    if (fault_at_ < 0) {
+      fault_at_ = monotonic_seconds();
+      fault_after_step_ = fleet_.best_step;
+    }
+    note_(fmt::format("{}: started again", action.reason));
+    for (int64_t rank = restart->first_rank; rank < restart->end_rank; ++rank) RETURN_IF_ERROR(start(rank));
     changed = true;
   }
   return changed ? begin_generation() : ok_status();
@@ -103,7 +128,7 @@ Status Supervisor::carry_out(const Decision& decision) {
 Status Supervisor::join_again_when_broken(double now) {
   std::string why;
   for (const auto& worker : workers_) {
-    if (!worker || worker->end_was_told) return ok_status();  // decide() has something to say about this
+    if (!worker || worker->end.has_value()) return ok_status();  // decide() has something to say about this
     if (const auto broken = read_broken(store_, fleet_.generation + 1, worker->name); broken.ok() && *broken)
       why = **broken;
   }
@@ -132,35 +157,78 @@ Status Supervisor::end_run(const std::string& reason, const std::string& advice)
   // The error that a worker ended with says more than the decision that followed from it.
   std::string words;
   for (const auto& worker : workers_)
-    if (words.empty() && worker && worker->end_was_told) words = worker->last_words;
+    if (words.empty() && worker && worker->end.has_value()) words = worker->last_words;
   return unavailable(
       fmt::format("{}{}{}{}{}", reason, words.empty() ? "" : ": ", words, advice.empty() ? "" : "; ", advice));
 }
 
-bool Supervisor::all_ended() {
+bool Supervisor::all_ended() const {
+  return std::ranges::all_of(workers_, [](const auto& worker) { return !worker || worker->end.has_value(); });
+}
+
+void Supervisor::stop_workers(double now) {
+  if (stop_at_ < 0) stop_at_ = now;
+  if (!stopping_) {
+    // What is in the memory of some ranks can be saved once the others are back.
+    const auto can_save = [&](const auto& worker) {
+      return worker && !worker->end &&
+             (fleet_.generation == 0 ||
+              (worker->heartbeat.generation == fleet_.generation + 1 && worker->heartbeat.step >= 0));
+    };
+    const bool together = fleet_.num_finished > 0 || std::ranges::all_of(workers_, can_save);
+    if (!together && now - stop_at_ < options_.policy.hang_after_seconds) return;
+    stopping_ = true;
+    progress_of_stop_at_ = now;
+    for (auto& worker : workers_)
+      if (worker) worker->process.send(SIGTERM);
+  }
+  int64_t progress = 0;
+  for (const auto& worker : workers_)
+    if (worker) progress += worker->heartbeat.progress + (worker->end ? 1 : 0);
+  if (std::exchange(progress_of_stop_, progress) != progress) progress_of_stop_at_ = now;
+  if (now - progress_of_stop_at_ < options_.policy.hang_after_seconds) return;
   for (auto& worker : workers_)
-    if (worker && !worker->process.poll()) return false;
-  return true;
+    if (worker) worker->process.send(SIGKILL);
+}
+
+// The first rank says where the run was saved, and all end with the code for an interruption; unless they could not.
+Status Supervisor::end_of_stop() const {
+  if (fleet_.best_step < 0) return interrupted("stopped before the first step");
+  for (size_t rank = 0; rank < workers_.size(); ++rank) {
+    const WorkerProcess& worker = *workers_[rank];
+    const ProcessEnd end = *worker.end;
+    if (end.signal == 0 && worker.last_words.empty()) continue;
+    return interrupted(
+        fmt::format("stopped, but rank {} could not save: {}; the same command goes on from the newest "
+                    "checkpoint",
+                    rank, worker.last_words.empty() ? end.to_string() : worker.last_words));
+  }
+  return interrupted("");
 }
 
 Status Supervisor::run(const std::atomic<bool>& stop_requested) {
+  const Status status = watch(stop_requested);
+  workers_.clear();  // ends those that still run: before the caller removes what they write to
+  return status;
+}
+
+Status Supervisor::watch(const std::atomic<bool>& stop_requested) {
   const FleetShape shape = shape_of(options_.mesh);
   RETURN_IF_ERROR(check(shape));
   fleet_ = make_fleet(shape, monotonic_seconds());
+  fleet_.machine_names = {"this machine"};
   workers_.resize(static_cast<size_t>(options_.mesh.num_ranks()));
-  for (size_t rank = 0; rank < workers_.size(); ++rank) RETURN_IF_ERROR(start(static_cast<int64_t>(rank), true));
+  num_started_.resize(workers_.size());
+  for (size_t rank = 0; rank < workers_.size(); ++rank) RETURN_IF_ERROR(start(static_cast<int64_t>(rank)));
   RETURN_IF_ERROR(begin_generation());
   while (true) {
-    if (stop_requested.load() && !stopping_) {
-      stopping_ = true;
-      for (auto& worker : workers_)
-        if (worker) worker->process.send(SIGTERM);
-    }
     const double now = monotonic_seconds();
     listen(now);
+    if (stop_requested.load()) stop_workers(now);
     if (stopping_) {
-      if (all_ended()) return interrupted("");
+      if (all_ended()) return end_of_stop();
     } else {
+      tell_of_recovery(now);
       // One machine, one supervisor: nobody else can lead.
       const Lease lease{.term = 1, .valid_until = now + 1e9};
       const Decision decision = decide(options_.policy, fleet_, lease, now);

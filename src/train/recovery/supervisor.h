@@ -17,8 +17,7 @@ struct SupervisorOptions {
   MeshConfig mesh;                   // of the whole run
   std::vector<std::pair<std::string, std::string>> environment;  // of all workers
   RecoveryPolicy policy;
-  // For tests: what a rank's first worker has in its environment beside that.
-  std::function<std::vector<std::pair<std::string, std::string>>(int64_t rank)> environment_of = nullptr;
+  std::string faults;  // for tests: see faults_of_process
 };
 
 // In the environment of a worker: its name in Membership::workers.
@@ -39,26 +38,36 @@ class Supervisor {
     std::string name;
     int64_t started_in = 0;  // generation
     ChildProcess process;
-    bool end_was_told = false;
+    std::optional<ProcessEnd> end;  // once the fleet was told
     std::string last_words;
     Heartbeat heartbeat;
   };
 
-  Status start(int64_t rank, bool first_time);
+  Status watch(const std::atomic<bool>& stop_requested);
+  Status start(int64_t rank);
   Status begin_generation();
   void listen(double now);
   Status carry_out(const Decision& decision);
   Status join_again_when_broken(double now);
   Status end_run(const std::string& reason, const std::string& advice);
-  bool all_ended();
+  void tell_of_recovery(double now);
+  bool all_ended() const;
+  // A stop: passed on to the workers once they can save, and enforced when they do not get on with it.
+  void stop_workers(double now);
+  Status end_of_stop() const;
 
   const SupervisorOptions options_;
   KeyValueStore& store_;
   const std::function<void(const std::string&)> note_;
   Fleet fleet_;
   std::vector<std::optional<WorkerProcess>> workers_;  // by rank
-  int64_t num_started_ = 0;
+  std::vector<int64_t> num_started_;                   // by rank
+  double fault_at_ = -1;                               // heard of first; -1: none that is not overcome
+  int64_t fault_after_step_ = -1;
+  double stop_at_ = -1;  // requested; -1: not
   bool stopping_ = false;
+  int64_t progress_of_stop_ = -1;
+  double progress_of_stop_at_ = 0;
   double broken_since_ = -1;
   int num_broken_in_a_row_ = 0;
   int64_t broken_at_step_ = -1;

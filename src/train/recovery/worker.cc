@@ -44,6 +44,29 @@ class Heart {
   std::thread thread_;
 };
 
+// The store as the workers of a generation see it: once the next one has begun, there is nobody to wait for.
+class StoreOfGeneration final : public KeyValueStore {
+ public:
+  StoreOfGeneration(KeyValueStore& store, int64_t generation) : store_(store), generation_(generation) {}
+
+  Status set(const std::string& key, const std::string& value) override { return store_.set(key, value); }
+  Result<std::optional<std::string>> get(const std::string& key) override {
+    ASSIGN_OR_RETURN(const auto current, current_membership(store_));
+    if (current && current->id > generation_)
+      return unavailable(fmt::format("generation {} has begun meanwhile", current->id));
+    return store_.get(key);
+  }
+  Result<bool> compare_and_set(const std::string& key, const std::optional<std::string>& expected,
+                               const std::string& value) override {
+    return store_.compare_and_set(key, expected, value);
+  }
+  Status remove(const std::string& key) override { return store_.remove(key); }
+
+ private:
+  KeyValueStore& store_;
+  const int64_t generation_;
+};
+
 // Errors that the loss of a peer brings, here or there.
 bool of_others(const Status& status) {
   return status.code() == ErrorCode::kUnavailable || status.code() == ErrorCode::kInterrupted;
@@ -84,7 +107,9 @@ Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device&
                                 const std::string& tokenizer_json, TrainObserver& observer,
                                 const std::atomic<bool>& stop_requested) {
   const Heart heart(options_.heartbeat_seconds, [&] {
-    static_cast<void>(write_heartbeat(store_, options_.id, heartbeat()));  // the next one may go through
+    const Heartbeat now = heartbeat();
+    static_cast<void>(write_heartbeat(store_, options_.id, now));  // the next one may go through
+    options_.on_heartbeat(now.progress);
   });
   while (true) {
     ASSIGN_OR_RETURN(const Membership generation, next_membership(stop_requested));
@@ -93,10 +118,28 @@ Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device&
       last_generation_ = generation.id;
     }
     auto result = run_generation(generation, run, files, device, tokenizer_json, observer, stop_requested);
+    if (result.ok() && !all_finish(generation, stop_requested)) continue;
     if (result.ok() || !of_others(result.status())) return result;
     observer.on_note(fmt::format("generation {}: {}", generation.id, result.status().message()));
     static_cast<void>(report_broken(store_, generation.id, options_.id, result.status().message()));
   }
+}
+
+bool Worker::all_finish(const Membership& generation, const std::atomic<bool>& stop_requested) {
+  milestone("finish");
+  static_cast<void>(report_finished(store_, generation.id, options_.id));
+  size_t num_finished = 0;
+  while (!stop_requested.load(std::memory_order_relaxed)) {
+    const auto next = has_finished(store_, generation.id, generation.workers[num_finished]);
+    if (next.ok() && *next) {
+      if (++num_finished == generation.workers.size()) return true;
+      continue;
+    }
+    const auto current = current_membership(store_);
+    if (current.ok() && *current && (*current)->id > generation.id) return false;
+    std::this_thread::sleep_for(kPollEvery);
+  }
+  return true;
 }
 
 Result<TrainResult> Worker::run_generation(const Membership& generation, RunConfig run, FileSystem& files,
@@ -108,8 +151,10 @@ Result<TrainResult> Worker::run_generation(const Membership& generation, RunConf
   if (mesh.size() != static_cast<int64_t>(generation.workers.size()))
     return invalid(fmt::format("generation {} has {} workers for a mesh of {} ranks", generation.id,
                                generation.workers.size(), mesh.size()));
+  milestone("join");
+  StoreOfGeneration store(store_, generation.id);
   ASSIGN_OR_RETURN(auto ranks,
-                   join_ranks(mesh, rank, store_, fmt::format("groups/{}", generation.id),
+                   join_ranks(mesh, rank, store, fmt::format("groups/{}", generation.id),
                               {.timeout_seconds = options_.timeout_seconds, .interface = options_.interface}));
   // The next machine's rank of the same place, or on one machine the next rank.
   const bool several_machines = mesh.size() > options_.ranks_on_machine;

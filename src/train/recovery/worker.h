@@ -19,6 +19,8 @@ struct WorkerOptions {
   double timeout_seconds = 60;  // of a wait for peers
   double heartbeat_seconds = 0.5;
   std::string interface;  // see join_gloo_group
+  // On another thread, with each heartbeat: how many milestones were passed.
+  std::function<void(int64_t progress)> on_heartbeat = [](int64_t) {};
 };
 
 class Worker {
@@ -34,6 +36,8 @@ class Worker {
  private:
   // kInterrupted when the run is stopped before it begins.
   Result<Membership> next_membership(const std::atomic<bool>& stop_requested);
+  // Until all of them have finished, or a new generation needs this one: then false.
+  bool all_finish(const Membership& generation, const std::atomic<bool>& stop_requested);
   Result<TrainResult> run_generation(const Membership& generation, RunConfig run, FileSystem& files, Device& device,
                                      const std::string& tokenizer_json, TrainObserver& observer,
                                      const std::atomic<bool>& stop_requested);

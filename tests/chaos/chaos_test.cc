@@ -1,0 +1,54 @@
+// A sample of `make chaos`: about a dozen faults, in few runs.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "chaos.h"
+#include "io/testing.h"
+
+namespace colossus::chaos {
+namespace {
+
+class Chaos : public testing::Test {
+ protected:
+  // One for all: the undisturbed run takes as long as a disturbed one.
+  static void SetUpTestSuite() {
+    directory_ = new TemporaryDirectory;
+    ground_ = new Ground({.binary = COLOSSUS_BINARY, .directory = directory_->path(), .text = {}});
+  }
+  static void TearDownTestSuite() {
+    delete ground_;
+    delete directory_;
+  }
+  static void expect_held(const Verdict& verdict, int num_faults) {
+    EXPECT_EQ(verdict.why, "");
+    EXPECT_TRUE(verdict.curve_is_equal);
+    EXPECT_EQ(verdict.num_faults, num_faults);
+  }
+  static inline TemporaryDirectory* directory_ = nullptr;
+  static inline Ground* ground_ = nullptr;
+};
+
+TEST_F(Chaos, RanksKilledOneAfterTheOther) {
+  expect_held(ground_->survives(4, "2:kill:update:4,0:kill:load:80,1:kill:all_gather:40,3:kill:microbatch:50"), 4);
+}
+
+TEST_F(Chaos, ARankAndItsReplacementWhileTheOthersRecover) {
+  expect_held(ground_->survives(4, "2:kill:update:12,2.2:kill:join:1,1:kill:join:2"), 3);
+}
+
+TEST_F(Chaos, ALostNeighbourLosesTheCopyToo) {
+  expect_held(ground_->survives(4, "2:kill:update:12,3:kill:update:12"), 2);
+}
+
+TEST_F(Chaos, ARankThatStandsStill) { expect_held(ground_->survives(3, "1:stop:microbatch:60"), 1); }
+
+TEST_F(Chaos, TheSupervisorIsKilled) { expect_held(ground_->resumes_after_signal(4, SIGKILL, 5), 1); }
+
+TEST_F(Chaos, KilledWhileACheckpointGetsItsName) {
+  expect_held(ground_->resumes_after_kill("kill:checkpoint_rename:2"), 1);
+}
+
+TEST_F(Chaos, FromFourRanksToThreeToOne) { expect_held(ground_->moves({4, 3, 1}, 5), 2); }
+
+}  // namespace
+}  // namespace colossus::chaos
