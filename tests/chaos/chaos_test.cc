@@ -48,6 +48,16 @@ TEST_F(Chaos, KilledWhileACheckpointGetsItsName) {
   expect_held(ground_->resumes_after_kill("kill:checkpoint_rename:2"), 1);
 }
 
+TEST_F(Chaos, ARunThatGivesUpSaysWhyAndLeavesNothingBehind) {
+  expect_held(ground_->gives_up(2, "1:kill:load:1,1.2:kill:load:1,1.3:kill:load:1,1.4:kill:load:1", "after 3 restarts"),
+              4);
+}
+
+TEST_F(Chaos, ARankLostWhenAllIsDoneIsNoLoss) {
+  const Verdict verdict = ground_->survives(3, "1:kill:finish:1");
+  EXPECT_EQ(verdict.why, "");
+}
+
 TEST_F(Chaos, FromFourRanksToThreeToOne) { expect_held(ground_->moves({4, 3, 1}, 5), 2); }
 
 }  // namespace

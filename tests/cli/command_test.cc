@@ -125,6 +125,16 @@ TEST(Command, ARunWithOtherSettingsIsNotMixedIn) {
   place.must_succeed(Workplace::train("run", {"--set", "train.steps=20", "--set", "model.width=64", "--fresh"}));
 }
 
+TEST(Command, MoreRanksThanLeavesAreRefusedWithWhatWouldDo) {
+  const Workplace place;
+  for (const char* ranks : {"5", "100000"}) {
+    const Outcome outcome = place.run(Workplace::train("run", {"--ranks", ranks, "--set", "train.microbatch=1"}));
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(outcome.err, HasSubstr("give --ranks 4 or fewer"));
+  }
+  EXPECT_FALSE(local_files().stat(place.path("run")).ok());
+}
+
 // A file system of its own, full in the middle of the run. Nothing that was saved is lost, and with room the run goes
 // on.
 TEST(Command, AFullDiskIsSaidAndNothingIsLost) {
