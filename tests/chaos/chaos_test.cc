@@ -53,10 +53,7 @@ TEST_F(Chaos, ARunThatGivesUpSaysWhyAndLeavesNothingBehind) {
               4);
 }
 
-TEST_F(Chaos, ARankLostWhenAllIsDoneIsNoLoss) {
-  const Verdict verdict = ground_->survives(3, "1:kill:finish:1");
-  EXPECT_EQ(verdict.why, "");
-}
+TEST_F(Chaos, ARankLostBehindItsLastStep) { expect_held(ground_->survives(3, "1:kill:finish:1"), 1); }
 
 TEST_F(Chaos, FromFourRanksToThreeToOne) { expect_held(ground_->moves({4, 3, 1}, 5), 2); }
 
