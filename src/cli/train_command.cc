@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <thread>
 
 #include "base/clock.h"
@@ -320,21 +321,33 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
   return Status(status.code(), "");
 }
 
+// Where the ranks of a run meet: in memory where the system has a place for that, because they write often. The name is
+// the run's, so that what a killed supervisor left behind is found and removed by the next.
+Result<std::string> make_store_directory(FileSystem& files, const std::string& out) {
+  std::error_code ignored;
+  const std::string run = std::filesystem::absolute(out, ignored).string();
+  const std::string choices[] = {fmt::format("/dev/shm/colossus-{}-{:016x}", ::getuid(), std::hash<std::string>()(run)),
+                                 out + "/ranks"};
+  Status made;
+  for (const std::string& directory : choices) {
+    made = files.remove_all(directory);
+    if (made.ok()) made = files.make_directories(directory);
+    if (made.ok()) return directory;
+  }
+  return made;
+}
+
 // Starts the ranks and keeps them running.
 Status supervise(const TrainArguments& arguments, FileSystem& files, const RunConfig& run) {
-  // In memory where the system has a place for that: ranks write often, and nothing of it outlives them.
-  std::string store_directory = fmt::format("/dev/shm/colossus-{}", ::getpid());
-  if (!files.make_directories(store_directory).ok()) {
-    store_directory = run.out + "/ranks";
-    RETURN_IF_ERROR(files.remove_all(store_directory));
-    RETURN_IF_ERROR(files.make_directories(store_directory));
-  }
+  ASSIGN_OR_RETURN(const std::string store_directory, make_store_directory(files, run.out));
   ASSIGN_OR_RETURN(const auto store, open_directory_store(store_directory));
   SupervisorOptions options{.command = {"/proc/self/exe", "train"},
                             .mesh = run.mesh,
                             .environment = {{kStoreVariable, store_directory}},
                             .policy = {.dead_after_seconds = arguments.hang_after / 2,
                                        .hang_after_seconds = arguments.hang_after,
+                                       // To read the configuration: the rest is done in a generation.
+                                       .start_within_seconds = std::max(20.0, 2 * arguments.hang_after),
                                        .backoff_seconds = 0.05}};
   const auto pass_on = [&](const char* option, const std::vector<std::string>& values) {
     for (const std::string& value : values) options.command.insert(options.command.end(), {option, value});

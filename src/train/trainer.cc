@@ -360,7 +360,8 @@ std::vector<MemoryLine> Trainer::memory_table() const {
                                                 train_step_->update().memory_plan().arena_bytes,
                                                 evaluator_->executable().memory_plan().arena_bytes})},
           {"weights packed for the device", train_step_->microbatch().packed_bytes()},
-          {"copy for checkpoints", snapshot}};
+          {"copy for checkpoints", snapshot},
+          {"copies of this and another rank's state", keeper_ ? keeper_->num_bytes() : 0}};
 }
 
 }  // namespace colossus

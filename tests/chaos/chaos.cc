@@ -200,11 +200,16 @@ bool Ground::newest_checkpoint_is_whole(const std::string& out) {
   return process.ok() && process->wait().ok();
 }
 
+// Where the ranks of a run meet: in one of these, as `colossus train` chooses.
 void Ground::look_for_leftovers(const std::string& out, Verdict& verdict) {
-  const std::vector<pid_t> left = processes_with("COLOSSUS_STORE=" + path(out + "/ranks"));
-  for (const pid_t pid : left) ::kill(pid, SIGKILL);
-  if (!left.empty()) fail(verdict, fmt::format("{} workers were left behind", left.size()));
-  if (local_files().stat(path(out + "/ranks")).ok()) fail(verdict, "the directory of the ranks was left behind");
+  const std::string run = std::filesystem::absolute(path(out)).string();
+  for (const std::string& store :
+       {fmt::format("/dev/shm/colossus-{}-{:016x}", ::getuid(), std::hash<std::string>()(run)), run + "/ranks"}) {
+    const std::vector<pid_t> left = processes_with("COLOSSUS_STORE=" + store);
+    for (const pid_t pid : left) ::kill(pid, SIGKILL);
+    if (!left.empty()) fail(verdict, fmt::format("{} workers were left behind", left.size()));
+    if (local_files().stat(store).ok()) fail(verdict, "the directory of the ranks was left behind: " + store);
+  }
 }
 
 void Ground::judge(const Run& run, const ProcessEnd& end, Verdict& verdict) {
