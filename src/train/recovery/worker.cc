@@ -117,6 +117,8 @@ Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device&
       const std::lock_guard lock(mutex_);
       last_generation_ = generation.id;
     }
+    // At once: a process that stops before its next beat must be known to have come.
+    static_cast<void>(write_heartbeat(store_, options_.id, heartbeat()));
     auto result = run_generation(generation, run, files, device, tokenizer_json, observer, stop_requested);
     if (result.ok() && !all_finish(generation, stop_requested)) continue;
     if (result.ok() || !of_others(result.status())) return result;
