@@ -45,7 +45,7 @@ Status run(const DecodeArguments& arguments) {
   ASSIGN_OR_RETURN(const Program program, write_loss_program(model, {}));
   TensorSet parameters;
   RETURN_IF_ERROR(parameters.add_role(*device, program, Role::kParameter));
-  initialize_parameters(*device, parameters, table, 1);
+  initialize_parameters(*device, table, whole_parameters(parameters, table), 1);
   const DType compute = arguments.compute == "f32" ? DType::kF32 : DType::kBF16;
   ASSIGN_OR_RETURN(const auto session, DecodeSession::create(*device, parameters, model, {.compute = compute}));
   const std::vector<int32_t> next[] = {{17}};

@@ -99,9 +99,10 @@ class StepBench {
                                                                         : *dtype_from_name(arguments.compute)};
     ASSIGN_OR_RETURN(const auto parameters, parameter_table(run.model));
     ASSIGN_OR_RETURN(Program microbatch, write_training_program(run.model, options, Recompute::kNone));
-    const auto buckets = parameter_buckets(parameters, run.optimizer, int64_t{1} << 40);
-    ASSIGN_OR_RETURN(UpdateProgram update, write_update_program(parameters, run.optimizer, buckets,
-                                                                UpdateRanks::alone(), bench->num_microbatches_));
+    ASSIGN_OR_RETURN(
+        UpdateProgram update,
+        write_update_program(parameters, run.optimizer, update_on_one_rank(parameters),
+                             {.bucket_elements = int64_t{1} << 40, .num_microbatches = bench->num_microbatches_}));
     RETURN_IF_ERROR(bench->tensors_.add_all(device, update.program));
     RETURN_IF_ERROR(bench->tensors_.add_all(device, microbatch));
     const CompileOptions compile{.profile = arguments.profile};
@@ -109,7 +110,7 @@ class StepBench {
     ASSIGN_OR_RETURN(bench->update_, device.compile(std::move(update.program), compile));
     bench->tensors_.bind_to(*bench->microbatch_);
     bench->tensors_.bind_to(*bench->update_);
-    initialize_parameters(device, bench->tensors_, parameters, 1);
+    initialize_parameters(device, parameters, whole_parameters(bench->tensors_, parameters), 1);
     ASSIGN_OR_RETURN(bench->tree_,
                      GradientTree::create(device, {bench->tensors_.at("gradients.0").memory}, {0, bench->leaves_}));
     bench->fill_inputs(options, run.model.vocab_size);

@@ -32,9 +32,8 @@ TEST_P(OracleTraining, AdamWFollowsPyTorch) {
   const auto parameters = parameter_table(config);
   ASSERT_TRUE(parameters.ok());
   Program microbatch = *write_training_program(config, {.batch = batch, .tokens = num_tokens}, Recompute::kNone);
-  Program update = write_update_program(*parameters, optimizer, parameter_buckets(*parameters, optimizer, 5000),
-                                        UpdateRanks::alone(), 1)
-                       ->program;
+  Program update =
+      write_update_program(*parameters, optimizer, update_on_one_rank(*parameters), {.bucket_elements = 5000})->program;
   TensorSet tensors;
   ASSERT_TRUE(tensors.add_all(*device, update).ok());
   ASSERT_TRUE(tensors.add_all(*device, microbatch).ok());
@@ -121,10 +120,10 @@ TEST_P(OracleMuon, FollowsPyTorch) {
   Builder b("muon");
   const TensorId param = b.parameter("w", shape), grad = b.declare("grad.w", {shape, DType::kF32}, Role::kGradient);
   const TensorId momentum = b.declare("w.momentum", {shape, DType::kF32}, Role::kOptimizerState);
-  b.emit(Muon{.momentum = settings.at("momentum"),
-              .iterations = settings.at("iterations"),
-              .weight_decay = settings.at("weight_decay")},
-         {param, grad, momentum, b.input("lr", {}, DType::kF32), b.input("scale", {}, DType::kF32)});
+  const TensorId scale = b.input("scale", {}, DType::kF32);
+  const TensorId direction = b.emit(MuonMomentum{.momentum = settings.at("momentum")}, {grad, momentum, scale});
+  b.emit(Muon{.iterations = settings.at("iterations"), .weight_decay = settings.at("weight_decay")},
+         {param, direction, b.input("lr", {}, DType::kF32), scale});
   const auto device = *make_cpu_device({.num_threads = 1});
   Program program = *b.finish();
   TensorSet tensors;

@@ -12,7 +12,7 @@
 #include "parallel/mesh.h"
 #include "parallel/partition.h"
 #include "program/memory_plan.h"
-#include "train/run_config.h"
+#include "train/rank_model.h"
 
 namespace colossus {
 namespace {
@@ -41,23 +41,14 @@ Result<Program> write_rank_program(const ShowArguments& arguments, const ModelCo
                                    const ProgramOptions& options) {
   ASSIGN_OR_RETURN(const MeshConfig config, parse_config<MeshConfig>("", "--mesh", arguments.mesh));
   // As many leaves as the layout has data ranks: how gradients are summed is a matter of the run.
-  RETURN_IF_ERROR(check_mesh(config, {.num_layers = model.num_layers,
-                                      .num_heads = model.num_heads,
-                                      .num_kv_heads = model.num_kv_heads,
-                                      .ffn_width = model.ffn_width,
-                                      .num_experts = model.num_experts,
-                                      .expert_width = model.expert_width,
-                                      .tokens = options.tokens,
-                                      .reduction_leaves = config.data * config.shard}));
+  RETURN_IF_ERROR(check_mesh(config, mesh_limits(model, options.tokens, config.data * config.shard)));
   if (config.pipeline > 1) return invalid("[mesh.pipeline] shown are programs of whole models; leave it at 1");
   const Mesh mesh(config);
   if (arguments.rank >= mesh.size())
     return invalid(fmt::format("[--rank] {}; the mesh has ranks 0 to {}", arguments.rank, mesh.size() - 1));
   ASSIGN_OR_RETURN(const Program whole, write_loss_program(model, options));
   ASSIGN_OR_RETURN(const auto parameters, parameter_table(model));
-  std::map<std::string, Placement> placements;
-  for (const ParameterSpec& spec : parameters) placements[spec.name] = spec.placement;
-  ASSIGN_OR_RETURN(RankProgram part, partition(whole, placements, mesh.position(arguments.rank)));
+  ASSIGN_OR_RETURN(RankProgram part, partition(whole, placements_of(parameters), mesh.position(arguments.rank)));
   return std::move(part.program);
 }
 

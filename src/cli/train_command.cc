@@ -199,19 +199,6 @@ Result<TokenizerFile> read_tokenizer(FileSystem& files, const DataConfig& data) 
   return TokenizerFile{std::move(text), std::move(*tokenizer)};
 }
 
-// The run with what the data says about it, as all ranks see it.
-Status check_layout(const RunConfig& run) {
-  const ModelConfig& m = run.model;
-  return check_mesh(run.mesh, {.num_layers = m.num_layers,
-                               .num_heads = m.num_heads,
-                               .num_kv_heads = m.num_kv_heads,
-                               .ffn_width = m.ffn_width,
-                               .num_experts = m.num_experts,
-                               .expert_width = m.expert_width,
-                               .tokens = run.train.tokens,
-                               .reduction_leaves = run.train.reduction_leaves});
-}
-
 double bits_per_nat(const ShardCounts& validation) {
   if (validation.num_source_bytes == 0) return 0;
   return static_cast<double>(validation.num_tokens) / static_cast<double>(validation.num_source_bytes) / kLn2;
@@ -376,18 +363,13 @@ Status lay_out(const TrainArguments& arguments, FileSystem& files, RunConfig& ru
   if (arguments.ranks > 0 && arguments.ranks != run.mesh.num_ranks())
     return invalid(fmt::format("--ranks {}, but [mesh] has {} ranks: give one of them, or the same number",
                                arguments.ranks, run.mesh.num_ranks()));
-  if (run.mesh.num_ranks() == 1) return ok_status();
-  if (run.mesh.num_ranks() != run.mesh.data * run.mesh.shard)
-    return invalid("[mesh] training runs along data and shard so far; leave the other axes at 1");
+  if (run.mesh.zero_stage != 1)
+    return invalid(
+        fmt::format("[mesh.zero_stage] {}: over shard, the optimizer state is cut so far; use 1", run.mesh.zero_stage));
   RunConfig resolved = run;  // the workers resolve it again: it stays as it was written
   ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files, run.data.sources.front().path));
   RETURN_IF_ERROR(resolve(resolved, index.identity.vocab_size));
-  if (arguments.ranks > resolved.train.reduction_leaves)
-    return invalid(fmt::format(
-        "--ranks {}: the gradients of a step are summed in train.reduction_leaves = {} parts, and a rank takes one or "
-        "more of them; give --ranks {} or fewer, or more leaves (which rounds sums otherwise)",
-        arguments.ranks, resolved.train.reduction_leaves, resolved.train.reduction_leaves));
-  return check_layout(resolved);
+  return check_mesh(resolved.mesh, mesh_limits(resolved.model, resolved.train.tokens, resolved.train.reduction_leaves));
 }
 
 // For this process and the ranks it starts. Those of a call before that was killed may still be saving.

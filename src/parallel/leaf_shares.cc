@@ -1,6 +1,7 @@
 #include "parallel/leaf_shares.h"
 
 #include <bit>
+#include <map>
 
 #include "base/check.h"
 
@@ -56,6 +57,30 @@ std::vector<TreeAddition> tree_additions(std::span<const TreeNode> nodes) {
     waiting.push_back(sum);
   }
   CHECK(waiting.size() == 1 && waiting.front().node.index == 0, "the nodes do not make up a whole tree");
+  return additions;
+}
+
+std::vector<TreeAddition> term_additions(std::span<const LeafTerm> terms) {
+  struct Term {
+    std::vector<TreeNode> nodes;
+    std::vector<int> slots;
+  };
+  std::map<int64_t, Term> by_term;
+  int num_slots = 0;
+  for (const LeafTerm& part : terms)
+    for (const TreeNode& node : whole_subtrees(part.leaves)) {
+      by_term[part.term].nodes.push_back(node);
+      by_term[part.term].slots.push_back(num_slots++);
+    }
+  std::vector<TreeAddition> additions;
+  for (const auto& [number, term] : by_term)
+    for (const TreeAddition& addition : tree_additions(term.nodes))
+      additions.push_back(
+          {term.slots[static_cast<size_t>(addition.into)], term.slots[static_cast<size_t>(addition.from)]});
+  const int sum = by_term.begin()->second.slots.front();
+  CHECK(sum == 0, "the first of the terms is not the lowest");
+  for (const auto& [number, term] : by_term)
+    if (term.slots.front() != sum) additions.push_back({sum, term.slots.front()});
   return additions;
 }
 

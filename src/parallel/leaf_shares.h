@@ -41,4 +41,15 @@ struct TreeAddition {
 };
 std::vector<TreeAddition> tree_additions(std::span<const TreeNode> nodes);
 
+// Sums over the same leaves that are added to one another: of ranks that share a model, or of two places in it. Each is
+// added up along the tree, then one after the other, from the term of the lowest number: so the data axes have no part
+// in the order, whatever other ranks add.
+struct LeafTerm {
+  int64_t term = 0;
+  LeafRange leaves;  // of which somebody has this term's sums
+};
+// nodes[0] is the sum; `nodes` are whole_subtrees of each of `terms`, one after the other. The first of `terms` has the
+// first leaf of the lowest term; of each term there are all leaves, in order.
+std::vector<TreeAddition> term_additions(std::span<const LeafTerm> terms);
+
 }  // namespace colossus

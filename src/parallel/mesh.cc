@@ -50,8 +50,9 @@ void check_dense(const MeshConfig& mesh, const MeshLimits& limits, Faults& fault
   const int64_t data_ranks = mesh.data * mesh.shard;
   if (data_ranks > limits.reduction_leaves)
     faults.add("data", fmt::format("data x shard = {} ranks, but the gradients of a step are summed in "
-                                   "train.reduction_leaves = {} parts; use fewer ranks or more leaves",
-                                   data_ranks, limits.reduction_leaves));
+                                   "train.reduction_leaves = {} parts, and a rank takes one or more of them; use {} "
+                                   "ranks or fewer, or more leaves (which rounds sums otherwise)",
+                                   data_ranks, limits.reduction_leaves, limits.reduction_leaves));
   faults.need_divisor("tensor", mesh.tensor, "num_heads", limits.num_heads);
   faults.need_divisor("tensor", mesh.tensor, "num_kv_heads", limits.num_kv_heads);
   if (limits.ffn_width > 0) faults.need_divisor("tensor", mesh.tensor, "ffn_width", limits.ffn_width);
@@ -72,6 +73,9 @@ void check_experts(const MeshConfig& mesh, const MeshLimits& limits, Faults& fau
   faults.need_divisor("expert", mesh.expert, "num_experts", limits.num_experts);
   faults.need_divisor("expert_tensor", mesh.expert_tensor, "expert_width", limits.expert_width);
   faults.need_divisor("expert", mesh.expert * mesh.expert_tensor, "the ranks of a stage", mesh.stage_ranks());
+  // Experts that lie over data ranks work for the microbatches of all of them at once.
+  if (mesh.experts_over_data_ranks() && limits.reduction_leaves % (mesh.data * mesh.shard) != 0)
+    faults.need_divisor("data", mesh.data * mesh.shard, "train.reduction_leaves", limits.reduction_leaves);
 }
 
 void check_pipeline(const MeshConfig& mesh, const MeshLimits& limits, Faults& faults) {

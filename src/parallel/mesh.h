@@ -35,6 +35,8 @@ struct MeshConfig {
 
   int64_t stage_ranks() const { return data * shard * context * tensor; }
   int64_t num_ranks() const { return pipeline * stage_ranks(); }
+  // Do ranks with different sequences share one copy of the experts?
+  bool experts_over_data_ranks() const { return context * tensor % (expert * expert_tensor) != 0; }
   int64_t expert_data() const { return stage_ranks() / (expert * expert_tensor); }
 };
 

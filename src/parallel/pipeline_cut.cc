@@ -129,16 +129,23 @@ Status PieceCutter::assign_pieces() {
   const auto first = std::find_if(operations.begin(), operations.end(), in_layer);
   const auto behind = std::find_if(operations.rbegin(), operations.rend(), in_layer).base();
   if (first == operations.end()) return invalid(fmt::format("[{}] has no layers to cut between", whole_.name));
+  std::set<int32_t> made_backward;
   for (auto operation = operations.begin(); operation != operations.end(); ++operation) {
     Place& place = places_[static_cast<size_t>(operation - operations.begin())];
     if (operation->phase == Phase::kUpdate)
       return invalid(fmt::format("[{}] is not the program of a microbatch: it updates parameters", whole_.name));
-    place.part = operation->phase == Phase::kForward ? kForwardPart : kBackwardPart;
+    // What forward operations make of the loss comes behind the gradient of the head, which computes it.
+    const bool goes_backward =
+        operation->phase != Phase::kForward ||
+        std::ranges::any_of(operation->inputs, [&](TensorId id) { return id && made_backward.contains(id.index); });
+    place.part = goes_backward ? kBackwardPart : kForwardPart;
+    if (goes_backward)
+      for (const TensorId id : operation->outputs) made_backward.insert(id.index);
     const int64_t layer = layer_of(operation->scope);
     if (layer >= static_cast<int64_t>(piece_of_layer.size()))
       return invalid(fmt::format("[{}] has a layer {}; the pieces have {}", whole_.name, layer, piece_of_layer.size()));
-    // The embedding's gradient comes last of all.
-    const bool around_layers = operation < first || operation >= behind;
+    // The embedding's gradient comes last of all; in a program without a backward pass the head does.
+    const bool around_layers = operation < first || (operation >= behind && place.part != kForwardPart);
     place.piece = layer >= 0 ? piece_of_layer[static_cast<size_t>(layer)] : around_layers ? 0 : last_piece_;
   }
   return ok_status();
@@ -388,6 +395,25 @@ void PieceCutter::find_shared_parameters() {
 }
 
 }  // namespace
+
+Program keep_lookups_apart(Program microbatch) {
+  constexpr auto kTable = static_cast<size_t>(EmbeddingGrad::kDtable);
+  const auto added_elsewhere = [&](TensorId grad) {
+    return std::ranges::any_of(microbatch.operations, [&](const Operation& operation) {
+      return !std::holds_alternative<EmbeddingGrad>(operation.op) && std::ranges::count(operation.inputs, grad) > 0;
+    });
+  };
+  for (Operation& operation : microbatch.operations) {
+    if (!std::holds_alternative<EmbeddingGrad>(operation.op)) continue;
+    TensorId& grad = operation.inputs[kTable];
+    if (!grad || !added_elsewhere(grad)) continue;
+    Tensor apart = microbatch.tensor(grad);
+    apart.name += ".lookup";
+    grad = {static_cast<int32_t>(microbatch.tensors.size())};
+    microbatch.tensors.push_back(std::move(apart));
+  }
+  return microbatch;
+}
 
 Result<PipelinePiece> cut_pipeline_piece(const Program& microbatch, const PipelineCut& cut) {
   return PieceCutter(microbatch, cut).run();

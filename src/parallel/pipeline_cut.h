@@ -59,6 +59,10 @@ struct PipelinePiece {
   std::vector<std::string> shared_parameters;
 };
 
+// Where the embedding and the head are one parameter, the embedding adds into a gradient of its own,
+// "grad.<parameter>.lookup": so their terms have one order in the sum, on one rank as on the two ends of a pipeline.
+Program keep_lookups_apart(Program microbatch);
+
 // Outputs of forward operations (aux_loss) come out of the last piece's forward program, wherever they are made; those
 // of backward operations where they are made. Fails for a program that cannot be cut like this, naming the tensor.
 Result<PipelinePiece> cut_pipeline_piece(const Program& microbatch, const PipelineCut& cut);

@@ -35,9 +35,9 @@ using Op = std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmu
                         Activation, ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad,
                         TokenDispatch, TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy,
                         HeadCrossEntropyGrad, Dropout, Add, Scale, SoftCap, SoftCapGrad, Cast, SumOfSquares,
-                        ExactSumValue, ClipScale, AdamW, Muon, SelectToken, AllReduce, AllGather, ReduceScatter,
-                        RowsToExperts, RowsFromExperts, AddBias, Positions, CountTargets, ExpertCounts, RouterLoss,
-                        RouterLossGrad, ExchangePieces, TreeSum, GatherPieces, Send, Receive>;
+                        ExactSumValue, ClipScale, AdamW, MuonMomentum, Muon, SelectToken, AllReduce, AllGather,
+                        ReduceScatter, RowsToExperts, RowsFromExperts, AddBias, Positions, CountTargets, ExpertCounts,
+                        RouterLoss, RouterLossGrad, ExchangePieces, TreeSum, GatherPieces, Send, Receive>;
 
 template <class T>
 concept Differentiable = requires(const T& op, Adjoint& a) {

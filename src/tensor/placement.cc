@@ -63,6 +63,7 @@ std::string RankGroup::name() const {
     case Link::kToNext: return text + ".to_next";
     case Link::kFromNext: return text + ".from_next";
     case Link::kToPrevious: return text + ".to_previous";
+    case Link::kEnds: return text + ".ends";
   }
   return text;
 }

@@ -31,9 +31,16 @@ inline constexpr std::array kMeshAxes = {MeshAxis::kPipeline, MeshAxis::kData,  
                                          MeshAxis::kExpert,   MeshAxis::kExpertTensor};
 std::string_view mesh_axis_name(MeshAxis axis);
 
-// Which ranks an operation talks to: those that differ from this one along `axes` alone, or one neighbour in the
+// Which ranks an operation talks to: those that differ from this one along `axes` alone, or some stages of the
 // pipeline. Every group is a lane of its own: its operations run in program order, beside all others.
-enum class Link : uint8_t { kNone, kFromPrevious, kToNext, kFromNext, kToPrevious };  // of stages in the pipeline
+enum class Link : uint8_t {  // of stages in the pipeline
+  kNone,
+  kFromPrevious,
+  kToNext,
+  kFromNext,
+  kToPrevious,
+  kEnds,  // the first and the last, with all their ranks along the other axes: they share a tied embedding
+};
 struct RankGroup {
   uint16_t axes = 0;  // a bit for each MeshAxis
   Link link = Link::kNone;

@@ -4,6 +4,7 @@
 
 #include "base/exact_sum.h"
 #include "base/milestone.h"
+#include "train/rank_model.h"
 
 namespace colossus {
 namespace {
@@ -28,59 +29,128 @@ Status add_over_ranks(Communicator& ranks, ExactSum& sum, int64_t& num_tokens, b
 
 }  // namespace
 
+Evaluator::Evaluator(Device& device, const ProgramOptions& options, Ranks* ranks)
+    : device_(device), options_(options), ranks_(ranks ? *ranks : alone_) {
+  shares_model_ = ranks_.size() > ranks_.num_data_ranks() || ranks_.mesh.config().expert > 1 ||
+                  ranks_.mesh.config().expert_tensor > 1;
+}
+
 Result<std::unique_ptr<Evaluator>> Evaluator::create(Device& device, const TensorSet& tensors, const ModelConfig& model,
-                                                     const ProgramOptions& options) {
-  std::unique_ptr<Evaluator> e(new Evaluator);
-  e->device_ = &device;
-  e->options_ = options;
+                                                     const ProgramOptions& options, Ranks* ranks) {
+  std::unique_ptr<Evaluator> evaluator(new Evaluator(device, options, ranks));
+  RETURN_IF_ERROR(evaluator->compile(model, tensors));
+  return evaluator;
+}
+
+Status Evaluator::compile(const ModelConfig& model, const TensorSet& tensors) {
   ModelConfig still = model;
   still.dropout = 0;
-  ASSIGN_OR_RETURN(Program program, write_loss_program(still, options));
-  RETURN_IF_ERROR(e->inputs_.add_role(device, program, Role::kInput));
-  ASSIGN_OR_RETURN(e->executable_, device.compile(fuse(std::move(program))));
-  tensors.bind_to(*e->executable_);
-  e->inputs_.bind_to(*e->executable_);
-  e->token_loss_ = e->executable_->program().find("token_loss");
-  const auto count = static_cast<size_t>(options.batch * options.tokens);
-  e->tokens_.resize(count);
-  e->targets_.resize(count);
-  if (options.document_mask) e->document_start_.resize(count);
-  e->losses_.resize(count);
-  return e;
+  ASSIGN_OR_RETURN(const auto table, parameter_table(still));
+  ASSIGN_OR_RETURN(const Program loss, write_loss_program(still, options_));
+  const MeshPosition position = ranks_.mesh.position(ranks_.rank);
+  ASSIGN_OR_RETURN(RankProgram own, partition(loss, placements_of(table), position));
+  inputs_ = std::make_unique<InputFeed>(device_, options_, own.inputs, ranks_);
+  const TensorPart& token_loss = *std::ranges::find(own.outputs, "token_loss", &TensorPart::name);
+  for (const MeshAxis axis : {MeshAxis::kContext, MeshAxis::kTensor}) {
+    if (position[axis].coordinate == 0) continue;
+    counts_tokens_ = false;
+    if (!token_loss.placement.find(axis)) counts_losses_ = false;
+  }
+  Program forward = fuse(std::move(own.program));
+  const MeshConfig& mesh = ranks_.mesh.config();
+  if (mesh.pipeline > 1) {
+    ASSIGN_OR_RETURN(stage_, PipelineStage::create(forward, cut_layers(model.num_layers, mesh.pipeline * mesh.chunks),
+                                                   {.shape = {.num_stages = static_cast<int>(mesh.pipeline),
+                                                              .num_chunks = static_cast<int>(mesh.chunks)},
+                                                    .stage = position[MeshAxis::kPipeline].coordinate,
+                                                    .forward_only = true},
+                                                   device_, ranks_.groups));
+    counts_tokens_ = counts_tokens_ && position[MeshAxis::kPipeline].coordinate == 0;
+  } else {
+    ASSIGN_OR_RETURN(whole_, device_.compile(std::move(forward), {.groups = &ranks_.groups}));
+  }
+  for (Executable* executable : executables()) {
+    tensors.bind_to(*executable);
+    RETURN_IF_ERROR(inputs_->add(*executable));
+  }
+  return ok_status();
+}
+
+std::vector<Executable*> Evaluator::executables() const {
+  return stage_ ? stage_->executables() : std::vector<Executable*>{whole_.get()};
+}
+
+int64_t Evaluator::arena_bytes() const {
+  int64_t most = 0;
+  for (const Executable* executable : executables()) most = std::max(most, executable->memory_plan().arena_bytes);
+  return most;
+}
+
+void Evaluator::add_losses(Executable& executable) {
+  const TensorId id = executable.program().find("token_loss");
+  if (!id || !counts_losses_) return;
+  losses_.resize(static_cast<size_t>(executable.program().tensor(id).type.shape.num_elements()));
+  executable.read_output(id, std::as_writable_bytes(std::span(losses_)));
+  for (const float loss : losses_) sum_.add(static_cast<double>(loss));  // 0 where there is no target
+}
+
+Status Evaluator::run_batch(const Loader& loader, int64_t batch, int64_t num_rows) {
+  milestone("evaluate");
+  // Rows past the last belong to the next epoch: their targets do not count.
+  RETURN_IF_ERROR(inputs_->read(loader, batch, 0, num_rows));
+  if (stage_) {
+    PipelineReport report;
+    return stage_->run({.fill_inputs =
+                            [&](int64_t, const Program& program) {
+                              inputs_->write(program);
+                              return ok_status();
+                            },
+                        .on_outputs = [&](Executable& executable) { add_losses(executable); }},
+                       report);
+  }
+  inputs_->write(whole_->program());
+  RETURN_IF_ERROR(whole_->run());
+  add_losses(*whole_);
+  return ok_status();
+}
+
+Result<bool> Evaluator::stops(bool own) const {
+  if (!shares_model_) return own;
+  const char mine = own ? 1 : 0;
+  std::vector<char> all(static_cast<size_t>(ranks_.size()));
+  RETURN_IF_ERROR(
+      ranks_.world()->all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all))));
+  return std::ranges::count(all, 1) > 0;
 }
 
 Result<Evaluation> Evaluator::run(const Loader& loader, int64_t max_tokens, const std::atomic<bool>* stop,
-                                  std::atomic<double>* progress, Communicator* ranks) {
+                                  std::atomic<double>* progress) {
   CHECK(!loader.options().shuffle && loader.options().row_tokens == options_.tokens &&
         loader.options().rows_per_step == options_.batch);
+  // Ranks that share a model look for a stop together, and not before each batch: stages would wait for one another.
+  const int64_t look_every = shares_model_ ? 4 : 1;
   int64_t num_rows = loader.rows_per_epoch();
   if (max_tokens > 0) num_rows = std::min(num_rows, (max_tokens + options_.tokens - 1) / options_.tokens);
+  const int64_t per_round = ranks_.num_data_ranks() * options_.batch;
+  const int64_t num_rounds = (num_rows + per_round - 1) / per_round;
   Evaluation result;
-  ExactSum sum;
-  const int64_t num_ranks = ranks ? ranks->size() : 1, own = ranks ? ranks->rank() : 0;
+  sum_ = {};
   bool stopped = false;
-  for (int64_t first = own * options_.batch; first < num_rows; first += num_ranks * options_.batch) {
-    stopped = stop && stop->load();
-    if (stopped) break;
-    milestone("evaluate");
-    RETURN_IF_ERROR(loader.fill(first / options_.batch, 0, options_.batch, tokens_, targets_, document_start_));
-    // Rows past the last belong to the next epoch: their targets do not count.
-    const auto counted = static_cast<size_t>(std::min(options_.batch, num_rows - first) * options_.tokens);
-    std::fill(targets_.begin() + static_cast<int64_t>(counted), targets_.end(), -1);
-    device_->write(*inputs_.at("tokens").memory, 0, std::as_bytes(std::span(tokens_)));
-    device_->write(*inputs_.at("targets").memory, 0, std::as_bytes(std::span(targets_)));
-    if (options_.document_mask)
-      device_->write(*inputs_.at("document_start").memory, 0, std::as_bytes(std::span(document_start_)));
-    RETURN_IF_ERROR(executable_->run());
-    executable_->read_output(token_loss_, std::as_writable_bytes(std::span(losses_)));
-    for (size_t i = 0; i < counted; ++i) sum.add(static_cast<double>(losses_[i]));
-    result.num_tokens += static_cast<int64_t>(counted);
-    if (progress)
-      progress->store(static_cast<double>(std::min(num_rows, first + options_.batch)) / static_cast<double>(num_rows));
+  for (int64_t round = 0; round < num_rounds && !stopped; ++round) {
+    if (round % look_every == 0) {
+      ASSIGN_OR_RETURN(stopped, stops(stop && stop->load()));
+      if (stopped) break;
+    }
+    const int64_t batch = round * ranks_.num_data_ranks() + ranks_.data_rank();
+    const int64_t rows = std::clamp<int64_t>(num_rows - batch * options_.batch, 0, options_.batch);
+    // Experts of this rank may have to work for the rows of others.
+    if (rows > 0 || shares_model_) RETURN_IF_ERROR(run_batch(loader, batch, rows));
+    if (counts_tokens_) result.num_tokens += rows * options_.tokens;
+    if (progress) progress->store(static_cast<double>(round + 1) / static_cast<double>(num_rounds));
   }
-  if (ranks) RETURN_IF_ERROR(add_over_ranks(*ranks, sum, result.num_tokens, stopped));
+  if (ranks_.size() > 1) RETURN_IF_ERROR(add_over_ranks(*ranks_.world(), sum_, result.num_tokens, stopped));
   if (stopped) return interrupted("evaluation was stopped");
-  result.loss = result.num_tokens > 0 ? sum.value() / static_cast<double>(result.num_tokens) : 0;
+  result.loss = result.num_tokens > 0 ? sum_.value() / static_cast<double>(result.num_tokens) : 0;
   return result;
 }
 

@@ -4,10 +4,8 @@
 #include <atomic>
 #include <vector>
 
-#include "comm/communicator.h"
-#include "data/loader.h"
-#include "device/tensor_set.h"
-#include "model/model.h"
+#include "train/input_feed.h"
+#include "train/pipeline_stage.h"
 
 namespace colossus {
 
@@ -18,26 +16,39 @@ struct Evaluation {
 
 class Evaluator {
  public:
-  // Forward passes of `options.batch` rows each with the parameters in `tensors`.
+  // Forward passes of `options.batch` rows each with the parameters in `tensors`. ranks: who shares the model and the
+  // rows, and outlives the evaluator; null: nobody.
   static Result<std::unique_ptr<Evaluator>> create(Device& device, const TensorSet& tensors, const ModelConfig& model,
-                                                   const ProgramOptions& options);
+                                                   const ProgramOptions& options, Ranks* ranks = nullptr);
 
   // The first rows of the loader that hold max_tokens targets (0: all rows), summed exactly. `stop` ends it early
-  // with kInterrupted; `progress` (0..1) may be null.
-  // `ranks`: who else evaluates; they share the rows, and all get the same answer. A stop of one is a stop of all.
+  // with kInterrupted; `progress` (0..1) may be null. All ranks run it, and get the same answer; a stop of one is a
+  // stop of all.
   Result<Evaluation> run(const Loader& loader, int64_t max_tokens, const std::atomic<bool>* stop = nullptr,
-                         std::atomic<double>* progress = nullptr, Communicator* ranks = nullptr);
-  const Executable& executable() const { return *executable_; }
+                         std::atomic<double>* progress = nullptr);
+  int64_t arena_bytes() const;
 
  private:
-  Evaluator() = default;
+  Evaluator(Device& device, const ProgramOptions& options, Ranks* ranks);
 
-  Device* device_ = nullptr;
-  ProgramOptions options_;
-  TensorSet inputs_;
-  std::unique_ptr<Executable> executable_;
-  TensorId token_loss_;
-  std::vector<int32_t> tokens_, targets_, document_start_;
+  Status compile(const ModelConfig& model, const TensorSet& tensors);
+  std::vector<Executable*> executables() const;
+  Status run_batch(const Loader& loader, int64_t batch, int64_t num_rows);
+  void add_losses(Executable& executable);
+  // Ranks that share a model must end together.
+  Result<bool> stops(bool own) const;
+
+  Device& device_;
+  const ProgramOptions options_;
+  Ranks alone_;
+  Ranks& ranks_;
+  bool shares_model_ = false;
+  bool counts_tokens_ = true;  // of ranks that share sequences one does
+  bool counts_losses_ = true;
+  std::unique_ptr<InputFeed> inputs_;
+  std::unique_ptr<Executable> whole_;  // one of the two
+  std::unique_ptr<PipelineStage> stage_;
+  ExactSum sum_;
   std::vector<float> losses_;
 };
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "base/milestone.h"
+
 namespace colossus {
 namespace {
 
@@ -29,10 +31,7 @@ Result<std::unique_ptr<PipelineStage>> PipelineStage::create(const Program& micr
   CHECK(static_cast<int64_t>(pieces.size()) == int64_t{shape.num_stages} * shape.num_chunks);
   CHECK(options.num_leaves >= 1 && shape.num_microbatches % options.num_leaves == 0);
   std::unique_ptr<PipelineStage> stage(new PipelineStage(options, device, groups));
-  ASSIGN_OR_RETURN(auto steps, write_pipeline_schedule(shape));
-  ASSIGN_OR_RETURN(auto slots, assign_stage_slots(shape, steps));
-  stage->steps_ = std::move(steps[static_cast<size_t>(options.stage)]);
-  stage->slots_ = std::move(slots[static_cast<size_t>(options.stage)]);
+  RETURN_IF_ERROR(stage->plan_steps());
   RETURN_IF_ERROR(stage->compile(microbatch, pieces));
   RETURN_IF_ERROR(stage->check_gradients_apart());
   for (const StashKind kind : kStashKinds) {
@@ -43,8 +42,28 @@ Result<std::unique_ptr<PipelineStage>> PipelineStage::create(const Program& micr
   return stage;
 }
 
+Status PipelineStage::plan_steps() {
+  const PipelineShape& shape = options_.shape;
+  if (!options_.forward_only) {
+    ASSIGN_OR_RETURN(auto steps, write_pipeline_schedule(shape));
+    ASSIGN_OR_RETURN(auto slots, assign_stage_slots(shape, steps));
+    steps_ = std::move(steps[static_cast<size_t>(options_.stage)]);
+    slots_ = std::move(slots[static_cast<size_t>(options_.stage)]);
+    return ok_status();
+  }
+  // Two outboxes: one is being taken while the other is filled.
+  slots_[StashKind::kOutbox].count = 2;
+  for (int64_t microbatch = 0; microbatch < shape.num_microbatches; ++microbatch)
+    for (int chunk = 0; chunk < shape.num_chunks; ++chunk) {
+      for (const StashKind kind : kStashKinds)
+        slots_[kind].of_step.push_back(kind == StashKind::kOutbox ? static_cast<int64_t>(steps_.size() % 2) : -1);
+      steps_.push_back({PipelineWork::kForward, chunk, microbatch});
+    }
+  return ok_status();
+}
+
 Status PipelineStage::compile(const Program& microbatch, const std::vector<LayerRange>& pieces) {
-  const bool split = options_.shape.kind == PipelineScheduleKind::kZeroBubble;
+  const bool split = options_.shape.kind == PipelineScheduleKind::kZeroBubble && !options_.forward_only;
   chunks_.resize(static_cast<size_t>(options_.shape.num_chunks));
   std::set<std::string> shared;
   for (int chunk = 0; chunk < options_.shape.num_chunks; ++chunk) {
@@ -56,6 +75,7 @@ Status PipelineStage::compile(const Program& microbatch, const std::vector<Layer
     for (const StashKind kind : kStashKinds)
       slot_bytes_[kind] = std::max(slot_bytes_[kind], piece.stashes[kind].num_bytes);
     RETURN_IF_ERROR(add_program(std::move(piece.forward), piece, chunk, PipelineWork::kForward));
+    if (options_.forward_only) continue;
     RETURN_IF_ERROR(add_program(std::move(piece.backward), piece, chunk,
                                 split ? PipelineWork::kBackwardInput : PipelineWork::kBackward));
     if (split)
@@ -140,7 +160,9 @@ Status PipelineStage::run_step(size_t step, const PipelineCallbacks& callbacks, 
   const Program& program = executable.program();
   bind_stash(step);
   if (work.has_inputs) RETURN_IF_ERROR(callbacks.fill_inputs(microbatch, program));
+  milestone("microbatch");
   RETURN_IF_ERROR(executable.run());
+  if (callbacks.on_outputs) callbacks.on_outputs(executable);
   add_output(executable, work.loss, report.loss);
   add_output(executable, work.aux_loss, report.aux_loss);
   const int64_t per_leaf = options_.shape.num_microbatches / options_.num_leaves;

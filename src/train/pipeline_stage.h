@@ -1,5 +1,5 @@
 // One stage of the pipeline: its pieces' programs, the stashes of the microbatches in flight, and the stage's part of a
-// step. Parameters, gradients, inputs and the optimizer are the caller's; so is the gradient tree.
+// step, or of an evaluation. Parameters, gradients, inputs and the optimizer are the caller's; so is the gradient tree.
 #pragma once
 
 #include <array>
@@ -16,8 +16,9 @@ namespace colossus {
 
 struct PipelineStageOptions {
   PipelineShape shape;
-  int64_t stage = 0;       // this one
-  int64_t num_leaves = 1;  // of the gradient tree, into which shape.num_microbatches are cut; divides them
+  int64_t stage = 0;          // this one
+  int64_t num_leaves = 1;     // of the gradient tree, into which shape.num_microbatches are cut; divides them
+  bool forward_only = false;  // a program without a backward pass: microbatch by microbatch through all chunks
   bool profile = false;
 };
 
@@ -28,7 +29,9 @@ struct PipelineCallbacks {
   std::function<Status(int64_t microbatch, const Program& program)> fill_inputs;
   // The gradients (role gradient) of `program` now are the sums of this leaf: adds them to the tree and zeroes them.
   // Programs of a stage have different gradients, and each comes to the end of its leaves in order, at its own time.
-  std::function<Status(int64_t leaf, const Program& program)> end_leaf;
+  std::function<Status(int64_t leaf, const Program& program)> end_leaf = nullptr;
+  // After each run of a program, while its outputs hold.
+  std::function<void(Executable& executable)> on_outputs = nullptr;
 };
 
 struct PipelineReport {
@@ -73,6 +76,7 @@ class PipelineStage {
   PipelineStage(const PipelineStageOptions& options, Device& device, RankGroups& groups)
       : options_(options), device_(device), groups_(groups) {}
 
+  Status plan_steps();
   Status compile(const Program& microbatch, const std::vector<LayerRange>& pieces);
   Status add_program(Program program, const PipelinePiece& piece, int chunk, PipelineWork work);
   Status check_gradients_apart() const;

@@ -3,33 +3,54 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "comm/rank_groups.h"
 #include "parallel/mesh.h"
 
 namespace colossus {
 
-// All ranks of a run, where they are more than those of another group: what is neither gradients nor activations.
-inline constexpr RankGroup kWorld = {};
-// What the update is shared over.
-inline constexpr RankGroup kUpdateRanks = RankGroup::along({MeshAxis::kData, MeshAxis::kShard});
+// A group as one of its ranks sees it.
+struct Peers {
+  RankGroup group;
+  int64_t ranks = 1;
+  int64_t rank = 0;
+};
+
+// The groups of a layout, each by its key and the ranks it has for `rank`, in an order in which all can meet.
+//   for the programs of a microbatch: along tensor, context, expert and expert_tensor, and links of the pipeline. Each
+//     is a lane, so each has connections of its own.
+//   for the update, evaluation and what happens between steps: of those with the same ranks one, for connections are
+//     many and programs run one after another.
+struct GroupMembers {
+  RankGroup group;
+  std::vector<int64_t> ranks;
+};
+std::vector<GroupMembers> groups_of(const Mesh& mesh, int64_t rank);
 
 struct Ranks {
   Mesh mesh{MeshConfig{}};
   int64_t rank = 0;
-  RankGroups groups;                          // those of groups_of()
+  std::vector<GroupMembers> members;          // groups_of()
+  RankGroups groups;                          // their ends
   std::unique_ptr<Communicator> checkpoints;  // all ranks once more: checkpoints are written beside the steps
-  std::unique_ptr<Communicator> copies;       // where no other rank has the same state: whom to hand copies to
+  std::unique_ptr<Communicator> copies;       // all ranks, where some of the state is on no other rank
 
   int copy_distance = 1;  // along `copies`, to a rank on another machine
 
   int64_t size() const { return mesh.size(); }
   bool first() const { return rank == 0; }
-  // All ranks, between the steps; null for a run of one. Sums of an evaluation go over it.
-  Communicator* world() const {
-    Communicator* all = groups.find(kWorld);
-    return all ? all : groups.find(kUpdateRanks);
+  // Who reads its own rows: data x shard of them.
+  int64_t num_data_ranks() const { return mesh.config().data * mesh.config().shard; }
+  int64_t data_rank(int64_t of_rank) const {
+    return mesh.coordinate(of_rank, MeshAxis::kData) * mesh.config().shard + mesh.coordinate(of_rank, MeshAxis::kShard);
   }
+  int64_t data_rank() const { return data_rank(rank); }
+  // This rank among these, in order of rank: a group of groups_of(), or itself alone.
+  Peers peers(const std::vector<int64_t>& ranks) const;
+  Peers all() const;
+  // All ranks, between the steps; null for a run of one.
+  Communicator* world() const { return groups.find(all().group); }
 
   // Ok when all ranks come with ok; else an error on all of them: its own to a rank that has one.
   Status all_or_none(Status own) const;
@@ -37,13 +58,16 @@ struct Ranks {
   Status share_from_first(std::vector<std::string>& texts) const;
 };
 
-// The groups of a layout, each by its key and the ranks it has for `rank`, in an order that is the same on all ranks.
-// Groups that would have the same ranks are one: connections are many, and lanes of one exchange gain nothing.
-struct GroupMembers {
-  RankGroup group;
-  std::vector<int64_t> ranks;
-};
-std::vector<GroupMembers> groups_of(const Mesh& mesh, int64_t rank);
+// A tied embedding's: on the pipeline's first and last stage.
+inline constexpr RankGroup kEndRanks = [] {
+  RankGroup group =
+      RankGroup::along({MeshAxis::kPipeline, MeshAxis::kData, MeshAxis::kShard, MeshAxis::kContext, MeshAxis::kTensor});
+  group.link = Link::kEnds;
+  return group;
+}();
+
+// The ranks of such a group that `rank` is in, in order.
+std::vector<int64_t> ranks_along(const Mesh& mesh, int64_t rank, RankGroup axes);
 
 struct JoinOptions {
   double timeout_seconds = 60;  // of each wait once they have met

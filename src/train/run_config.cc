@@ -100,4 +100,15 @@ Status resolve(RunConfig& run, int64_t tokenizer_vocab_size) {
   return ok_status();
 }
 
+MeshLimits mesh_limits(const ModelConfig& model, int64_t tokens, int64_t reduction_leaves) {
+  return {.num_layers = model.num_layers,
+          .num_heads = model.num_heads,
+          .num_kv_heads = model.num_kv_heads,
+          .ffn_width = model.ffn_width,
+          .num_experts = model.num_experts,
+          .expert_width = model.expert_width,
+          .tokens = tokens,
+          .reduction_leaves = reduction_leaves};
+}
+
 }  // namespace colossus

@@ -82,4 +82,7 @@ struct RunConfig {
 //   reduction_leaves: the largest power of two, at most 8, that divides the number of microbatches.
 Status resolve(RunConfig& run, int64_t tokenizer_vocab_size);
 
+// What a mesh must divide.
+MeshLimits mesh_limits(const ModelConfig& model, int64_t tokens, int64_t reduction_leaves);
+
 }  // namespace colossus

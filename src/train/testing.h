@@ -29,11 +29,11 @@ inline std::string tiny_text(int num_sentences) {
   return text;
 }
 
-// A directory that holds "shards" of tiny_text and tokenizer.json text, one token per character.
+// A directory that holds "shards" of a text and tokenizer.json text, one token per character.
 class TinyData {
  public:
-  explicit TinyData(int num_sentences = 60) {
-    const std::string text = tiny_text(num_sentences);
+  explicit TinyData(int num_sentences = 60) : TinyData(tiny_text(num_sentences)) {}
+  explicit TinyData(const std::string& text) {
     auto trained = train_characters(
         {}, [&](DocumentSink sink) { return sink(text); }, [](const TrainProgress&) {});
     CHECK(trained.ok(), trained.status().message().c_str());

@@ -13,13 +13,19 @@ namespace colossus {
 namespace {
 
 // Billions of logarithms and cosines: worth every core. The numbers do not depend on how they are shared out.
-void fill_in_parallel(const RngKey& key, float scale, std::span<float> values) {
-  constexpr size_t kGrain = 1 << 16;
-  const size_t num_parts = std::clamp<size_t>(values.size() / kGrain, 1, static_cast<size_t>(num_usable_cores()));
+void fill_in_parallel(const RngKey& key, float scale, const Shape& whole, const Piece& piece, std::span<float> values) {
+  constexpr int64_t kGrain = 1 << 16;
+  const int64_t num_parts = std::clamp<int64_t>(piece.size() / kGrain, 1, num_usable_cores());
   std::vector<std::thread> threads;
-  for (size_t part = 0; part < num_parts; ++part) {
-    const size_t begin = values.size() * part / num_parts, end = values.size() * (part + 1) / num_parts;
-    threads.emplace_back([=] { fill_normal(key, begin, scale, values.subspan(begin, end - begin)); });
+  for (int64_t part = 0; part < num_parts; ++part) {
+    const int64_t first = piece.size() * part / num_parts, end = piece.size() * (part + 1) / num_parts;
+    threads.emplace_back([=, &whole, &piece] {
+      const Piece own{piece.slice, piece.begin + first, piece.begin + end};
+      for_each_common_run(whole_piece(whole), own, [&](int64_t from, int64_t to, int64_t count) {
+        fill_normal(key, static_cast<uint64_t>(from), scale,
+                    values.subspan(static_cast<size_t>(first + to), static_cast<size_t>(count)));
+      });
+    });
   }
   for (std::thread& thread : threads) thread.join();
 }
@@ -28,19 +34,33 @@ const char* file_of(Role role) { return role == Role::kParameter ? "model" : "op
 
 }  // namespace
 
-void initialize_parameters(Device& device, const TensorSet& tensors, std::span<const ParameterSpec> parameters,
+std::vector<StatePart> whole_parameters(const TensorSet& tensors, std::span<const ParameterSpec> table) {
+  std::vector<StatePart> parts;
+  for (const ParameterSpec& spec : table) {
+    const TensorSet::Entry& entry = tensors.at(spec.name);
+    parts.push_back({.name = spec.name,
+                     .role = Role::kParameter,
+                     .whole = spec.shape,
+                     .piece = whole_piece(spec.shape),
+                     .memory = entry.memory,
+                     .offset_bytes = entry.offset_bytes});
+  }
+  return parts;
+}
+
+void initialize_parameters(Device& device, std::span<const ParameterSpec> table, const std::vector<StatePart>& parts,
                            uint64_t seed) {
   std::vector<float> values;
-  for (size_t p = 0; p < parameters.size(); ++p) {
-    const ParameterSpec& spec = parameters[p];
-    values.resize(static_cast<size_t>(spec.shape.num_elements()));
-    const RngKey key{.seed = seed, .purpose = RngPurpose::kInit, .step = p};
-    if (spec.init_std == 0)
-      std::fill(values.begin(), values.end(), static_cast<float>(spec.init_value));
+  for (const StatePart& part : parts) {
+    const auto spec = std::ranges::find(table, part.name, &ParameterSpec::name);
+    CHECK(spec != table.end() && spec->shape == part.whole, part.name.c_str());
+    values.resize(static_cast<size_t>(part.piece.size()));
+    const RngKey key{.seed = seed, .purpose = RngPurpose::kInit, .step = static_cast<uint64_t>(spec - table.begin())};
+    if (spec->init_std == 0)
+      std::ranges::fill(values, static_cast<float>(spec->init_value));
     else
-      fill_in_parallel(key, static_cast<float>(spec.init_std), values);
-    const TensorSet::Entry& entry = tensors.at(spec.name);
-    device.write(*entry.memory, entry.offset_bytes, std::as_bytes(std::span(values)));
+      fill_in_parallel(key, static_cast<float>(spec->init_std), part.whole, part.piece, values);
+    device.write(*part.memory, part.offset_bytes, std::as_bytes(std::span(values)));
   }
 }
 
@@ -60,7 +80,8 @@ std::vector<CheckpointTensor> checkpoint_tensors(Device& device, const std::vect
   return result;
 }
 
-Status load_parts(Device& device, const std::vector<StatePart>& parts, const Checkpoint& checkpoint) {
+Status load_parts(Device& device, std::span<const ParameterSpec> table, const std::vector<StatePart>& parts,
+                  const Checkpoint& checkpoint) {
   for (const StatePart& part : parts) {
     milestone("read");
     const std::string file = file_of(part.role);
@@ -76,8 +97,7 @@ Status load_parts(Device& device, const std::vector<StatePart>& parts, const Che
       device.write(*part.memory, part.offset_bytes + offset, bytes);
     }));
   }
-  const auto num_expected =
-      std::count_if(parts.begin(), parts.end(), [](const auto& part) { return part.role == Role::kParameter; });
+  const auto num_expected = static_cast<std::ptrdiff_t>(table.size());
   const auto num_stored = std::count_if(checkpoint.tensors().begin(), checkpoint.tensors().end(),
                                         [](const auto& entry) { return entry.file == "model"; });
   if (num_stored != num_expected)

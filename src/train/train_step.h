@@ -4,16 +4,10 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <vector>
 
-#include "data/loader.h"
-#include "device/tensor_set.h"
-#include "train/gradient_tree.h"
-#include "train/ranks.h"
-#include "train/run_config.h"
+#include "train/microbatches.h"
 #include "train/train_state.h"
-#include "train/update_program.h"
 
 namespace colossus {
 
@@ -46,47 +40,44 @@ class TrainStep {
   };
   Result<bool> run(int64_t step, const Loader& data, const Asked& asked, StepReport& report);
 
+  const RankModel& model() const { return model_; }
   const TensorSet& tensors() const { return tensors_; }
-  const std::vector<ParameterSpec>& parameters() const { return parameters_; }
+  // This rank's parts of the parameters.
+  const std::vector<StatePart>& parameters() const { return parameters_; }
   // What this rank updates: ranges of parameters and their optimizer states. Replicas have the same.
-  std::vector<StatePart> updated_parts() const;
+  const std::vector<StatePart>& updated_parts() const { return updated_parts_; }
   // What this rank saves; together the ranks save everything once.
-  std::vector<StatePart> parts_to_save() const;
-  // What this rank needs to go on: all parameters, its part of the optimizer states.
+  const std::vector<StatePart>& parts_to_save() const { return parts_to_save_; }
+  // What this rank needs to go on: its parameters, its part of the optimizer states.
   std::vector<StatePart> parts_to_load() const;
-  const ProgramOptions& options() const { return options_; }
-  const Executable& microbatch() const { return *microbatch_; }
+  const Microbatches& microbatches() const { return *microbatches_; }
   const Executable& update() const { return *update_; }
-  int64_t partial_sum_bytes() const { return gradients_->num_bytes(); }
-  int64_t input_bytes() const { return inputs_.num_bytes(); }
 
  private:
   TrainStep(const RunConfig& run, Device& device, Ranks& ranks) : run_(run), device_(device), ranks_(ranks) {}
 
   Status build(DType compute);
-  Status make_gradient_tree(size_t num_buckets);
-  StatePart part_of(const Tensor& tensor, const UpdatedPart& part) const;
-  Status run_microbatch(const Loader& data, int64_t step, int64_t first_row);
+  Status make_gradient_trees(const std::vector<UpdateGroup>& groups);
+  void list_state(const std::vector<UpdatedPart>& updated);
+  StatePart part_of(const Tensor& tensor, size_t parameter, const ElementRange& elements) const;
   Status apply_update(int64_t step, StepReport& report);
   template <class T>
   void set_input(const char* name, const T& value) {
-    device_.write(*inputs_.at(name).memory, 0, bytes_of(value));
+    device_.write(*update_inputs_.at(name).memory, 0, bytes_of(value));
   }
 
   const RunConfig& run_;
   Device& device_;
   Ranks& ranks_;
-  ProgramOptions options_;  // of a microbatch
-  std::vector<ParameterSpec> parameters_;
-  LeafRange leaves_;  // of this rank
+  RankModel model_;
 
-  TensorSet tensors_;  // parameters, gradients, optimizer states
-  TensorSet inputs_;
-  std::unique_ptr<Executable> microbatch_, update_;
-  TensorId loss_, aux_loss_, grad_norm_, clip_scale_, all_step_sums_;
-  std::optional<GradientTree> gradients_;
-  std::vector<UpdatedPart> updated_;
-  std::vector<int32_t> tokens_, targets_, document_start_;  // of a microbatch
+  TensorSet tensors_;        // parameters, gradients, optimizer states
+  TensorSet update_inputs_;  // of the update
+  std::unique_ptr<Microbatches> microbatches_;
+  std::unique_ptr<Executable> update_;
+  TensorId grad_norm_, clip_scale_, all_step_sums_;
+  std::vector<LocalAddition> additions_;
+  std::vector<StatePart> parameters_, updated_parts_, parts_to_save_;
   std::array<int64_t, kStepSums> step_sums_{};
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -34,9 +35,16 @@ std::string identity_of(RunConfig run) {
   t.max_seconds = standard.max_seconds;
   t.recompute = standard.recompute;
   for (DataSourceConfig& source : run.data.sources) source.path.clear();
-  // How the work lies on ranks changes no bit.
-  run.mesh = {};
+  run.mesh = {};  // sums_of
   return print_config(run);
+}
+
+// Of a layout what has a part in how sums are rounded: all but data, shard and pipeline.
+std::string sums_of(const MeshConfig& mesh) {
+  std::string text = fmt::format("context = {}, tensor = {}, expert = {}, expert_tensor = {}", mesh.context,
+                                 mesh.tensor, mesh.expert, mesh.expert_tensor);
+  if (mesh.experts_over_data_ranks()) text += fmt::format(", data x shard = {}", mesh.data * mesh.shard);
+  return text;
 }
 
 }  // namespace
@@ -85,12 +93,16 @@ Status Trainer::build_programs() {
   run_.train.compute = compute == DType::kBF16 ? ComputeType::kBF16 : ComputeType::kF32;
   ASSIGN_OR_RETURN(flops_per_token_, training_flops_per_token(run_.model, run_.train.tokens));
   ASSIGN_OR_RETURN(train_step_, TrainStep::create(run_, compute, device_, *ranks_));
-  ASSIGN_OR_RETURN(evaluator_, Evaluator::create(device_, train_step_->tensors(), run_.model, train_step_->options()));
+  ASSIGN_OR_RETURN(evaluator_, Evaluator::create(device_, train_step_->tensors(), run_.model,
+                                                 train_step_->model().options, ranks_.get()));
   return ok_status();
 }
 
 Status Trainer::check_same_run(const std::string& stored_config) const {
   ASSIGN_OR_RETURN(const RunConfig stored, parse_config<RunConfig>(stored_config, "config.toml of the checkpoint"));
+  if (const std::string theirs = sums_of(stored.mesh), ours = sums_of(run_.mesh); theirs != ours)
+    observer_.on_note(
+        fmt::format("[mesh] was {}; now {}: sums are rounded in another order from here on", theirs, ours));
   const std::string theirs = identity_of(stored), ours = identity_of(run_);
   if (theirs == ours) return ok_status();
   std::string differences;
@@ -118,7 +130,7 @@ Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
     const Status same = check_same_run(config->second);
     of_another_run = !same.ok();
     RETURN_IF_ERROR(same);
-    RETURN_IF_ERROR(load_parts(device_, train_step_->parts_to_load(), checkpoint));
+    RETURN_IF_ERROR(load_parts(device_, train_step_->model().table, train_step_->parts_to_load(), checkpoint));
     step_ = last_saved_step_ = checkpoint.state().step;
     if (checkpoint.state().validation_loss) evaluation_in_metrics_ = step_;
     return ok_status();
@@ -200,7 +212,8 @@ Status Trainer::start_from_checkpoint() {
     return corrupt(
         fmt::format("[{}/checkpoints] no checkpoint can be read; the last error was: {}\nstart over with --fresh",
                     run_.out, last_error.message()));
-  initialize_parameters(device_, tensors(), train_step_->parameters(), static_cast<uint64_t>(run_.train.seed));
+  initialize_parameters(device_, train_step_->model().table, train_step_->parameters(),
+                        static_cast<uint64_t>(run_.train.seed));
   return ok_status();
 }
 
@@ -248,10 +261,16 @@ Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& st
   }
   const auto due = [&](int64_t every) { return every > 0 && step_ % every == 0; };
   if (evaluation_is_due()) RETURN_IF_ERROR(evaluate_unless_stopped(stop_requested));
-  if (due(t.sample_every)) observer_.on_sample(step_);
+  if (due(t.sample_every) && has_whole_model()) observer_.on_sample(step_);
   // What is not finite is not saved: the last good checkpoint stays the newest.
   if ((due(t.checkpoint_every) || step_ == t.steps) && skipped_in_a_row_ == 0) return save();
   return ok_status();
+}
+
+bool Trainer::has_whole_model() const {
+  return std::ranges::all_of(train_step_->parameters(),
+                             [](const StatePart& part) { return part.piece.slice.shape == part.whole; }) &&
+         train_step_->parameters().size() == train_step_->model().table.size();
 }
 
 bool Trainer::evaluation_is_due() const {
@@ -260,8 +279,7 @@ bool Trainer::evaluation_is_due() const {
 }
 
 Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
-  ASSIGN_OR_RETURN(evaluation_, evaluator_->run(*validation_data_, run_.train.evaluation_tokens, &stop_requested,
-                                                nullptr, ranks_->world()));
+  ASSIGN_OR_RETURN(evaluation_, evaluator_->run(*validation_data_, run_.train.evaluation_tokens, &stop_requested));
   last_evaluated_step_ = step_;
   const bool is_best = best_validation_loss_ == 0 || evaluation_.loss < best_validation_loss_;
   if (is_best) best_validation_loss_ = evaluation_.loss;
@@ -299,6 +317,10 @@ Status Trainer::save() {
 
 Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
   const auto out_of_time = [&] { return run_.train.max_seconds > 0 && training_seconds_ >= run_.train.max_seconds; };
+  if (run_.train.sample_every > 0 && !has_whole_model())
+    observer_.on_note(
+        "[train.sample_every] no samples: the model is cut over ranks; use `colossus generate` with a "
+        "checkpoint of the run");
   if (interrupted_after_) {
     RETURN_IF_ERROR(after_step(*interrupted_after_, stop_requested));
   } else if (step_ > 0 && evaluation_is_due() && evaluation_in_metrics_ != step_) {
@@ -341,6 +363,7 @@ Result<TrainResult> Trainer::finish(StopReason reason, const std::atomic<bool>& 
 }
 
 std::vector<MemoryLine> Trainer::memory_table() const {
+  const Microbatches& microbatches = train_step_->microbatches();
   int64_t parameters = 0, gradients = 0, optimizer = 0;
   for (const auto& [name, entry] : tensors().entries()) {
     if (entry.is_view) continue;
@@ -351,17 +374,18 @@ std::vector<MemoryLine> Trainer::memory_table() const {
   int64_t snapshot = 0;
   if (run_.train.async_checkpoints)
     for (const StatePart& part : train_step_->parts_to_save()) snapshot += part.piece.size() * 4;
-  return {{"parameters", parameters},
-          {"gradients", gradients},
-          {"partial sums of gradients", train_step_->partial_sum_bytes()},
-          {"optimizer state", optimizer},
-          {"inputs", train_step_->input_bytes()},
-          {"activations and scratch", std::max({train_step_->microbatch().memory_plan().arena_bytes,
-                                                train_step_->update().memory_plan().arena_bytes,
-                                                evaluator_->executable().memory_plan().arena_bytes})},
-          {"weights packed for the device", train_step_->microbatch().packed_bytes()},
-          {"copy for checkpoints", snapshot},
-          {"copies of this and another rank's state", keeper_ ? keeper_->num_bytes() : 0}};
+  return {
+      {"parameters", parameters},
+      {"gradients", gradients},
+      {"partial sums of gradients", microbatches.partial_sum_bytes()},
+      {"optimizer state", optimizer},
+      {"inputs", microbatches.input_bytes()},
+      {"activations and scratch", std::max({microbatches.arena_bytes(), train_step_->update().memory_plan().arena_bytes,
+                                            evaluator_->arena_bytes()})},
+      {"activations of microbatches in flight", microbatches.stash_bytes()},
+      {"weights packed for the device", microbatches.packed_bytes()},
+      {"copy for checkpoints", snapshot},
+      {"copies of this and another rank's state", keeper_ ? keeper_->num_bytes() : 0}};
 }
 
 }  // namespace colossus

@@ -70,7 +70,7 @@ class Trainer {
   const Loader& train_data() const { return *train_data_; }
   const Loader& validation_data() const { return *validation_data_; }
   ShardCounts validation_totals() const { return validation_totals_; }
-  DType compute_dtype() const { return train_step_->options().compute; }
+  DType compute_dtype() const { return train_step_->model().options.compute; }
   double flops_per_token() const { return flops_per_token_; }
   // What the programs say the run takes, line by line; the sum is what to expect of the process.
   std::vector<MemoryLine> memory_table() const;
@@ -96,6 +96,7 @@ class Trainer {
   Status check_same_run(const std::string& stored_config) const;
   Status open_metrics();
   Status after_step(const StepReport& report, const std::atomic<bool>& stop_requested);
+  bool has_whole_model() const;
   bool evaluation_is_due() const;
   Status evaluate_unless_stopped(const std::atomic<bool>& stop_requested);
   Status evaluate(const std::atomic<bool>& stop_requested);

@@ -502,7 +502,7 @@ TEST(TrainState, AnotherModelsCheckpointIsRefused) {
                        .whole = spec.shape,
                        .piece = whole_piece(spec.shape),
                        .memory = *device->allocate(4 * spec.shape.num_elements())});
-    return load_parts(*device, parts, *checkpoint).message();
+    return load_parts(*device, *parameter_table(model), parts, *checkpoint).message();
   };
   EXPECT_EQ(load([](ModelConfig&) {}), "");
   EXPECT_THAT(load([](ModelConfig& m) { m.expert_width = 32; }),
@@ -535,7 +535,7 @@ TEST(TrainState, PartsOfACheckpointAreLoaded) {
     for (int d = 0; d < shape.rank(); ++d) slice.begin[static_cast<size_t>(d)] = shape[d] - entry.type.shape[d];
     parts.push_back({.name = name, .whole = shape, .piece = whole_piece(slice), .memory = entry.memory});
   }
-  const Status loaded = load_parts(*device, parts, *checkpoint);
+  const Status loaded = load_parts(*device, *parameter_table(part), parts, *checkpoint);
   ASSERT_TRUE(loaded.ok()) << loaded.message();
   const State held = state_of(*device, tensors);
   int num_cut = 0;

@@ -15,9 +15,12 @@ CollectiveAttributes among(const Peers& peers) { return {peers.group, peers.rank
 
 // One bucket as this rank sees it.
 struct BucketTensors {
-  const Bucket* bucket = nullptr;
-  TensorId parameters, gradients;
-  std::vector<TensorId> parameter, gradient;  // views, by tensor
+  size_t index = 0;
+  const UpdateGroup* group = nullptr;
+  Bucket bucket;
+  TensorId parameters;
+  std::vector<TensorId> accumulators;         // the sum of all is in the first one
+  std::vector<TensorId> parameter, gradient;  // views, by tensor; gradient: of the first accumulator
   std::vector<ElementRange> pieces;           // by rank of `all`
   ElementRange own_piece;
   ElementRange updated;  // by this rank and its replicas
@@ -25,65 +28,83 @@ struct BucketTensors {
 
 class UpdateWriter {
  public:
-  UpdateWriter(std::span<const ParameterSpec> parameters, const OptimizerConfig& optimizer, const UpdateRanks& ranks)
-      : parameters_(parameters), optimizer_(optimizer), ranks_(ranks), b_("update") {
+  UpdateWriter(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer, const UpdateOptions& options)
+      : table_(table), optimizer_(optimizer), options_(options), b_("update") {
     lr_ = b_.input("lr", {}, DType::kF32);
     muon_lr_ = b_.input("muon_lr", {}, DType::kF32);
     step_ = b_.input("step", {}, DType::kI64);
     b_.set_phase(Phase::kUpdate);
   }
 
-  Result<UpdateProgram> write(const std::vector<Bucket>& buckets, int64_t num_microbatches) {
-    for (size_t i = 0; i < buckets.size(); ++i) declare(buckets[i], i);
+  Result<UpdateProgram> write(const std::vector<UpdateGroup>& groups) {
+    for (const UpdateGroup& group : groups) {
+      size_t first = 0;  // parameter of the bucket
+      for (Bucket& bucket : parameter_buckets(table_, optimizer_, group, options_.bucket_elements)) {
+        const size_t count = bucket.tensors.size();
+        declare(group, std::move(bucket), first);
+        first += count;
+      }
+    }
     RETURN_IF_ERROR(b_.status());
-    const TensorId loss = write_loss(num_microbatches);
-    if (ranks_.all.ranks > 1)
-      for (size_t i = 0; i < buckets_.size(); ++i) sum_gradients(i);
+    const TensorId loss = write_loss();
+    for (const BucketTensors& bucket : buckets_) sum_gradients(bucket);
     write_norm(loss);
-    if (ranks_.replicas.ranks > 1)
-      for (const BucketTensors& bucket : buckets_) share_among_replicas(bucket);
+    for (const BucketTensors& bucket : buckets_) share_among_replicas(bucket);
     for (const BucketTensors& bucket : buckets_) {
       update(bucket);
-      if (ranks_.shards.ranks > 1) share_parameters(bucket);
+      share_parameters(bucket);
     }
-    ASSIGN_OR_RETURN(Program program, b_.finish());
-    return UpdateProgram{std::move(program), std::move(parts_)};
+    ASSIGN_OR_RETURN(result_.program, b_.finish());
+    return std::move(result_);
   }
 
  private:
   // Pieces lie shard by shard, so that what the replicas of one shard have together is one range.
-  size_t piece_of(int64_t rank_of_all) const {
-    const int64_t shard = rank_of_all % ranks_.shards.ranks, replica = rank_of_all / ranks_.shards.ranks;
-    return static_cast<size_t>(shard * ranks_.replicas.ranks + replica);
+  static size_t piece_of(const UpdateGroup& group, int64_t rank_of_all) {
+    const int64_t shard = rank_of_all % group.shards.ranks, replica = rank_of_all / group.shards.ranks;
+    return static_cast<size_t>(shard * group.replicas.ranks + replica);
   }
-  ElementRange range_of_shard(const std::vector<ElementRange>& pieces, int64_t shard) const {
-    const auto first = static_cast<size_t>(shard * ranks_.replicas.ranks);
-    return {pieces[first].begin, pieces[first + static_cast<size_t>(ranks_.replicas.ranks) - 1].end};
+  static ElementRange range_of_shard(const BucketTensors& bucket, int64_t shard) {
+    const int64_t replicas = bucket.group->replicas.ranks, first = shard * replicas;
+    return {bucket.pieces[static_cast<size_t>(first)].begin,
+            bucket.pieces[static_cast<size_t>(first + replicas - 1)].end};
   }
 
-  void declare(const Bucket& bucket, size_t index) {
-    BucketTensors tensors{.bucket = &bucket};
-    const TensorType type{{bucket.size}, DType::kF32};
-    tensors.parameters = b_.declare(fmt::format("parameters.{}", index), type, Role::kParameter);
-    tensors.gradients = b_.declare(fmt::format("gradients.{}", index), type, Role::kGradient);
-    for (const FlatTensor& tensor : bucket.tensors) {
+  const UpdateParameter& parameter_of(const BucketTensors& bucket, size_t i) const {
+    return bucket.group->parameters[first_of_bucket_[bucket.index] + i];
+  }
+
+  void declare(const UpdateGroup& group, Bucket bucket, size_t first) {
+    BucketTensors tensors{.index = buckets_.size(), .group = &group, .bucket = std::move(bucket)};
+    first_of_bucket_.push_back(first);
+    const TensorType type{{tensors.bucket.size}, DType::kF32};
+    tensors.parameters = b_.declare(fmt::format("parameters.{}", tensors.index), type, Role::kParameter);
+    for (size_t i = 0; i < group.num_accumulators(); ++i)
+      tensors.accumulators.push_back(b_.declare(accumulator_name(tensors.index, i), type, Role::kGradient));
+    for (size_t i = 0; i < tensors.bucket.tensors.size(); ++i) {
+      const FlatTensor& tensor = tensors.bucket.tensors[i];
+      const auto& gradients = parameter_of(tensors, i).gradients;
+      CHECK(gradients.size() == tensors.accumulators.size(), "parameters of a group have as many gradients");
       tensors.parameter.push_back(b_.view(tensor.name, tensor.shape, tensors.parameters, tensor.offset));
-      tensors.gradient.push_back(b_.view("grad." + tensor.name, tensor.shape, tensors.gradients, tensor.offset));
+      for (size_t j = 0; j < gradients.size(); ++j) {
+        const TensorId view = b_.view(gradients[j], tensor.shape, tensors.accumulators[j], tensor.offset);
+        if (j == 0) tensors.gradient.push_back(view);
+      }
     }
-    tensors.pieces = bucket.cut(ranks_.all.ranks);
-    tensors.own_piece = tensors.pieces[piece_of(ranks_.all.rank)];
-    tensors.updated = range_of_shard(tensors.pieces, ranks_.shards.rank);
+    tensors.pieces = tensors.bucket.cut(group.all.ranks);
+    tensors.own_piece = tensors.pieces[piece_of(group, group.all.rank)];
+    tensors.updated = range_of_shard(tensors, group.shards.rank);
     buckets_.push_back(std::move(tensors));
   }
 
   // The step's loss, for skipping steps; and what the ranks have to tell each other.
-  TensorId write_loss(int64_t num_microbatches) {
+  TensorId write_loss() {
     TensorId sums = b_.input("step_sums", {kStepSums}, DType::kI64);
-    if (ranks_.all.ranks > 1) {
-      sums = b_.emit(AllReduce{among(ranks_.all)}, {sums});
+    if (options_.world.ranks > 1) {
+      sums = b_.emit(AllReduce{among(options_.world)}, {sums});
       if (b_.status().ok()) b_.mark_output(sums, "all_step_sums");
     }
-    const double scale = 1 / static_cast<double>(num_microbatches);
+    const double scale = 1 / static_cast<double>(options_.num_microbatches);
     const auto value = [&](std::string_view name, int64_t offset) {
       return b_.emit(ExactSumValue{.scale = scale}, {b_.view(std::string(name), {ExactSum::kWords}, sums, offset)});
     };
@@ -97,39 +118,39 @@ class UpdateWriter {
     return attributes;
   }
 
-  TensorId own_piece(const BucketTensors& bucket, size_t index) {
-    return b_.view(fmt::format("gradients.{}.own", index), {bucket.own_piece.size()}, bucket.gradients,
-                   bucket.own_piece.begin);
-  }
-
-  void sum_gradients(size_t index) {
-    const BucketTensors& bucket = buckets_[index];
-    std::vector<ElementRange> of_rank;
-    ExchangePieces exchange;
-    std::vector<TreeNode> nodes;
-    for (int64_t rank = 0; rank < ranks_.all.ranks; ++rank) {
-      of_rank.push_back(bucket.pieces[piece_of(rank)]);
-      const auto& sums = ranks_.sums[static_cast<size_t>(rank)];
-      exchange.num_sums.push_back(static_cast<int64_t>(sums.size()));
-      nodes.insert(nodes.end(), sums.begin(), sums.end());
+  void sum_gradients(const BucketTensors& bucket) {
+    const UpdateGroup& group = *bucket.group;
+    if (group.all.ranks == 1) {
+      CHECK(group.num_sums.front() == static_cast<int64_t>(bucket.accumulators.size()), "alone, a rank has whole sums");
+      for (size_t i = 1; i < bucket.accumulators.size(); ++i)
+        result_.additions.push_back({accumulator_name(bucket.index, 0), accumulator_name(bucket.index, i)});
+      return;
     }
-    static_cast<PieceAttributes&>(exchange) = pieces_among(ranks_.all, of_rank);
+    std::vector<ElementRange> of_rank;
+    for (int64_t rank = 0; rank < group.all.ranks; ++rank) of_rank.push_back(bucket.pieces[piece_of(group, rank)]);
+    ExchangePieces exchange{pieces_among(group.all, of_rank), group.num_sums};
+    const auto num_accumulators = static_cast<int64_t>(bucket.accumulators.size());
+    const int64_t own_sums = group.num_sums[static_cast<size_t>(group.all.rank)];
+    CHECK(own_sums % num_accumulators == 0, "accumulators of a rank are sums over the same leaves");
     std::vector<TensorId> own;
-    for (int64_t i = 0; i + 1 < exchange.num_sums[static_cast<size_t>(ranks_.all.rank)]; ++i)
-      own.push_back(
-          b_.declare(partial_sum_name(index, static_cast<size_t>(i)), b_.tensor(bucket.gradients).type, Role::kState));
-    own.push_back(bucket.gradients);
+    for (size_t i = 0; i < bucket.accumulators.size(); ++i) {
+      for (int64_t j = 0; j + 1 < own_sums / num_accumulators; ++j)
+        own.push_back(b_.declare(partial_sum_name(bucket.index, i, static_cast<size_t>(j)),
+                                 b_.tensor(bucket.accumulators[i]).type, Role::kState));
+      own.push_back(bucket.accumulators[i]);
+    }
     const TensorId terms = b_.emit(std::move(exchange), std::move(own));
     TreeSum sum;
-    for (const TreeAddition& addition : tree_additions(nodes))
+    for (const TreeAddition& addition : group.additions)
       sum.additions.insert(sum.additions.end(), {addition.into, addition.from});
-    const TensorId piece = own_piece(bucket, index);
+    const TensorId piece = b_.view(fmt::format("gradients.{}.own", bucket.index), {bucket.own_piece.size()},
+                                   bucket.accumulators.front(), bucket.own_piece.begin);
     b_.emit(std::move(sum), {terms, piece});
   }
 
   void write_norm(TensorId loss) {
     TensorId squares = write_squares();
-    if (ranks_.all.ranks > 1) squares = b_.emit(AllReduce{among(ranks_.all)}, {squares});
+    if (options_.world.ranks > 1) squares = b_.emit(AllReduce{among(options_.world)}, {squares});
     const TensorId norm = b_.emit(ExactSumValue{.square_root = true}, {squares});
     scale_ = b_.emit(ClipScale{.max_norm = optimizer_.clip_norm}, {norm, loss});
     if (!b_.status().ok()) return;
@@ -142,96 +163,123 @@ class UpdateWriter {
   TensorId write_squares() {
     std::vector<TensorId> parts;
     for (const BucketTensors& bucket : buckets_)
-      for (size_t i = 0; i < bucket.bucket->tensors.size(); ++i)
-        if (const ElementRange part = bucket.bucket->part(i, bucket.own_piece); part.size() > 0)
-          parts.push_back(part_of(bucket, i, part, bucket.gradients, bucket.gradient[i], {part.size()}));
+      for (size_t i = 0; i < bucket.bucket.tensors.size(); ++i)
+        if (const ElementRange part = bucket.bucket.part(i, bucket.own_piece); part.size() > 0)
+          parts.push_back(part_of(bucket, i, part, bucket.accumulators.front(), bucket.gradient[i], {part.size()}));
     // With more ranks than blocks some have none: a view of nothing.
-    if (parts.empty()) parts.push_back(b_.view("gradients.none", {0}, buckets_.front().gradients, 0));
+    if (parts.empty()) parts.push_back(b_.view("gradients.none", {0}, buckets_.front().accumulators.front(), 0));
     return b_.emit(SumOfSquares{}, std::move(parts));
   }
 
   // Elements `part` of tensor i: the tensor itself where it is all of it.
   TensorId part_of(const BucketTensors& bucket, size_t i, const ElementRange& part, TensorId flat, TensorId whole,
                    const Shape& shape) {
-    const FlatTensor& tensor = bucket.bucket->tensors[i];
+    const FlatTensor& tensor = bucket.bucket.tensors[i];
     if (part.size() == tensor.size()) return whole;
     return b_.view(fmt::format("{}[{}:{}]", b_.tensor(whole).name, part.begin, part.end), shape, flat,
                    tensor.offset + part.begin);
   }
 
   void share_among_replicas(const BucketTensors& bucket) {
+    const UpdateGroup& group = *bucket.group;
+    if (group.replicas.ranks == 1) return;
     std::vector<ElementRange> of_rank;
-    for (int64_t replica = 0; replica < ranks_.replicas.ranks; ++replica)
-      of_rank.push_back(bucket.pieces[static_cast<size_t>(ranks_.shards.rank * ranks_.replicas.ranks + replica)]);
-    b_.emit(GatherPieces{pieces_among(ranks_.replicas, of_rank)}, {bucket.gradients});
+    for (int64_t replica = 0; replica < group.replicas.ranks; ++replica)
+      of_rank.push_back(bucket.pieces[static_cast<size_t>(group.shards.rank * group.replicas.ranks + replica)]);
+    b_.emit(GatherPieces{pieces_among(group.replicas, of_rank)}, {bucket.accumulators.front()});
   }
 
   void share_parameters(const BucketTensors& bucket) {
+    const Peers& shards = bucket.group->shards;
+    if (shards.ranks == 1) return;
     std::vector<ElementRange> of_rank;
-    for (int64_t shard = 0; shard < ranks_.shards.ranks; ++shard)
-      of_rank.push_back(range_of_shard(bucket.pieces, shard));
-    b_.emit(GatherPieces{pieces_among(ranks_.shards, of_rank)}, {bucket.parameters});
+    for (int64_t shard = 0; shard < shards.ranks; ++shard) of_rank.push_back(range_of_shard(bucket, shard));
+    b_.emit(GatherPieces{pieces_among(shards, of_rank)}, {bucket.parameters});
   }
 
   void update(const BucketTensors& bucket) {
-    for (size_t i = 0; i < bucket.bucket->tensors.size(); ++i, ++parameter_) {
-      const ElementRange part = bucket.bucket->part(i, bucket.updated);
+    for (size_t i = 0; i < bucket.bucket.tensors.size(); ++i) {
+      const ElementRange part = bucket.bucket.part(i, bucket.updated);
       if (part.size() == 0) continue;
-      const ParameterSpec& spec = parameters_[parameter_];
-      CHECK(spec.name == bucket.bucket->tensors[i].name, "buckets hold the parameters in the table's order");
-      const bool whole = part.size() == spec.shape.num_elements();
-      parts_.push_back({.parameter = parameter_, .elements = part});
+      const UpdateParameter& own = parameter_of(bucket, i);
+      const ParameterSpec& spec = table_[own.index];
+      const bool whole = part.size() == own.shape.num_elements();
+      result_.parts.push_back({.parameter = own.index, .elements = part, .is_copy = bucket.group->replicas.rank != 0});
       const bool muon = by_muon(spec, optimizer_);
-      const Shape shape = whole  ? spec.shape
-                          : muon ? spec.shape.with(0, part.size() / (spec.shape[-2] * spec.shape[-1]))
+      const Shape shape = whole  ? own.shape
+                          : muon ? own.shape.with(0, part.size() / (own.shape[-2] * own.shape[-1]))
                                  : Shape{part.size()};
       const TensorId parameter = part_of(bucket, i, part, bucket.parameters, bucket.parameter[i], shape);
-      const TensorId gradient = part_of(bucket, i, part, bucket.gradients, bucket.gradient[i], shape);
-      write_optimizer(spec, muon, shape, parameter, gradient);
+      const TensorId gradient = part_of(bucket, i, part, bucket.accumulators.front(), bucket.gradient[i], shape);
+      muon ? write_muon(spec, own, shape, parameter, gradient) : write_adamw(spec, shape, parameter, gradient);
     }
   }
 
-  void write_optimizer(const ParameterSpec& spec, bool muon, const Shape& shape, TensorId parameter,
-                       TensorId gradient) {
-    const auto state = [&](const char* name) {
-      return b_.declare(spec.name + name, {shape, DType::kF32}, Role::kOptimizerState);
-    };
-    if (muon) {
-      b_.emit(Muon{.momentum = optimizer_.momentum, .weight_decay = optimizer_.muon_weight_decay},
-              {parameter, gradient, state(".momentum"), muon_lr_, scale_});
-      return;
-    }
+  TensorId state(const ParameterSpec& spec, const char* name, const Shape& shape) {
+    return b_.declare(spec.name + name, {shape, DType::kF32}, Role::kOptimizerState);
+  }
+
+  void write_adamw(const ParameterSpec& spec, const Shape& shape, TensorId parameter, TensorId gradient) {
     const double decay = spec.kind == ParameterSpec::Kind::kVector ? 0 : optimizer_.weight_decay;
     b_.emit(AdamW{.beta1 = optimizer_.beta1, .beta2 = optimizer_.beta2, .eps = optimizer_.eps, .weight_decay = decay},
-            {parameter, gradient, state(".m"), state(".v"), lr_, step_, scale_});
+            {parameter, gradient, state(spec, ".m", shape), state(spec, ".v", shape), lr_, step_, scale_});
   }
 
-  const std::span<const ParameterSpec> parameters_;
+  // Ranks that share a matrix all orthogonalise the whole of it, and change their parts.
+  void write_muon(const ParameterSpec& spec, const UpdateParameter& own, const Shape& shape, TensorId parameter,
+                  TensorId gradient) {
+    const Peers& peers = own.matrix_peers;
+    TensorId direction =
+        b_.emit(MuonMomentum{.momentum = optimizer_.momentum}, {gradient, state(spec, ".momentum", shape), scale_});
+    if (peers.ranks > 1)
+      direction = b_.emit(AllGather{{among(peers), shape.rank() - (own.cut_columns ? 1 : 2)}}, {direction});
+    b_.emit(Muon{.weight_decay = optimizer_.muon_weight_decay,
+                 .parts = peers.ranks,
+                 .part = peers.rank,
+                 .of_columns = own.cut_columns},
+            {parameter, direction, muon_lr_, scale_});
+  }
+
+  const std::span<const ParameterSpec> table_;
   const OptimizerConfig& optimizer_;
-  const UpdateRanks& ranks_;
+  const UpdateOptions& options_;
   Builder b_;
   TensorId lr_, muon_lr_, step_, scale_;
   std::vector<BucketTensors> buckets_;
-  std::vector<UpdatedPart> parts_;
-  size_t parameter_ = 0;  // the next to update
+  std::vector<size_t> first_of_bucket_;  // of the group's parameters
+  UpdateProgram result_;
 };
 
 }  // namespace
 
-std::string partial_sum_name(size_t bucket, size_t i) { return fmt::format("partial.{}.{}", bucket, i); }
+std::string accumulator_name(size_t bucket, size_t accumulator) {
+  return accumulator == 0 ? fmt::format("gradients.{}", bucket) : fmt::format("gradients.{}.{}", bucket, accumulator);
+}
 
-std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> parameters, const OptimizerConfig& optimizer,
-                                      int64_t bucket_elements) {
+std::string partial_sum_name(size_t bucket, size_t accumulator, size_t i) {
+  return fmt::format("partial.{}.{}.{}", bucket, accumulator, i);
+}
+
+std::vector<UpdateGroup> update_on_one_rank(std::span<const ParameterSpec> table) {
+  UpdateGroup group{.num_sums = {1}};
+  for (size_t i = 0; i < table.size(); ++i)
+    group.parameters.push_back({.index = i, .shape = table[i].shape, .gradients = {"grad." + table[i].name}});
+  return {group};
+}
+
+std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
+                                      const UpdateGroup& group, int64_t bucket_elements) {
   std::vector<FlatTensor> tensors;
-  for (const ParameterSpec& spec : parameters)
-    tensors.push_back({.name = spec.name, .shape = spec.shape, .whole_matrices = by_muon(spec, optimizer)});
+  for (const UpdateParameter& parameter : group.parameters) {
+    const ParameterSpec& spec = table[parameter.index];
+    tensors.push_back({.name = spec.name, .shape = parameter.shape, .whole_matrices = by_muon(spec, optimizer)});
+  }
   return make_buckets(tensors, bucket_elements);
 }
 
-Result<UpdateProgram> write_update_program(std::span<const ParameterSpec> parameters, const OptimizerConfig& optimizer,
-                                           const std::vector<Bucket>& buckets, const UpdateRanks& ranks,
-                                           int64_t num_microbatches) {
-  return UpdateWriter(parameters, optimizer, ranks).write(buckets, num_microbatches);
+Result<UpdateProgram> write_update_program(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
+                                           const std::vector<UpdateGroup>& groups, const UpdateOptions& options) {
+  return UpdateWriter(table, optimizer, options).write(groups);
 }
 
 }  // namespace colossus

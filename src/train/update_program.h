@@ -3,6 +3,8 @@
 #pragma once
 
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "base/exact_sum.h"
@@ -11,57 +13,80 @@
 #include "parallel/leaf_shares.h"
 #include "tensor/placement.h"
 #include "train/optimizer_config.h"
+#include "train/ranks.h"
 
 namespace colossus {
 
-// A group this rank is in.
-struct Peers {
-  RankGroup group;
-  int64_t ranks = 1;
-  int64_t rank = 0;
+// A parameter, or the part of it that a rank has.
+struct UpdateParameter {
+  size_t index = 0;                    // in the table
+  Shape shape;                         // of the part
+  std::vector<std::string> gradients;  // of this rank's programs: terms of one sum
+  // Who has the other parts of the same matrices, cut along their rows or columns.
+  Peers matrix_peers;
+  bool cut_columns = false;
 };
 
-// How the ranks that share a step share its update. Each bucket of gradients is cut into one piece a rank of `all`; a
-// rank sums its piece of everybody's gradients. Ranks of `replicas` then have the same part of the optimizer state, so
-// they hand each other their pieces; ranks of `shards` have different ones (ZeRO 1, Rajbhandari et al. 2020), and hand
-// each other the new parameters.
-struct UpdateRanks {
+// Parameters whose gradients are sums over the same ranks, and how these share the update. Each bucket of gradients is
+// cut into one piece a rank of `all`; a rank sums its piece of everybody's gradients. Ranks of `replicas` then have the
+// same part of the optimizer state, so they hand each other their pieces; ranks of `shards` have different ones (ZeRO
+// 1, Rajbhandari et al. 2020), and hand each other the new parameters.
+struct UpdateGroup {
   Peers all;  // replicas x shards, shards innermost
   Peers replicas;
   Peers shards;
-  std::vector<std::vector<TreeNode>> sums;  // of each rank of `all`: the parts of the gradient tree that it has
+  // What each rank of `all` has of the gradient: for each of a parameter's `gradients` the parts of the gradient tree.
+  std::vector<int64_t> num_sums;
+  std::vector<TreeAddition> additions;  // of all of these, rank by rank, to their sum
+  std::vector<UpdateParameter> parameters;
 
-  static UpdateRanks alone() { return {.sums = {{TreeNode{}}}}; }
+  size_t num_accumulators() const { return parameters.front().gradients.size(); }
 };
 
 // What of a parameter this rank updates and has optimizer state of.
 struct UpdatedPart {
-  size_t parameter = 0;  // in the table
-  ElementRange elements;
+  size_t parameter = 0;   // in the table
+  ElementRange elements;  // of the rank's part
+  bool is_copy = false;   // another rank has the same and comes first
+};
+
+// Sums of gradients that lie apart on one rank alone: into += from, before the program runs.
+struct LocalAddition {
+  std::string into, from;
 };
 
 struct UpdateProgram {
   Program program;
   std::vector<UpdatedPart> parts;
+  std::vector<LocalAddition> additions;
 };
 
-// The parameters as they lie in memory.
-std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> parameters, const OptimizerConfig& optimizer,
-                                      int64_t bucket_elements);
+// All parameters on one rank, with gradients "grad.<parameter>".
+std::vector<UpdateGroup> update_on_one_rank(std::span<const ParameterSpec> table);
 
-// "partial.2.0": what a rank has of the gradient tree in bucket 2, but for the last of its sums.
-std::string partial_sum_name(size_t bucket, size_t i);
+// The parameters of a group as they lie in memory.
+std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
+                                      const UpdateGroup& group, int64_t bucket_elements);
 
-// Inputs: lr () and muon_lr () f32, step () i64 from 1, step_sums (kStepSums) i64. Bucket b is "parameters.b" and
-// "gradients.b" (N) f32, with views of every parameter under its name and of its gradient "grad.<parameter>". With
-// other ranks also states of partial_sum_name, this rank's parts of the gradient tree but the last, which is in
-// gradients.b.
+// "gradients.2", "gradients.2.1": where the programs of a rank add their gradients; of parameters with several, the
+// first, the second, ...
+std::string accumulator_name(size_t bucket, size_t accumulator);
+// What a rank has of the gradient tree, but for the last of an accumulator's sums, which is in the accumulator.
+std::string partial_sum_name(size_t bucket, size_t accumulator, size_t i);
+
+// Inputs: lr () and muon_lr () f32, step () i64 from 1, step_sums (kStepSums) i64. Buckets are counted through all
+// groups; bucket b is "parameters.b" and "gradients.b" (N) f32, with views of every parameter under its name and of its
+// gradients; where others sum with this rank, there are also states of partial_sum_name.
 // Optimizer states "<parameter>.m", ".v", ".momentum" have the shape of the updated part: the parameter's where it is
 // whole, else (elements) or (matrices, K, N). Outputs: grad_norm (), clip_scale (): NaN when the step was skipped
-// because loss or norm is not finite; all_step_sums, step_sums added over all ranks.
-Result<UpdateProgram> write_update_program(std::span<const ParameterSpec> parameters, const OptimizerConfig& optimizer,
-                                           const std::vector<Bucket>& buckets, const UpdateRanks& ranks,
-                                           int64_t num_microbatches);
+// because loss or norm is not finite; all_step_sums, step_sums added over all ranks of `world`.
+struct UpdateOptions {
+  int64_t bucket_elements = 0;
+  int64_t num_microbatches = 1;
+  Peers world;  // all ranks: the norm is over all their pieces
+};
+Result<UpdateProgram> write_update_program(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
+                                           const std::vector<UpdateGroup>& groups, const UpdateOptions& options);
 
 // What ranks add exactly: the words of two ExactSums over microbatches; how many ranks were asked to stop, and for how
 // many the time is up.

@@ -23,13 +23,13 @@ struct Update {
   explicit Update(const OptimizerConfig& optimizer, const ModelConfig& model = with_vocabulary()) {
     const auto parameters = parameter_table(model);
     CHECK(parameters.ok());
-    Program program = write_update_program(*parameters, optimizer, parameter_buckets(*parameters, optimizer, 3000),
-                                           UpdateRanks::alone(), 1)
-                          ->program;
+    Program program =
+        write_update_program(*parameters, optimizer, update_on_one_rank(*parameters), {.bucket_elements = 3000})
+            ->program;
     CHECK(tensors.add_all(*device, program).ok());
     executable = *device->compile(std::move(program));
     tensors.bind_to(*executable);
-    initialize_parameters(*device, tensors, *parameters, 1);
+    initialize_parameters(*device, *parameters, whole_parameters(tensors, *parameters), 1);
     for (const auto& [name, entry] : tensors.entries())
       if (entry.role == Role::kGradient && entry.is_view)
         fill(name, [](size_t i) { return 0.01F * static_cast<float>(i % 7) - 0.02F; });

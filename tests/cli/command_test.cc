@@ -130,7 +130,7 @@ TEST(Command, MoreRanksThanLeavesAreRefusedWithWhatWouldDo) {
   for (const char* ranks : {"5", "100000"}) {
     const Outcome outcome = place.run(Workplace::train("run", {"--ranks", ranks, "--set", "train.microbatch=1"}));
     EXPECT_EQ(outcome.exit_code, 2);
-    EXPECT_THAT(outcome.err, HasSubstr("give --ranks 4 or fewer"));
+    EXPECT_THAT(outcome.err, HasSubstr("use 4 ranks or fewer"));
   }
   EXPECT_FALSE(local_files().stat(place.path("run")).ok());
 }

@@ -44,7 +44,7 @@ class MuonRun {
       : op_(op),
         call_(call),
         kernels_(select_isa(muon_kernels<Avx512>(), muon_kernels<Avx2>())),
-        work_(call.input(Muon::kParam).shape) {
+        work_(call.input(Muon::kDirection).shape) {
     x_ = reinterpret_cast<float*>(call.workspace);
     next_ = reinterpret_cast<float*>(call.workspace + work_.matrix_bytes);
     gram_ = reinterpret_cast<float*>(call.workspace + 2 * work_.matrix_bytes);
@@ -54,13 +54,10 @@ class MuonRun {
     gemm_ = rest + work_.sums_bytes;
   }
 
-  // One matrix, at element `first` of the parameter.
-  void run(int64_t first, float scale, double lr) {
-    const float* grad = call_.input(Muon::kGrad).as<float>() + first;
-    float* buffer = call_.input(Muon::kMomentumBuffer).as<float>() + first;
-    for_elements(work_.size(), [&](int64_t begin, int64_t count) {
-      kernels_.momentum(grad + begin, scale, static_cast<float>(op_.momentum), buffer + begin, x_ + begin, count);
-    });
+  // One matrix: number `index` of the parameter's.
+  void run(int64_t index, double lr) {
+    const float* direction = call_.input(Muon::kDirection).as<float>() + index * work_.size();
+    std::copy_n(direction, work_.size(), x_);
     const auto shrink = static_cast<float>(1 / (norm() + 1e-7));
     for_elements(work_.size(),
                  [&](int64_t begin, int64_t count) { kernels_.scale(x_ + begin, shrink, x_ + begin, count); });
@@ -68,9 +65,20 @@ class MuonRun {
     const double wide = static_cast<double>(work_.cols) / static_cast<double>(work_.rows);
     const auto step = static_cast<float>(lr * std::sqrt(std::max(1.0, wide)));
     const auto kept = static_cast<float>(1 - lr * op_.weight_decay);
-    float* param = call_.input(Muon::kParam).as<float>() + first;
-    for_elements(work_.size(),
-                 [&](int64_t begin, int64_t count) { kernels_.update(x_ + begin, step, kept, param + begin, count); });
+    const int64_t part_size = work_.size() / op_.parts;
+    float* param = call_.input(Muon::kParam).as<float>() + index * part_size;
+    if (!op_.of_columns || op_.parts == 1) {
+      const float* own = x_ + op_.part * part_size;
+      for_elements(part_size, [&](int64_t begin, int64_t count) {
+        kernels_.update(own + begin, step, kept, param + begin, count);
+      });
+      return;
+    }
+    const int64_t cols = work_.cols / op_.parts;
+    call_.pool.parallel_for(work_.rows, std::max<int64_t>(1, kGrain / cols), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row)
+        kernels_.update(x_ + row * work_.cols + op_.part * cols, step, kept, param + row * cols, cols);
+    });
   }
 
  private:
@@ -144,20 +152,37 @@ class MuonRun {
 }  // namespace
 
 template <>
+void prepare_cpu(const MuonMomentum&, CpuPrepare&) {}
+
+template <>
+void run_cpu(const MuonMomentum& op, const CpuCall& call) {
+  const View &grad = call.input(MuonMomentum::kGrad), &direction = call.output(MuonMomentum::kDirection);
+  CHECK(grad.dtype == DType::kF32, "fp64 programs run on reference kernels");
+  const float scale = *call.input(MuonMomentum::kScale).as<float>();
+  const MuonKernels& kernels = select_isa(muon_kernels<Avx512>(), muon_kernels<Avx2>());
+  float* buffer = call.input(MuonMomentum::kMomentumBuffer).as<float>();
+  call.pool.parallel_for(grad.num_elements(), kGrain, [&](int64_t begin, int64_t end) {
+    if (std::isnan(scale))
+      std::fill(direction.as<float>() + begin, direction.as<float>() + end, 0.0F);
+    else
+      kernels.momentum(grad.as<float>() + begin, scale, static_cast<float>(op.momentum), buffer + begin,
+                       direction.as<float>() + begin, end - begin);
+  });
+}
+
+template <>
 void prepare_cpu(const Muon&, CpuPrepare& prepare) {
-  prepare.workspace_bytes = Workspace(prepare.shapes.shape(Muon::kParam)).num_bytes(prepare.num_threads);
+  prepare.workspace_bytes = Workspace(prepare.shapes.shape(Muon::kDirection)).num_bytes(prepare.num_threads);
 }
 
 template <>
 void run_cpu(const Muon& op, const CpuCall& call) {
-  const View& param = call.input(Muon::kParam);
-  CHECK(param.dtype == DType::kF32, "fp64 programs run on reference kernels");
-  const float scale = *call.input(Muon::kScale).as<float>();
-  if (std::isnan(scale)) return;
+  const View& direction = call.input(Muon::kDirection);
+  CHECK(direction.dtype == DType::kF32, "fp64 programs run on reference kernels");
+  if (std::isnan(*call.input(Muon::kScale).as<float>())) return;
   MuonRun run(op, call);
-  const int64_t size = param.shape[-2] * param.shape[-1];
-  for (int64_t first = 0; first < param.num_elements(); first += size)
-    run.run(first, scale, *call.input(Muon::kLr).as<float>());
+  const int64_t count = direction.num_elements() / (direction.shape[-2] * direction.shape[-1]);
+  for (int64_t index = 0; index < count; ++index) run.run(index, *call.input(Muon::kLr).as<float>());
 }
 
 }  // namespace colossus

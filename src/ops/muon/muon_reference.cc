@@ -52,25 +52,41 @@ Matrix newton_schulz(Matrix x, int64_t iterations) {
 }  // namespace
 
 template <>
+void run_reference(const MuonMomentum& op, const ReferenceCall& call) {
+  const double scale = call.input(MuonMomentum::kScale).get(0);
+  const View &grad = call.input(MuonMomentum::kGrad), &buffer = call.input(MuonMomentum::kMomentumBuffer),
+             &direction = call.output(MuonMomentum::kDirection);
+  for (int64_t i = 0; i < grad.num_elements(); ++i) {
+    if (std::isnan(scale)) {
+      direction.set(i, 0);
+      continue;
+    }
+    const double g = scale * grad.get(i), m = op.momentum * buffer.get(i) + g;
+    buffer.set(i, m);
+    direction.set(i, g + op.momentum * m);
+  }
+}
+
+template <>
 void run_reference(const Muon& op, const ReferenceCall& call) {
   const double scale = call.input(Muon::kScale).get(0), lr = call.input(Muon::kLr).get(0);
   if (std::isnan(scale)) return;
-  const View &param = call.input(Muon::kParam), &grad = call.input(Muon::kGrad),
-             &buffer = call.input(Muon::kMomentumBuffer);
-  const int64_t rows = param.shape[-2], cols = param.shape[-1], size = rows * cols;
+  const View &param = call.input(Muon::kParam), &direction = call.input(Muon::kDirection);
+  const int64_t rows = direction.shape[-2], cols = direction.shape[-1], size = rows * cols;
+  const int64_t part_rows = param.shape[-2], part_cols = param.shape[-1];
+  const int64_t first_row = op.of_columns ? 0 : op.part * part_rows,
+                first_col = op.of_columns ? op.part * part_cols : 0;
   const double shape_scale = std::sqrt(std::max(1.0, static_cast<double>(cols) / static_cast<double>(rows)));
-  for (int64_t first = 0; first < param.num_elements(); first += size) {
+  for (int64_t matrix = 0; matrix < direction.num_elements() / size; ++matrix) {
     Matrix u(rows, cols);
-    for (int64_t i = 0; i < size; ++i) {
-      const double g = scale * grad.get(first + i), m = op.momentum * buffer.get(first + i) + g;
-      buffer.set(first + i, m);
-      u.values[static_cast<size_t>(i)] = g + op.momentum * m;
-    }
+    for (int64_t i = 0; i < size; ++i) u.values[static_cast<size_t>(i)] = direction.get(matrix * size + i);
     const Matrix o = newton_schulz(std::move(u), op.iterations);
-    for (int64_t i = 0; i < size; ++i) {
-      const double value = param.get(first + i);
-      param.set(first + i, value - lr * (shape_scale * o.values[static_cast<size_t>(i)] + op.weight_decay * value));
-    }
+    for (int64_t r = 0; r < part_rows; ++r)
+      for (int64_t c = 0; c < part_cols; ++c) {
+        const int64_t i = (matrix * part_rows + r) * part_cols + c;
+        const double value = param.get(i);
+        param.set(i, value - lr * (shape_scale * o.at(first_row + r, first_col + c) + op.weight_decay * value));
+      }
   }
 }
 

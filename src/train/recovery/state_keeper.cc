@@ -14,6 +14,18 @@ namespace {
 
 constexpr int64_t kFloat = 4;  // bytes
 
+// Parts are ranges of a tensor, or of a slice that ranks along tensor and expert axes have of it. These axes stay what
+// they are as long as a run is in memory, so slices are the same or have nothing in common.
+std::string key_of(const StatePart& part) {
+  const Slice& slice = part.piece.slice;
+  if (slice.shape == part.whole) return part.name;
+  std::string key = part.name;
+  for (int i = 0; i < slice.shape.rank(); ++i)
+    key += fmt::format(":{}-{}", slice.begin[static_cast<size_t>(i)],
+                       slice.begin[static_cast<size_t>(i)] + slice.shape[i]);
+  return key;
+}
+
 }  // namespace
 
 std::string StateKeeper::text_of(const std::vector<KeptPart>& parts) {
@@ -66,8 +78,7 @@ Status StateKeeper::begin(std::unique_ptr<Communicator> peers, int distance, con
   std::vector<KeptPart> own;
   int64_t offset = 0;
   for (const StatePart& part : parts) {
-    CHECK(part.piece.slice.shape == part.whole, "state is kept by ranges of whole tensors");
-    own.push_back({.name = part.name, .elements = {part.piece.begin, part.piece.end}, .offset = offset});
+    own.push_back({.name = key_of(part), .elements = {part.piece.begin, part.piece.end}, .offset = offset});
     offset += part.piece.size();
   }
   RETURN_IF_ERROR(add_copies(own, own_));
@@ -173,7 +184,7 @@ class StateKeeper::StateSearch {
     Found result(holders_.size());
     std::map<std::string, std::vector<Piece1D>> by_name = pieces_at(step);
     for (size_t i = 0; i < needed.size(); ++i) {
-      const auto& pieces = by_name[needed[i].name];
+      const auto& pieces = by_name[key_of(needed[i])];
       int64_t at = needed[i].piece.begin;
       for (const Piece1D& piece : pieces) {  // rising by begin; this rank's own first among equals
         if (at >= needed[i].piece.end || piece.elements.begin > at) break;
@@ -272,7 +283,10 @@ Status StateKeeper::fetch(Communicator& world, Device& device, const std::vector
     ASSIGN_OR_RETURN(std::string bytes, answer(own, rank, asked[rank]));
     answers.push_back(std::move(bytes));
   }
-  ASSIGN_OR_RETURN(const auto received, exchange_texts(world, answers, int64_t{1} << 40));
+  int64_t num_bytes = 0;
+  for (const auto& stretches : found)
+    for (const auto& stretch : stretches) num_bytes += stretch.count * kFloat;
+  ASSIGN_OR_RETURN(const auto received, exchange_texts(world, answers, num_bytes));
   for (size_t rank = 0; rank < received.size(); ++rank) {
     size_t at = 0;
     for (const auto& stretch : found[rank]) {

@@ -63,8 +63,8 @@ class StateKeeper {
 
  private:
   struct KeptPart {
-    std::string name;
-    ElementRange elements;  // of the whole tensor, row by row
+    std::string name;       // of the tensor, and of the slice where it is cut
+    ElementRange elements;  // of that, row by row
     int64_t offset = 0;     // in elements, in the copy
   };
   // One rank's parts at one step; step -1: none yet, or one that did not come whole.

@@ -1,0 +1,158 @@
+#include "train/microbatches.h"
+
+#include <algorithm>
+
+#include "base/milestone.h"
+
+namespace colossus {
+namespace {
+
+void add_output(Executable& executable, const char* name, ExactSum& sum) {
+  const TensorId id = executable.program().find(name);
+  if (!id) return;
+  float value = 0;
+  executable.read_output(id, writable_bytes_of(value));
+  sum.add(static_cast<double>(value));
+}
+
+// Ranks that share sequences all know their loss.
+bool counts_losses(const Ranks& ranks) {
+  return ranks.mesh.coordinate(ranks.rank, MeshAxis::kContext) == 0 &&
+         ranks.mesh.coordinate(ranks.rank, MeshAxis::kTensor) == 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Microbatches>> Microbatches::create(const RunConfig& run, const RankModel& model, Device& device,
+                                                           Ranks& ranks) {
+  std::unique_ptr<Microbatches> microbatches(new Microbatches(run, model, device, ranks));
+  microbatches->leaves_ =
+      leaves_of_data_ranks(run.train.reduction_leaves, ranks)[static_cast<size_t>(ranks.data_rank())];
+  RETURN_IF_ERROR(microbatches->compile(model));
+  return microbatches;
+}
+
+Status Microbatches::compile(const RankModel& model) {
+  const MeshConfig& mesh = ranks_.mesh.config();
+  if (mesh.pipeline > 1) {
+    ASSIGN_OR_RETURN(
+        stage_, PipelineStage::create(model.microbatch, cut_layers(run_.model.num_layers, mesh.pipeline * mesh.chunks),
+                                      {.shape = {.kind = mesh.schedule,
+                                                 .num_stages = static_cast<int>(mesh.pipeline),
+                                                 .num_chunks = static_cast<int>(mesh.chunks),
+                                                 .num_microbatches = leaves_.size() * per_leaf()},
+                                       .stage = ranks_.mesh.coordinate(ranks_.rank, MeshAxis::kPipeline),
+                                       .num_leaves = leaves_.size()},
+                                      device_, ranks_.groups));
+  } else {
+    ASSIGN_OR_RETURN(whole_, device_.compile(model.microbatch, {.groups = &ranks_.groups}));
+  }
+  for (Executable* executable : executables()) RETURN_IF_ERROR(inputs_.add(*executable));
+  if (inputs_.tensors().find("loss_grad"))
+    inputs_.set("loss_grad", static_cast<float>(run_.train.microbatch) / static_cast<float>(run_.train.batch));
+  return ok_status();
+}
+
+std::vector<Executable*> Microbatches::executables() const {
+  return stage_ ? stage_->executables() : std::vector<Executable*>{whole_.get()};
+}
+
+RankGradients Microbatches::gradients() const {
+  RankGradients gradients;
+  for (const Executable* executable : executables()) gradients.programs.push_back(&executable->program());
+  // Of chunks on one stage there is one parameter, and its gradients are added here.
+  if (stage_) gradients.shared = stage_->shared_parameters();
+  return gradients;
+}
+
+Status Microbatches::sum_into(const std::vector<std::vector<std::shared_ptr<DeviceMemory>>>& accumulators) {
+  for (const auto& memories : accumulators) {
+    trees_.emplace_back();
+    if (memories.empty()) continue;
+    ASSIGN_OR_RETURN(trees_.back(), GradientTree::create(device_, memories, leaves_));
+  }
+  return ok_status();
+}
+
+Status Microbatches::feed(const Loader& data, int64_t step, int64_t first_row, const Program& program) {
+  milestone("load");
+  RETURN_IF_ERROR(inputs_.read(data, step, first_row));
+  inputs_.write(program);
+  if (program.find("rng")) inputs_.set("rng", std::array<int64_t, 3>{run_.train.seed, step, first_row});
+  return ok_status();
+}
+
+Result<bool> Microbatches::run(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses) {
+  losses = {};
+  for (auto& tree : trees_) {
+    if (!tree) continue;
+    tree->begin_step();
+    tree->begin_leaf();
+  }
+  bool done = true;
+  if (stage_) {
+    RETURN_IF_ERROR(run_stage(step, data, losses));
+  } else {
+    ASSIGN_OR_RETURN(done, run_whole(step, data, stop, losses));
+  }
+  if (!counts_losses(ranks_)) losses = {};
+  return done;
+}
+
+Result<bool> Microbatches::run_whole(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses) {
+  for (int64_t leaf = leaves_.begin; leaf < leaves_.end; ++leaf) {
+    if (leaf > leaves_.begin) trees_.front()->begin_leaf();
+    for (int64_t i = 0; i < per_leaf(); ++i) {
+      if (ranks_.size() == 1 && stop.load(std::memory_order_relaxed)) return false;
+      RETURN_IF_ERROR(feed(data, step, (leaf * per_leaf() + i) * run_.train.microbatch, whole_->program()));
+      milestone("microbatch");
+      RETURN_IF_ERROR(whole_->run());
+      add_output(*whole_, "loss", losses.loss);
+      add_output(*whole_, "aux_loss", losses.aux_loss);
+    }
+    trees_.front()->end_leaf();
+  }
+  return true;
+}
+
+Status Microbatches::run_stage(int64_t step, const Loader& data, Losses& losses) {
+  const std::vector<Executable*> all = executables();
+  const PipelineCallbacks callbacks{
+      .fill_inputs =
+          [&](int64_t microbatch, const Program& program) {
+            return feed(data, step, (leaves_.begin * per_leaf() + microbatch) * run_.train.microbatch, program);
+          },
+      .end_leaf =
+          [&](int64_t leaf, const Program& program) {
+            const auto same = [&](const Executable* executable) { return &executable->program() == &program; };
+            GradientTree& tree = *trees_[static_cast<size_t>(std::ranges::find_if(all, same) - all.begin())];
+            tree.end_leaf();
+            if (leaf + 1 < leaves_.size()) tree.begin_leaf();
+            return ok_status();
+          }};
+  PipelineReport report;
+  RETURN_IF_ERROR(stage_->run(callbacks, report));
+  losses = {report.loss, report.aux_loss};
+  return ok_status();
+}
+
+int64_t Microbatches::partial_sum_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& tree : trees_)
+    if (tree) bytes += tree->num_bytes();
+  return bytes;
+}
+
+int64_t Microbatches::arena_bytes() const {
+  int64_t most = 0;
+  for (const Executable* executable : executables()) most = std::max(most, executable->memory_plan().arena_bytes);
+  return most;
+}
+
+int64_t Microbatches::packed_bytes() const {
+  int64_t bytes = 0;
+  for (const Executable* executable : executables()) bytes += executable->packed_bytes();
+  return bytes;
+}
+
+}  // namespace colossus

@@ -1,0 +1,64 @@
+// The forward and backward passes of a step on one rank: all layers, or those of a stage of the pipeline. Gradients are
+// summed over the leaves that the rank has.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "train/gradient_tree.h"
+#include "train/input_feed.h"
+#include "train/pipeline_stage.h"
+#include "train/rank_model.h"
+
+namespace colossus {
+
+class Microbatches {
+ public:
+  // run, device and ranks outlive it.
+  static Result<std::unique_ptr<Microbatches>> create(const RunConfig& run, const RankModel& model, Device& device,
+                                                      Ranks& ranks);
+
+  // Whatever these have outside the arena but for inputs and stashes is for the caller to bind, before anything runs.
+  std::vector<Executable*> executables() const;
+  RankGradients gradients() const;
+  // accumulators[i]: the memories that program i of gradients() adds into.
+  Status sum_into(const std::vector<std::vector<std::shared_ptr<DeviceMemory>>>& accumulators);
+  // Program i's parts of the gradient tree after a step: the last is in the accumulators. See GradientTree.
+  const GradientTree* tree(size_t program) const { return trees_[program] ? &*trees_[program] : nullptr; }
+
+  // Of the rank's microbatches, where their losses are known and no other rank counts them.
+  struct Losses {
+    ExactSum loss, aux_loss;
+  };
+  // Step `step` (from 0). False when `stop` ended it early, which only a rank alone does.
+  Result<bool> run(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses);
+
+  int64_t input_bytes() const { return inputs_.tensors().num_bytes(); }
+  int64_t partial_sum_bytes() const;
+  int64_t stash_bytes() const { return stage_ ? stage_->stash_bytes() : 0; }
+  int64_t arena_bytes() const;
+  int64_t packed_bytes() const;
+
+ private:
+  Microbatches(const RunConfig& run, const RankModel& model, Device& device, Ranks& ranks)
+      : run_(run), device_(device), ranks_(ranks), inputs_(device, model.options, model.forward.inputs, ranks) {}
+
+  Status compile(const RankModel& model);
+  int64_t per_leaf() const { return run_.train.batch / run_.train.microbatch / run_.train.reduction_leaves; }
+  Status feed(const Loader& data, int64_t step, int64_t first_row, const Program& program);
+  Result<bool> run_whole(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses);
+  Status run_stage(int64_t step, const Loader& data, Losses& losses);
+
+  const RunConfig& run_;
+  Device& device_;
+  Ranks& ranks_;
+  LeafRange leaves_;
+  std::unique_ptr<Executable> whole_;  // one of the two
+  std::unique_ptr<PipelineStage> stage_;
+  InputFeed inputs_;
+  std::vector<std::optional<GradientTree>> trees_;  // by executable
+};
+
+}  // namespace colossus

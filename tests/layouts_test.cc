@@ -1,0 +1,230 @@
+// Runs on many ranks beside the same run on one: losses, gradient norms, evaluations, and all that is saved. Ranks are
+// threads of this process. The text is the project's own.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <thread>
+
+#include "device/cpu/cpu_device.h"
+#include "io/config.h"
+#include "train/testing.h"
+
+namespace colossus {
+namespace {
+
+constexpr int64_t kSteps = 20;
+
+class Losses final : public TrainObserver {
+ public:
+  std::vector<std::array<double, 3>> steps;  // loss, auxiliary loss, gradient norm
+  std::vector<double> evaluations;
+  void on_step(const StepReport& report) override { steps.push_back({report.loss, report.aux_loss, report.grad_norm}); }
+  void on_evaluation(const EvaluationReport& report) override { evaluations.push_back(report.evaluation.loss); }
+};
+
+struct Outcome {
+  std::vector<Losses> losses;  // by rank
+  std::map<std::string, std::vector<std::byte>> saved;
+};
+
+std::map<std::string, std::vector<std::byte>> read_saved(const std::string& directory) {
+  std::map<std::string, std::vector<std::byte>> saved;
+  const auto paths = list_checkpoints(local_files(), directory);
+  CHECK(paths.ok() && !paths->empty(), directory.c_str());
+  const auto checkpoint = Checkpoint::open(local_files(), paths->back());
+  CHECK(checkpoint.ok(), checkpoint.status().message().c_str());
+  for (const Checkpoint::Entry& entry : checkpoint->tensors()) {
+    auto& bytes = saved[entry.file + "/" + entry.name];
+    bytes.resize(static_cast<size_t>(entry.shape.num_elements() * 4));
+    const Status read = checkpoint->read(
+        entry, whole_piece(entry.shape),
+        [&](int64_t offset, std::span<const std::byte> part) { std::ranges::copy(part, bytes.begin() + offset); });
+    CHECK(read.ok(), read.message().c_str());
+  }
+  return saved;
+}
+
+Outcome train_on(const TinyData& data, RunConfig run, const MeshConfig& layout) {
+  run.mesh = layout;
+  CHECK(local_files().remove_all(run.out).ok());
+  const Mesh mesh(run.mesh);
+  auto ranks = make_thread_ranks(mesh, 120);
+  Outcome outcome{.losses = std::vector<Losses>(ranks.size()), .saved = {}};
+  std::vector<std::thread> threads;
+  for (size_t rank = 0; rank < ranks.size(); ++rank)
+    threads.emplace_back([&, rank] {
+      const auto device = *make_cpu_device({.num_threads = 1, .pin = false});
+      auto trainer = Trainer::create(run, local_files(), *device, data.tokenizer_json(), outcome.losses[rank],
+                                     std::move(ranks[rank]));
+      ASSERT_TRUE(trainer.ok()) << "rank " << rank << ": " << trainer.status().message();
+      const auto result = (*trainer)->run(false);
+      ASSERT_TRUE(result.ok()) << "rank " << rank << ": " << result.status().message();
+    });
+  for (std::thread& thread : threads) thread.join();
+  if (!testing::Test::HasFailure()) outcome.saved = read_saved(run.out + "/checkpoints");
+  return outcome;
+}
+
+const TinyData& project_text() {
+  static const TinyData data([] {
+    std::string text;
+    for (const char* name : {"design.md", "numerics.md"})
+      text += *read_file(local_files(), std::string(COLOSSUS_SOURCE_DIR) + "/docs/" + name);
+    return text;
+  }());
+  return data;
+}
+
+struct Model {
+  Family family;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  bool tied = true;
+  bool documents = false;
+  double dropout = 0;
+  Recompute recompute = Recompute::kNone;
+};
+
+RunConfig run_of(const Model& model) {
+  RunConfig run = tiny_run(project_text(), "run", model.family);
+  run.model.num_layers = 3;
+  run.model.num_kv_heads = 4;
+  run.model.tie_embeddings = model.tied;
+  run.model.dropout = model.dropout;
+  run.data.document_mask = model.documents;
+  run.data.random_offset = true;
+  run.train.steps = kSteps;
+  run.train.batch = 16;
+  run.train.reduction_leaves = 8;
+  run.train.evaluate_every = 10;
+  run.train.evaluation_tokens = 16 * 9;
+  run.train.checkpoint_every = 0;
+  run.train.recompute = model.recompute;
+  run.optimizer.kind = model.optimizer;
+  return run;
+}
+
+// Layouts that differ from `base` in data, shard and pipeline alone: they all have the bits of `base`, which has those
+// of one rank where it is one, and else is near it.
+struct Case {
+  std::string name;
+  Model model;
+  MeshConfig base;
+  std::vector<MeshConfig> layouts;
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+// The largest relative difference of losses over 20 steps, and of the first gradient norm; docs/numerics.md repeats it.
+constexpr double kLossTolerance = 2e-4, kNormTolerance = 1e-4;
+
+void expect_near(const Losses& got, const Losses& want) {
+  ASSERT_EQ(got.steps.size(), want.steps.size());
+  for (size_t i = 0; i < want.steps.size(); ++i)
+    EXPECT_NEAR(got.steps[i][0] / want.steps[i][0], 1, kLossTolerance) << "loss of step " << i;
+  EXPECT_NEAR(got.steps[0][2] / want.steps[0][2], 1, kNormTolerance);
+  ASSERT_EQ(got.evaluations.size(), want.evaluations.size());
+  for (size_t i = 0; i < want.evaluations.size(); ++i)
+    EXPECT_NEAR(got.evaluations[i] / want.evaluations[i], 1, kLossTolerance) << "evaluation " << i;
+}
+
+class Layouts : public testing::TestWithParam<Case> {};
+
+TEST_P(Layouts, HaveTheBitsOfTheirSums) {
+  const Case& c = GetParam();
+  const RunConfig run = run_of(c.model);
+  const Outcome base = train_on(project_text(), run, c.base);
+  ASSERT_FALSE(HasFailure());
+  ASSERT_EQ(base.losses.front().steps.size(), static_cast<size_t>(kSteps));
+  EXPECT_LT(base.losses.front().steps.back()[0], base.losses.front().steps.front()[0]) << "it learns";
+  if (c.base.num_ranks() > 1) expect_near(base.losses.front(), train_on(project_text(), run, {}).losses.front());
+  for (const MeshConfig& layout : c.layouts) {
+    SCOPED_TRACE(print_config(layout));
+    ASSERT_TRUE(check_mesh(layout, mesh_limits(run.model, run.model.context, run.train.reduction_leaves)).ok());
+    const Outcome other = train_on(project_text(), run, layout);
+    ASSERT_FALSE(HasFailure());
+    for (const Losses& losses : other.losses) {
+      EXPECT_EQ(losses.steps, base.losses.front().steps);
+      EXPECT_EQ(losses.evaluations, base.losses.front().evaluations);
+    }
+    ASSERT_EQ(other.saved.size(), base.saved.size());
+    for (const auto& [name, bytes] : base.saved) EXPECT_TRUE(other.saved.at(name) == bytes) << name;
+  }
+}
+
+std::vector<Case> cases() {
+  const auto interleaved = PipelineScheduleKind::kInterleaved, zero_bubble = PipelineScheduleKind::kZeroBubble;
+  return {
+      {.name = "Grok1Pipeline",
+       .model = {Family::kGrok1},
+       .base = {},
+       .layouts = {{.pipeline = 2},
+                   {.pipeline = 5},
+                   {.pipeline = 2, .chunks = 2, .schedule = interleaved},
+                   {.pipeline = 3, .schedule = zero_bubble},
+                   {.data = 2, .pipeline = 2},
+                   {.shard = 3, .pipeline = 2, .schedule = zero_bubble},
+                   {.data = 2, .shard = 2, .pipeline = 4}}},
+      {.name = "Grok2UntiedMuonPipeline",
+       .model = {Family::kGrok2, OptimizerKind::kMuon, /*tied=*/false, /*documents=*/true, 0, Recompute::kFull},
+       .base = {},
+       .layouts = {{.pipeline = 2, .schedule = zero_bubble},
+                   {.pipeline = 2, .chunks = 2, .schedule = interleaved},
+                   {.shard = 5, .pipeline = 3},
+                   {.data = 3},
+                   {.data = 2, .shard = 4, .pipeline = 2}}},
+      {.name = "Gpt2DropoutPipeline",
+       .model = {Family::kGpt2, OptimizerKind::kAdamW, true, false, 0.1},
+       .base = {},
+       .layouts = {{.pipeline = 4}, {.data = 4, .pipeline = 2, .chunks = 2, .schedule = interleaved}, {.shard = 8}}},
+      {.name = "LlamaTensor2",
+       .model = {Family::kLlama, OptimizerKind::kMuon},
+       .base = {.tensor = 2},
+       .layouts = {{.data = 2, .tensor = 2},
+                   {.shard = 2, .tensor = 2},
+                   {.tensor = 2, .pipeline = 2},
+                   {.data = 2, .shard = 2, .tensor = 2, .pipeline = 2, .schedule = zero_bubble}}},
+      {.name = "Gpt2Tensor4Dropout",
+       .model = {Family::kGpt2, OptimizerKind::kAdamW, true, true, 0.1, Recompute::kSelective},
+       .base = {.tensor = 4},
+       .layouts = {{.shard = 4, .tensor = 4}, {.tensor = 4, .pipeline = 3}}},
+      {.name = "LlamaContext2",
+       .model = {Family::kLlama, OptimizerKind::kAdamW, false, true},
+       .base = {.context = 2},
+       .layouts = {{.data = 2, .context = 2}, {.shard = 3, .context = 2, .pipeline = 2}}},
+      {.name = "Grok1Tensor2Expert2",
+       .model = {Family::kGrok1},
+       .base = {.tensor = 2, .expert = 2},
+       .layouts = {{.shard = 2, .tensor = 2, .expert = 2},
+                   {.data = 3, .tensor = 2, .expert = 2},
+                   {.tensor = 2, .expert = 2, .pipeline = 2, .schedule = zero_bubble},
+                   {.data = 2, .shard = 2, .tensor = 2, .expert = 2, .pipeline = 2}}},
+      {.name = "Grok1ExpertOverDataMuon",
+       .model = {Family::kGrok1, OptimizerKind::kMuon},
+       .base = {.shard = 4, .expert = 4},
+       .layouts = {{.data = 4, .expert = 4}, {.data = 2, .shard = 2, .expert = 4, .pipeline = 2}}},
+      {.name = "Grok2ExpertTensorMuon",
+       .model = {Family::kGrok2, OptimizerKind::kMuon},
+       .base = {.tensor = 4, .expert = 2, .expert_tensor = 2},
+       .layouts = {{.shard = 2, .tensor = 4, .expert = 2, .expert_tensor = 2},
+                   {.tensor = 4, .expert = 2, .expert_tensor = 2, .pipeline = 2}}},
+      {.name = "Grok1ContextTensorExpert",
+       .model = {Family::kGrok1, OptimizerKind::kAdamW, true, true},
+       .base = {.context = 2, .tensor = 2, .expert = 4},
+       .layouts = {{.data = 2, .context = 2, .tensor = 2, .expert = 4},
+                   {.shard = 2, .context = 2, .tensor = 2, .expert = 4, .pipeline = 2}}},
+      {.name = "Grok2ExpertOverDataAndTensor",
+       .model = {Family::kGrok2},
+       .base = {.shard = 2, .tensor = 2, .expert = 4},
+       .layouts = {{.data = 2, .tensor = 2, .expert = 4}, {.data = 2, .tensor = 2, .expert = 4, .pipeline = 3}}},
+      {.name = "LlamaContext2Tensor4",
+       .model = {Family::kLlama},
+       .base = {.context = 2, .tensor = 4},
+       .layouts = {{.shard = 2, .context = 2, .tensor = 4}}},
+  };
+}
+
+INSTANTIATE_TEST_SUITE_P(Runs, Layouts, testing::ValuesIn(cases()), [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace colossus
