@@ -131,6 +131,23 @@ TEST(Recovery, TheRunShrinksAndGrows) {
   EXPECT_THAT(recovered.first_steps, testing::ElementsAre(1, AnyOf(1, 2), AnyOf(3, 4), AnyOf(5, 6), AnyOf(8, 9)));
 }
 
+// Slices of matrices, experts, and stages: what a rank has is where the new layout wants it, on other ranks maybe.
+TEST(Recovery, AModelCutOverRanksGoesOn) {
+  const TinyData data;
+  const Outcome alone = live(data, twelve_steps(data, "alone"), {{.mesh = {.tensor = 2, .expert = 2}}});
+  const auto mesh = [](int64_t of_data, int64_t shard, int64_t pipeline) {
+    return MeshConfig{.data = of_data, .shard = shard, .tensor = 2, .expert = 2, .pipeline = pipeline};
+  };
+  const Outcome recovered =
+      live(data, twelve_steps(data, "other"),
+           {{mesh(1, 1, 2), 3, 2}, {mesh(1, 2, 2), 5, 4}, {mesh(2, 1, 2), 0, 7}, {mesh(2, 2, 2)}});
+  EXPECT_TRUE(recovered.curve.steps == alone.curve.steps);
+  EXPECT_TRUE(recovered.curve.evaluations == alone.curve.evaluations);
+  EXPECT_EQ(recovered.curve.steps.size(), 12u);
+  using testing::AnyOf;
+  EXPECT_THAT(recovered.first_steps, testing::ElementsAre(1, AnyOf(1, 2), AnyOf(3, 4), AnyOf(6, 7)));
+}
+
 // Two neighbours lost at once: a rank and the one that has its copy. Memory does not suffice; the checkpoint does.
 TEST(Recovery, WhatNobodyRemembersIsReadFromTheCheckpoint) {
   const TinyData data;
