@@ -324,6 +324,23 @@ Result<std::string> make_store_directory(FileSystem& files, const std::string& o
   return made;
 }
 
+// "shard 2 x tensor 4"
+std::string layout_text(const MeshConfig& mesh) {
+  std::string text;
+  const auto add = [&](std::string_view axis, int64_t size) {
+    if (size > 1) text += fmt::format("{}{} {}", text.empty() ? "" : " x ", axis, size);
+  };
+  add("pipeline", mesh.pipeline);
+  add("data", mesh.data);
+  add("shard", mesh.shard);
+  add("context", mesh.context);
+  add("tensor", mesh.tensor);
+  const std::string dense = std::exchange(text, "");
+  add("expert", mesh.expert);
+  add("expert_tensor", mesh.expert_tensor);
+  return text.empty() ? dense : dense + "; of these " + text;
+}
+
 // Starts the ranks and keeps them running.
 Status supervise(const TrainArguments& arguments, FileSystem& files, const RunConfig& run) {
   ASSIGN_OR_RETURN(const std::string store_directory, make_store_directory(files, run.out));
@@ -343,11 +360,14 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
   pass_on("--set", arguments.overrides);
   pass_on("--data", arguments.data);
   if (!arguments.out.empty()) pass_on("--out", {arguments.out});
-  pass_on("--set", {fmt::format("mesh.data={}", run.mesh.data), fmt::format("mesh.shard={}", run.mesh.shard)});
+  if (run.mesh.automatic)  // they come to the same layout
+    pass_on("--ranks", {fmt::format("{}", arguments.ranks)});
+  else
+    pass_on("--set", {fmt::format("mesh.data={}", run.mesh.data), fmt::format("mesh.shard={}", run.mesh.shard)});
   pass_on("--hang-after", {fmt::format("{}", arguments.hang_after)});
   if (arguments.show_memory) options.command.push_back("--memory");
   if (const char* faults = std::getenv("COLOSSUS_FAULT_OF_RANK"); faults != nullptr) options.faults = faults;
-  std::fprintf(stderr, "%lld ranks\n", static_cast<long long>(run.mesh.num_ranks()));
+  std::fprintf(stderr, "%lld ranks: %s\n", static_cast<long long>(run.mesh.num_ranks()), layout_text(run.mesh).c_str());
   const InterruptScope interrupt("saving and stopping all ranks; Ctrl-C again stops at once");
   Supervisor supervisor(std::move(options), *store, [](const std::string& text) {
     std::fprintf(stderr, "%s%s\n", query_terminal(2).interactive ? "\r\033[K" : "", text.c_str());
@@ -357,8 +377,25 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
   return status;
 }
 
+// What the run, with what its data says about it, has for a mesh to divide.
+Result<MeshLimits> limits_of(FileSystem& files, RunConfig run) {
+  ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files, run.data.sources.front().path));
+  RETURN_IF_ERROR(resolve(run, index.identity.vocab_size));
+  return mesh_limits(run.model, run.train.tokens, run.train.reduction_leaves);
+}
+
+// mesh = "auto"
+Status lay_out_by_rule(const TrainArguments& arguments, FileSystem& files, RunConfig& run) {
+  if (arguments.ranks < 1) return invalid("mesh = \"auto\" lays out the ranks there are; say how many: --ranks N");
+  ASSIGN_OR_RETURN(const MeshLimits limits, limits_of(files, run));
+  ASSIGN_OR_RETURN(run.mesh, auto_mesh(arguments.ranks, arguments.ranks, limits));
+  run.mesh.automatic = true;
+  return ok_status();
+}
+
 // [mesh] as given, or all ranks along `shard`.
 Status lay_out(const TrainArguments& arguments, FileSystem& files, RunConfig& run) {
+  if (run.mesh.automatic) return lay_out_by_rule(arguments, files, run);
   if (arguments.ranks > 1 && run.mesh.num_ranks() == 1) run.mesh.shard = arguments.ranks;
   if (arguments.ranks > 0 && arguments.ranks != run.mesh.num_ranks())
     return invalid(fmt::format("--ranks {}, but [mesh] has {} ranks: give one of them, or the same number",
@@ -366,10 +403,8 @@ Status lay_out(const TrainArguments& arguments, FileSystem& files, RunConfig& ru
   if (run.mesh.zero_stage != 1)
     return invalid(
         fmt::format("[mesh.zero_stage] {}: over shard, the optimizer state is cut so far; use 1", run.mesh.zero_stage));
-  RunConfig resolved = run;  // the workers resolve it again: it stays as it was written
-  ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files, run.data.sources.front().path));
-  RETURN_IF_ERROR(resolve(resolved, index.identity.vocab_size));
-  return check_mesh(resolved.mesh, mesh_limits(resolved.model, resolved.train.tokens, resolved.train.reduction_leaves));
+  ASSIGN_OR_RETURN(const MeshLimits limits, limits_of(files, run));
+  return check_mesh(run.mesh, limits);
 }
 
 // For this process and the ranks it starts. Those of a call before that was killed may still be saving.

@@ -192,11 +192,14 @@ void ConfigReader::begin_group(const FieldSpec& spec) {
     group.place = node->place;
     if (node->table() != nullptr) {
       group.value = *node->table();
+    } else if (node->text() != nullptr && node->text()->find_first_of("./") == std::string::npos) {
+      // A word, not a file: the flag of that name.
+      group.value = ConfigTable{{*node->text(), ConfigNode{true, node->place, ""}}};
     } else if (node->text() != nullptr) {
       group.value = ConfigTable{{"extends", *node}};
     } else {
-      fault(invalid(fmt::format("{}{} = {} must be a table, or the name of a file that holds it", frame.path, spec.name,
-                                toml_text(*node)))
+      fault(invalid(fmt::format("{}{} = {} must be a table, the name of a file that holds it, or that of a flag in it",
+                                frame.path, spec.name, toml_text(*node)))
                 .at(node->place.label));
     }
   }

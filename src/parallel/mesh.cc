@@ -104,6 +104,7 @@ void MeshConfig::visit_fields(FieldVisitor& v) {
   v.field("pipeline", pipeline, "stages of layers", {.min = 1});
   v.field("chunks", chunks, "pieces of layers on each stage", {.min = 1});
   v.field("schedule", schedule, "order of forward and backward passes over the stages");
+  v.field("auto", automatic, "true, or mesh = \"auto\": a layout for as many ranks as there are, by a simple rule");
 }
 
 Status check_mesh(const MeshConfig& mesh, const MeshLimits& limits) {

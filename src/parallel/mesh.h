@@ -30,6 +30,7 @@ struct MeshConfig {
   int64_t pipeline = 1;
   int64_t chunks = 1;  // of layers on each stage
   PipelineScheduleKind schedule = PipelineScheduleKind::kOneForwardOneBackward;
+  bool automatic = false;  // `mesh = "auto"`: all of this by auto_mesh
 
   void visit_fields(FieldVisitor& v);
 

@@ -95,6 +95,10 @@ TEST(Mesh, FaultsNameWhatWouldDo) {
   EXPECT_THAT(error({.data = INT64_MAX, .shard = 3}), HasSubstr("more than 16777216 ranks"));
   EXPECT_THAT(error({.expert = INT64_MAX, .expert_tensor = 2}),
               HasSubstr("[mesh.expert] 9223372036854775807 is above"));
+  // Two data ranks' experts on all four ranks: leaves must come out even.
+  EXPECT_THAT(error({.shard = 3, .tensor = 4, .expert = 8, .expert_tensor = 1}), HasSubstr("ranks of a stage = 12"));
+  EXPECT_THAT(error({.shard = 6, .tensor = 4, .expert = 8}),
+              HasSubstr("[mesh.data] 6 does not divide train.reduction_leaves = 64"));
   EXPECT_THAT(error({.zero_stage = 4}), HasSubstr("none of 1, 2, 3"));
   MeshLimits dense = kGrok1;
   dense.num_experts = 0;
@@ -132,6 +136,7 @@ TEST(Mesh, ReadsFromToml) {
   ASSERT_TRUE(mesh.ok()) << mesh.status().message();
   EXPECT_EQ(mesh->num_ranks(), 8);
   EXPECT_EQ(mesh->schedule, PipelineScheduleKind::kZeroBubble);
+  EXPECT_TRUE(parse_config<MeshConfig>("auto = true\n", "run.toml")->automatic);
   EXPECT_THAT(parse_config<MeshConfig>("tensors = 2\n", "run.toml").status().message(), HasSubstr("tensor"));
 }
 
