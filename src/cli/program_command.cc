@@ -2,15 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <map>
+#include <optional>
 
 #include "cli/exit_code.h"
 #include "cli/terminal.h"
 #include "io/config.h"
 #include "model/model.h"
-#include "parallel/mesh.h"
-#include "parallel/partition.h"
+#include "parallel/pipeline_cut.h"
 #include "program/memory_plan.h"
 #include "train/rank_model.h"
 
@@ -27,6 +29,7 @@ struct ShowArguments {
   int64_t seq = 0;
   std::vector<std::string> mesh;
   int64_t rank = 0;
+  int64_t microbatches = 1;
   bool all = false;
 };
 
@@ -36,35 +39,84 @@ std::vector<std::string> recompute_names() {
   return names;
 }
 
-// What one rank of a layout runs of the forward pass.
-Result<Program> write_rank_program(const ShowArguments& arguments, const ModelConfig& model,
-                                   const ProgramOptions& options) {
-  ASSIGN_OR_RETURN(const MeshConfig config, parse_config<MeshConfig>("", "--mesh", arguments.mesh));
-  // As many leaves as the layout has data ranks: how gradients are summed is a matter of the run.
-  RETURN_IF_ERROR(check_mesh(config, mesh_limits(model, options.tokens, config.data * config.shard)));
-  if (config.pipeline > 1) return invalid("[mesh.pipeline] shown are programs of whole models; leave it at 1");
-  const Mesh mesh(config);
-  if (arguments.rank >= mesh.size())
-    return invalid(fmt::format("[--rank] {}; the mesh has ranks 0 to {}", arguments.rank, mesh.size() - 1));
-  ASSIGN_OR_RETURN(const Program whole, write_loss_program(model, options));
-  ASSIGN_OR_RETURN(const auto parameters, parameter_table(model));
-  ASSIGN_OR_RETURN(RankProgram part, partition(whole, placements_of(parameters), mesh.position(arguments.rank)));
-  return std::move(part.program);
+Result<Recompute> recompute_of(const ShowArguments& arguments) {
+  for (const auto& choice : field_choices(Recompute{}))
+    if (arguments.recompute == choice.name) return choice.value;
+  return invalid(fmt::format("[--recompute] {}; give none, selective or full", arguments.recompute));
 }
 
-Result<Program> write_program(const ShowArguments& arguments, const ModelConfig& model, const ProgramOptions& options) {
-  if (!arguments.mesh.empty() && arguments.kind != "decode") {
-    ASSIGN_OR_RETURN(Program forward, write_rank_program(arguments, model, options));
-    if (arguments.kind == "forward") return forward;
-    for (const auto& choice : field_choices(Recompute{}))
-      if (arguments.recompute == choice.name) return write_training_program(std::move(forward), choice.value);
+// What one rank runs.
+struct ShownPrograms {
+  std::vector<Program> microbatch;  // one, or those of the rank's pieces
+  std::optional<Program> update;
+};
+
+// Of the rank's pieces the programs of a microbatch, and what it shares with the pipeline's other end.
+Status cut_into_pieces(const RankModel& rank_model, const ModelConfig& model, const Ranks& ranks, ShownPrograms& shown,
+                       std::vector<std::string>& shared) {
+  const MeshConfig& mesh = ranks.mesh.config();
+  const std::vector<LayerRange> layers = cut_layers(model.num_layers, mesh.pipeline * mesh.chunks);
+  for (int64_t chunk = 0; chunk < mesh.chunks; ++chunk) {
+    const int64_t number = chunk * mesh.pipeline + ranks.mesh.coordinate(ranks.rank, MeshAxis::kPipeline);
+    ASSIGN_OR_RETURN(
+        PipelinePiece piece,
+        cut_pipeline_piece(
+            rank_model.microbatch,
+            {.layers = layers, .piece = number, .split_backward = mesh.schedule == PipelineScheduleKind::kZeroBubble}));
+    shared.insert(shared.end(), piece.shared_parameters.begin(), piece.shared_parameters.end());
+    for (Program* program : {&piece.forward, &piece.backward, &piece.backward_weight}) {
+      if (program->operations.empty()) continue;
+      program->name = fmt::format("{} of layers {} to {}", program->name, layers[static_cast<size_t>(number)].begin,
+                                  layers[static_cast<size_t>(number)].end - 1);
+      shown.microbatch.push_back(std::move(*program));
+    }
   }
+  return ok_status();
+}
+
+Result<ShownPrograms> write_rank_programs(const ShowArguments& arguments, const ModelConfig& model,
+                                          const ProgramOptions& options) {
+  RunConfig run;
+  run.model = model;
+  run.train.microbatch = options.batch;
+  run.train.tokens = options.tokens;
+  ASSIGN_OR_RETURN(run.train.recompute, recompute_of(arguments));
+  ASSIGN_OR_RETURN(run.mesh, parse_config<MeshConfig>("", "--mesh", arguments.mesh));
+  // As many leaves as the layout needs: they are a matter of the run.
+  const int64_t data_ranks =
+      std::clamp<int64_t>(run.mesh.data, 1, 1 << 20) * std::clamp<int64_t>(run.mesh.shard, 1, 1 << 20);
+  run.train.reduction_leaves = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(data_ranks)));
+  RETURN_IF_ERROR(check_mesh(run.mesh, mesh_limits(model, options.tokens, run.train.reduction_leaves)));
+  Ranks ranks{.mesh = Mesh(run.mesh), .rank = arguments.rank};
+  if (arguments.rank >= ranks.size())
+    return invalid(fmt::format("[--rank] {}; the mesh has ranks 0 to {}", arguments.rank, ranks.size() - 1));
+  ranks.members = groups_of(ranks.mesh, ranks.rank);
+  ASSIGN_OR_RETURN(RankModel rank_model, write_rank_model(run, options.compute, ranks));
+  ShownPrograms shown;
+  if (arguments.kind == "forward") {
+    shown.microbatch.push_back(std::move(rank_model.forward.program));
+    return shown;
+  }
+  RankGradients gradients;
+  if (run.mesh.pipeline > 1)
+    RETURN_IF_ERROR(cut_into_pieces(rank_model, model, ranks, shown, gradients.shared));
+  else
+    shown.microbatch.push_back(rank_model.microbatch);
+  for (const Program& program : shown.microbatch) gradients.programs.push_back(&program);
+  const auto groups = update_groups(rank_model, gradients, run.train.reduction_leaves, ranks);
+  ASSIGN_OR_RETURN(UpdateProgram update, write_update_program(rank_model.table, {}, groups, {.world = ranks.all()}));
+  shown.update = std::move(update.program);
+  return shown;
+}
+
+Result<ShownPrograms> write_programs(const ShowArguments& arguments, const ModelConfig& model,
+                                     const ProgramOptions& options) {
+  if (arguments.kind != "decode") return write_rank_programs(arguments, model, options);
   if (!arguments.mesh.empty()) return invalid("[--mesh] decoding runs on one rank; leave --mesh out");
-  if (arguments.kind == "forward") return write_loss_program(model, options);
-  if (arguments.kind == "decode") return write_decode_program(model, options, model.context);
-  for (const auto& choice : field_choices(Recompute{}))
-    if (arguments.recompute == choice.name) return write_training_program(model, options, choice.value);
-  return invalid(fmt::format("[--recompute] {}; give none, selective or full", arguments.recompute));
+  ShownPrograms shown;
+  ASSIGN_OR_RETURN(Program program, write_decode_program(model, options, model.context));
+  shown.microbatch.push_back(std::move(program));
+  return shown;
 }
 
 // A layer is much like the next: show one of each.
@@ -104,25 +156,45 @@ void print_costs(const Program& program) {
               total.bytes_read * 1e-9, total.bytes_written * 1e-9);
 }
 
-// What a rank sends in one microbatch, by the ranks it talks to.
-void print_communication(const Program& program) {
-  struct Row {
-    int64_t count = 0;
-    double bytes = 0;
-  };
-  std::map<std::pair<std::string, std::string>, Row> rows;
+// What a rank sends, by the ranks it talks to and the operation.
+struct Volume {
+  int64_t count = 0;
+  double bytes = 0;
+};
+using Volumes = std::map<std::pair<std::string, std::string>, Volume>;
+
+void add_volumes(const Program& program, int64_t runs, Volumes& volumes) {
   for (const Operation& operation : program.operations) {
     const RankGroup* group = group_of(operation.op);
     if (!group) continue;
-    Row& row = rows[{group->name(), std::string(op_name(operation.op))}];
-    ++row.count;
-    row.bytes += cost_of(program, operation).bytes_sent;
+    const std::string ranks = *group == RankGroup() ? "all ranks" : group->name();
+    Volume& volume = volumes[{ranks, std::string(op_name(operation.op))}];
+    volume.count += runs;
+    volume.bytes += static_cast<double>(runs) * cost_of(program, operation).bytes_sent;
   }
-  if (rows.empty()) return;
-  std::printf("\n%-24s %-24s %8s %12s\n", "to ranks along", "operation", "count", "GB sent");
-  for (const auto& [name, row] : rows)
-    std::printf("%-24s %-24s %8lld %12.4f\n", name.first.c_str(), name.second.c_str(),
-                static_cast<long long>(row.count), row.bytes * 1e-9);
+}
+
+void print_volumes(const std::string& title, const Volumes& volumes) {
+  if (volumes.empty()) return;
+  std::printf("\n%-40s %-24s %8s %12s\n", title.c_str(), "operation", "count", "GB sent");
+  double total = 0;
+  for (const auto& [name, volume] : volumes) {
+    std::printf("%-40s %-24s %8lld %12.4f\n", name.first.c_str(), name.second.c_str(),
+                static_cast<long long>(volume.count), volume.bytes * 1e-9);
+    total += volume.bytes;
+  }
+  std::printf("%-40s %-24s %8s %12.4f\n", "all", "", "", total * 1e-9);
+}
+
+Status print_program(const ShowArguments& arguments, const ModelConfig& model, const Program& program) {
+  RETURN_IF_ERROR(verify(program));
+  print_operations(program, arguments.all, model.num_layers);
+  print_costs(program);
+  Volumes volumes;
+  add_volumes(program, 1, volumes);
+  print_volumes("among ranks along", volumes);
+  std::printf("\n%s\n", to_string(plan_memory(program), program).c_str());
+  return ok_status();
 }
 
 Status show(const ShowArguments& arguments) {
@@ -133,13 +205,22 @@ Status show(const ShowArguments& arguments) {
   if (!compute || !is_float(*compute))
     return invalid(fmt::format("[--compute] {}; give bf16 or f32", arguments.compute));
   options.compute = *compute;
-  ASSIGN_OR_RETURN(const Program program, write_program(arguments, model, options));
-  RETURN_IF_ERROR(verify(program));
+  ASSIGN_OR_RETURN(const ShownPrograms shown, write_programs(arguments, model, options));
   ASSIGN_OR_RETURN(const auto counts, count_parameters(model));
   ASSIGN_OR_RETURN(const double flops, training_flops_per_token(model, options.tokens));
-  print_operations(program, arguments.all, model.num_layers);
-  print_costs(program);
-  print_communication(program);
+  if (arguments.kind == "update") {
+    RETURN_IF_ERROR(print_program(arguments, model, *shown.update));
+  } else {
+    for (const Program& program : shown.microbatch) RETURN_IF_ERROR(print_program(arguments, model, program));
+  }
+  if (shown.update) {
+    Volumes step;
+    for (const Program& program : shown.microbatch) add_volumes(program, arguments.microbatches, step);
+    add_volumes(*shown.update, 1, step);
+    print_volumes(
+        fmt::format("in a step of {} microbatch{}", arguments.microbatches, arguments.microbatches == 1 ? "" : "es"),
+        step);
+  }
   const auto grouped = [](int64_t value) {
     std::string text = std::to_string(value);
     for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), 1, ',');
@@ -149,7 +230,6 @@ Status show(const ShowArguments& arguments) {
       "\nparameters           %s\nactive per token     %s\ntraining FLOPs/token %.4g (6 * matmul parameters + 12 * L * "
       "C * T)\n",
       grouped(counts.total).c_str(), grouped(counts.active).c_str(), flops);
-  std::printf("\n%s", to_string(plan_memory(program), program).c_str());
   return ok_status();
 }
 
@@ -162,7 +242,7 @@ void add_program_command(Command root) {
           .add_command("show", "Operations, shapes, memory, FLOPs and parameters of a model, without running it");
   shown.option("config", arguments->config, "a model, for example configs/models/grok-1.toml", {.required = true});
   shown.option("--set", arguments->overrides, "a=value over the model's configuration; repeatable");
-  shown.option("--kind", arguments->kind, "which program", {.choices = {"forward", "train", "decode"}});
+  shown.option("--kind", arguments->kind, "which program", {.choices = {"forward", "train", "update", "decode"}});
   shown.option("--batch", arguments->batch, "sequences", {.min = 1, .max = 1 << 20});
   shown.option("--seq", arguments->seq, "tokens of a sequence; 0: the model's context", {.min = 0, .max = 1 << 24});
   shown.option("--recompute", arguments->recompute, "activations computed again instead of kept",
@@ -170,6 +250,7 @@ void add_program_command(Command root) {
   shown.option("--compute", arguments->compute, "type of activations", {.choices = {"bf16", "f32"}});
   shown.option("--mesh", arguments->mesh,
                "axis=ranks of a layout, for example tensor=8: one rank's program; repeatable");
+  shown.option("--microbatches", arguments->microbatches, "of a rank in a step, for what it sends", {.min = 1});
   shown.option("--rank", arguments->rank, "which rank of the layout", {.min = 0});
   shown.flag("--all", arguments->all, "every layer's operations");
   shown.run([arguments] { return show(*arguments); });

@@ -91,5 +91,42 @@ INSTANTIATE_TEST_SUITE_P(Families, Layouts,
                                                           Family::kGpt2),
                                           testing::Values(OptimizerKind::kAdamW, OptimizerKind::kMuon)));
 
+// What the programs say a step sends is what it sends.
+TEST(Traffic, OfAStepIsThatOfItsPrograms) {
+  const TinyData data;
+  for (const MeshConfig& mesh :
+       {MeshConfig{.data = 2, .shard = 2},
+        {.shard = 3, .tensor = 2},
+        {.data = 2, .context = 2, .pipeline = 2},
+        {.shard = 2, .tensor = 2, .pipeline = 2, .schedule = PipelineScheduleKind::kZeroBubble}}) {
+    SCOPED_TRACE(testing::Message() << mesh.data << " " << mesh.shard << " " << mesh.tensor << " " << mesh.pipeline);
+    RunConfig run = run_of_eight_leaves(data, "run", Family::kLlama, OptimizerKind::kMuon);
+    run.model.vocab_size = 64;
+    run.train.tokens = run.model.context;
+    run.mesh = mesh;
+    auto ranks = make_thread_ranks(Mesh(mesh), 60);
+    std::vector<std::thread> threads;
+    for (auto& own : ranks)
+      threads.emplace_back([&run, &data, &own = *own] {
+        const auto device = *make_cpu_device({.num_threads = 1, .pin = false});
+        const auto step = *TrainStep::create(run, DType::kF32, *device, own);
+        initialize_parameters(*device, step->model().table, step->parameters(), 1);
+        const auto loader = *Loader::open(local_files(), {{data.shards()}}, {.row_tokens = 16, .rows_per_step = 16});
+        StepReport report;
+        const Result<bool> done = step->run(0, loader, {.stop = std::atomic<bool>(false)}, report);
+        ASSERT_TRUE(done.ok()) << done.status().message();
+        const auto leaves = leaves_of_data_ranks(8, own)[static_cast<size_t>(own.data_rank())];
+        double said = total_cost(step->update().program()).bytes_sent;
+        for (const Executable* executable : step->microbatches().executables())
+          said += static_cast<double>(leaves.size()) * total_cost(executable->program()).bytes_sent;
+        double sent = 0;
+        for (const auto& [group, end] : own.groups.ends()) sent += static_cast<double>(end->traffic().sent_bytes);
+        EXPECT_GT(sent, 0);
+        EXPECT_EQ(said, sent) << "rank " << own.rank;
+      });
+    for (std::thread& thread : threads) thread.join();
+  }
+}
+
 }  // namespace
 }  // namespace colossus

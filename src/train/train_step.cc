@@ -12,10 +12,6 @@
 namespace colossus {
 namespace {
 
-// What ranks exchange in one operation: large enough that the wire is busy, small enough that the sum of one overlaps
-// the exchange of the next.
-constexpr int64_t kBucketElements = int64_t{4} << 20;
-
 float read_scalar(Executable& executable, TensorId id) {
   float value = 0;
   executable.read_output(id, writable_bytes_of(value));
@@ -36,10 +32,9 @@ Status TrainStep::build(DType compute) {
   ASSIGN_OR_RETURN(model_, write_rank_model(run_, compute, ranks_));
   ASSIGN_OR_RETURN(microbatches_, Microbatches::create(run_, model_, device_, ranks_));
   const auto groups = update_groups(model_, microbatches_->gradients(), t.reduction_leaves, ranks_);
-  ASSIGN_OR_RETURN(UpdateProgram update, write_update_program(model_.table, run_.optimizer, groups,
-                                                              {.bucket_elements = kBucketElements,
-                                                               .num_microbatches = t.batch / t.microbatch,
-                                                               .world = ranks_.all()}));
+  ASSIGN_OR_RETURN(UpdateProgram update,
+                   write_update_program(model_.table, run_.optimizer, groups,
+                                        {.num_microbatches = t.batch / t.microbatch, .world = ranks_.all()}));
   additions_ = std::move(update.additions);
   ASSIGN_OR_RETURN(update_, device_.compile(std::move(update.program), {.groups = &ranks_.groups}));
   // The update's first: it says where parameters and gradients lie.
@@ -69,7 +64,7 @@ Status TrainStep::make_gradient_trees(const std::vector<UpdateGroup>& groups) {
   std::vector<std::vector<Place>> places(programs.size());
   size_t bucket = 0;
   for (const UpdateGroup& group : groups)
-    for (size_t i = 0; i < parameter_buckets(model_.table, run_.optimizer, group, kBucketElements).size();
+    for (size_t i = 0; i < parameter_buckets(model_.table, run_.optimizer, group, kUpdateBucketElements).size();
          ++i, ++bucket)
       for (size_t j = 0; j < group.num_accumulators(); ++j) {
         const std::string& gradient = group.parameters.front().gradients[j];
