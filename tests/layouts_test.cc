@@ -129,7 +129,7 @@ struct Case {
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
 // The largest relative difference of losses over 20 steps, and of the first gradient norm; docs/numerics.md repeats it.
-constexpr double kLossTolerance = 2e-4, kNormTolerance = 1e-4;
+constexpr double kLossTolerance = 1e-5, kNormTolerance = 1e-6;
 
 void expect_near(const Losses& got, const Losses& want) {
   ASSERT_EQ(got.steps.size(), want.steps.size());
