@@ -256,8 +256,8 @@ Verdict Ground::survives(int ranks, const std::string& faults) {
   if (!wait(run, end)) fail(verdict, "the run does not end");
   judge(run, end, verdict);
   const std::string log = log_of(run);
-  verdict.num_faults =
-      count(log, "killed by signal 9") + count(log, " is silent for ") + count(log, " has made no step for ");
+  verdict.num_faults = count(log, "killed by signal 9") + count(log, " is silent for ") +
+                       count(log, " has made no step for ") + count(log, "no rank has made a step for ");
   tidy(run.out, verdict);
   return verdict;
 }
