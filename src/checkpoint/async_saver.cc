@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "checkpoint/rank_exchange.h"
+#include "comm/agreement.h"
 
 namespace colossus {
 

@@ -30,11 +30,6 @@ struct Ranks {
     Communicator* all = groups.find(kWorld);
     return all ? all : groups.find(kUpdateRanks);
   }
-
-  // Ok when all ranks come with ok; else an error on all of them: its own to a rank that has one.
-  Status all_or_none(Status own) const;
-  // All ranks get the first one's list.
-  Status share_from_first(std::vector<std::string>& texts) const;
 };
 
 // The groups of a layout, each by its key and the ranks it has for `rank`, in an order that is the same on all ranks.

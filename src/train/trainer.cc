@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/clock.h"
+#include "comm/agreement.h"
 #include "io/config.h"
 
 namespace colossus {
@@ -123,7 +124,7 @@ Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
     if (checkpoint.state().validation_loss) evaluation_in_metrics_ = step_;
     return ok_status();
   };
-  return ranks_->all_or_none(load());
+  return agree(ranks_->world(), load());
 }
 
 Status Trainer::start_or_resume() {
@@ -178,8 +179,8 @@ Status Trainer::keep(const StepReport& report) {
 }
 
 Status Trainer::start_from_checkpoint() {
-  ASSIGN_OR_RETURN(auto paths, list_checkpoints(files_, run_.out + "/checkpoints"));
-  RETURN_IF_ERROR(ranks_->share_from_first(paths));
+  ASSIGN_OR_RETURN(const auto paths,
+                   lines_of_first(ranks_->world(), list_checkpoints(files_, run_.out + "/checkpoints")));
   Status last_error;
   for (auto path = paths.rbegin(); path != paths.rend(); ++path) {
     bool of_another_run = false;
