@@ -144,5 +144,61 @@ TEST(TraceFile, HasTheOperationsOfAllRanksAndTheBytesOfTheirPrograms) {
   for (size_t i = 0; i < computed.size(); ++i) EXPECT_GT(gathered[i].end, computed[i].end - kRounding);
 }
 
+// A run on two ranks, and what there is to see of it.
+std::map<std::string, Lanes> train_on_two_ranks(const TinyData& data, RunConfig run, const TraceOptions& options) {
+  EXPECT_TRUE(local_files().remove_all(run.out).ok());
+  run.mesh = {.shard = 2};
+  run.train.steps = 6;
+  auto ranks = make_thread_ranks(Mesh(run.mesh), 60);
+  in_threads(2, [&](int rank) {
+    Trace trace(options);
+    const auto device = *make_cpu_device({.num_threads = 1, .pin = false, .trace = &trace});
+    TrainObserver observer;
+    auto trainer = Trainer::create(run, local_files(), *device, data.tokenizer_json(), observer,
+                                   std::move(ranks[static_cast<size_t>(rank)]));
+    ASSERT_TRUE(trainer.ok()) << trainer.status().message();
+    ASSERT_TRUE((*trainer)->run(false).ok());
+    EXPECT_EQ((*trainer)->step(), 6);
+  });
+  return local_files().stat(options.path).ok() ? read_events(options.path) : std::map<std::string, Lanes>();
+}
+
+TEST(TraceOfRun, ShowsWhatATrainerDoes) {
+  const TinyData data;
+  const auto events = train_on_two_ranks(data, tiny_run(data, "run"), {.first_step = 3, .path = data / "trace.json"});
+  EXPECT_EQ(events.size(), 2u);
+  for (const auto& [process, lanes] : events) {
+    SCOPED_TRACE(process);
+    std::set<std::string> names;
+    for (const auto& [lane, spans] : lanes) {
+      SCOPED_TRACE(lane);
+      expect_one_after_the_other(spans);
+      for (const Event& event : spans) {
+        EXPECT_GE(event.step, 3) << event.name;
+        names.insert(event.name);
+      }
+    }
+    EXPECT_THAT(names, IsSupersetOf({"step", "evaluation", "checkpoint", "save", "load", "add", "attention_grad"}));
+    EXPECT_EQ(std::ranges::count(lanes.at("run"), "step", &Event::name), 4);
+  }
+}
+
+TEST(TraceOfRun, IsWrittenBehindItsLastStepOrWhenTheRunEnds) {
+  const TinyData data;
+  for (const auto& [last, newest] : {std::pair(4, 4), std::pair(100, 6)}) {
+    const auto events = train_on_two_ranks(data, tiny_run(data, "run"),
+                                           {.first_step = 1, .last_step = last, .path = data / "trace.json"});
+    const auto& steps = events.at("rank 1").at("run");
+    EXPECT_EQ(std::ranges::max(steps, {}, &Event::step).step, newest);
+  }
+}
+
+// A run is worth more than a look at it.
+TEST(TraceOfRun, OneThatCannotBeWrittenStopsNothing) {
+  const TinyData data;
+  EXPECT_THAT(train_on_two_ranks(data, tiny_run(data, "run"), {.path = data / "no such directory/trace.json"}),
+              IsEmpty());
+}
+
 }  // namespace
 }  // namespace colossus

@@ -109,7 +109,10 @@ Status TrainStep::make_gradient_tree(size_t num_buckets) {
 
 Status TrainStep::run_microbatch(const Loader& data, int64_t step, int64_t first_row) {
   milestone("load");
-  RETURN_IF_ERROR(data.fill(step, first_row, run_.train.microbatch, tokens_, targets_, document_start_));
+  {
+    const Traced traced(device_.trace(), kComputeLane, "load");
+    RETURN_IF_ERROR(data.fill(step, first_row, run_.train.microbatch, tokens_, targets_, document_start_));
+  }
   device_.write(*inputs_.at("tokens").memory, 0, std::as_bytes(std::span(tokens_)));
   device_.write(*inputs_.at("targets").memory, 0, std::as_bytes(std::span(targets_)));
   if (options_.document_mask)
