@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/milestone.h"
+#include "train/recovery/waits.h"
 
 namespace colossus {
 namespace {
@@ -117,6 +118,7 @@ Status Supervisor::carry_out(const Decision& decision) {
       fault_at_ = monotonic_seconds();
       fault_after_step_ = fleet_.best_step;
     }
+    if (const std::string waits = who_waits(store_); !changed && !waits.empty()) note_(waits);
     note_(fmt::format("{}: started again", action.reason));
     for (int64_t rank = restart->first_rank; rank < restart->end_rank; ++rank) RETURN_IF_ERROR(start(rank));
     changed = true;
