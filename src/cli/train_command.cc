@@ -433,9 +433,9 @@ Status train(const TrainArguments& arguments) {
   if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
     return work(arguments, files, run, tokenizer, worker);
   RETURN_IF_ERROR(make_trace(arguments));
-  // Now, not after the steps, it is said that there is no place for it.
-  if (!arguments.trace.empty()) RETURN_IF_ERROR(files.create(arguments.trace));
   ASSIGN_OR_RETURN(const DirectoryLock lock, lock_run(files, run.out));
+  // That it has no place is said now, not behind its last step.
+  if (!arguments.trace.empty()) RETURN_IF_ERROR(files.create(arguments.trace));
   if (arguments.fresh)
     for (const char* name : {"/checkpoints", "/metrics.jsonl", "/events"})
       RETURN_IF_ERROR(files.remove_all(run.out + name));
