@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -79,7 +80,7 @@ class Comparison {
       if (record->collective < 0) point_to_point(rank, *record);
     }
     for (const int rank : members_) {
-      if (!known_.contains(rank)) line(fmt::format("rank {} has sent no records", rank));
+      if (!known_.contains(rank)) line(fmt::format("rank {} has sent no records{}", rank, where_others_wait()));
     }
     return text_;
   }
@@ -106,6 +107,22 @@ class Comparison {
       differing(number, waiters);
       if (!somebody_lacks && known_.size() == members_.size()) everyone_came(number, waiters);
     }
+  }
+
+  // Those least far on.
+  std::string where_others_wait() {
+    std::vector<int> waiters;
+    int64_t number = std::numeric_limits<int64_t>::max();
+    for (const auto& [rank, record] : waiting_) {
+      if (record->collective < 0 || record->collective > number) continue;
+      if (record->collective < number) waiters.clear();
+      number = record->collective;
+      waiters.push_back(rank);
+    }
+    if (waiters.empty()) return "";
+    const FlightRecord& awaited = *waiting_[waiters.front()];
+    return fmt::format("; {} in {}{} since {:.1f} s", waiters_text(waiters), describe(awaited), size_of(awaited),
+                       longest(waiters));
   }
 
   // Ranks that call different collectives, or the same one with sizes that cannot fit.

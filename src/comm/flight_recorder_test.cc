@@ -104,7 +104,8 @@ TEST(WhoWaitsForWhom, CallsRanksByTheirNumbersInTheRun) {
             "it waits in receive from rank 2 (step 12) since 30.0 s\n"
             "[group shard] rank 5 waits in receive from rank 2 (step 12) since 30.0 s for rank 2; it waits in "
             "all_gather 17 (step 12) since 30.0 s\n"
-            "[group shard] rank 8 has sent no records\n");
+            "[group shard] rank 8 has sent no records; rank 2 waits in all_gather 17 (step 12) of 4.2 MB since 30.0 "
+            "s\n");
 }
 
 TEST(WhoWaitsForWhom, FollowsAChain) {
@@ -126,7 +127,13 @@ TEST(WhoWaitsForWhom, SeesARankThatNeverBegan) {
 }
 
 TEST(WhoWaitsForWhom, NamesRanksWithoutRecords) {
-  EXPECT_EQ(judged(3, {{0, {under_way(17)}}, {1, {under_way(17)}}}), "[group data] rank 2 has sent no records\n");
+  EXPECT_EQ(judged(3, {{0, {under_way(17)}}, {1, {under_way(17)}}}),
+            "[group data] rank 2 has sent no records; ranks 0, 1 wait in all_gather 17 (step 12) since 30.0 s\n");
+  // The one to look for is the one that those behind wait for.
+  EXPECT_EQ(judged(3, {{0, {under_way(18)}}, {1, {under_way(17)}}}),
+            "[group data] rank 1 has not reached all_gather 18 (step 12), where rank 0 waits since 30.0 s; it waits in "
+            "all_gather 17 (step 12) since 30.0 s\n"
+            "[group data] rank 2 has sent no records; rank 1 waits in all_gather 17 (step 12) since 30.0 s\n");
 }
 
 TEST(WhoWaitsForWhom, SeesRanksInMessages) {
