@@ -74,6 +74,13 @@ int64_t peak_resident_bytes() {
 
 int64_t total_memory_bytes() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE); }
 
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
 double process_age_seconds() {
   std::ifstream file("/proc/self/stat");
   std::string line;

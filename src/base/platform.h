@@ -24,6 +24,10 @@ void flush_denormals();
 int64_t peak_resident_bytes();
 int64_t total_memory_bytes();
 
+// Names this start of this machine: processes that read the same see the same monotonic_seconds(). Empty if the system
+// does not say.
+std::string boot_id();
+
 // Since this process was started, to 0.01 s; 0 if the system does not say.
 double process_age_seconds();
 

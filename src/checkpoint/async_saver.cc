@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "checkpoint/rank_exchange.h"
+#include "comm/agreement.h"
 
 namespace colossus {
 
@@ -33,6 +33,7 @@ Status AsyncSaver::start(CheckpointState state, std::span<const CheckpointTensor
 }
 
 Status AsyncSaver::save(const Status& taken, const CheckpointState& state) {
+  const Traced traced(trace_, "checkpoint", "save");
   RETURN_IF_ERROR(agree(ranks_.get(), taken));
   RETURN_IF_ERROR(save_checkpoint(files_, directory_, state, snapshot_.tensors(), ranks_.get()));
   // Old checkpoints go only when the new one is there.

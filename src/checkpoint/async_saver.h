@@ -4,6 +4,7 @@
 #include <memory>
 #include <thread>
 
+#include "base/trace.h"
 #include "checkpoint/checkpoint.h"
 #include "tensor/buffer.h"
 
@@ -29,9 +30,10 @@ struct SavePolicy {
 class AsyncSaver {
  public:
   // Of several ranks each has a saver, with an end of a group that nothing else uses: see save_checkpoint. All ranks
-  // start the same saves, and all get the same errors.
-  AsyncSaver(FileSystem& files, std::string directory, SavePolicy policy, std::unique_ptr<Communicator> ranks = nullptr)
-      : files_(files), directory_(std::move(directory)), policy_(policy), ranks_(std::move(ranks)) {}
+  // start the same saves, and all get the same errors. `trace` gets a lane with the saves.
+  AsyncSaver(FileSystem& files, std::string directory, SavePolicy policy, std::unique_ptr<Communicator> ranks = nullptr,
+             Trace* trace = nullptr)
+      : files_(files), directory_(std::move(directory)), policy_(policy), ranks_(std::move(ranks)), trace_(trace) {}
   ~AsyncSaver() { wait_quietly(); }
   AsyncSaver(const AsyncSaver&) = delete;
   AsyncSaver& operator=(const AsyncSaver&) = delete;
@@ -50,6 +52,7 @@ class AsyncSaver {
   const std::string directory_;
   const SavePolicy policy_;
   const std::unique_ptr<Communicator> ranks_;  // used by thread_
+  Trace* const trace_;
   Snapshot snapshot_;
   std::thread thread_;
   Status result_;  // of the save that thread_ made; read after joining

@@ -92,68 +92,6 @@ TEST(CheckpointOfRanks, SlicesKeepTheirShapesInTheFiles) {
   EXPECT_THAT(shape_in(Layout::Kind::kFlat), ElementsAre(93));
 }
 
-struct FaultCase {
-  const char* name;
-  Fault fault;
-  bool same_step;  // the save replaces a checkpoint of its own step
-};
-
-class FaultySaveOfRanks : public testing::TestWithParam<FaultCase> {};
-
-// Three ranks on one disk: whatever goes wrong at whichever operation of whichever rank, all hear the same, nobody
-// waits until the time is over, and what can be opened is the old checkpoint or the new one.
-TEST_P(FaultySaveOfRanks, LeavesTheOldOneOrTheNew) {
-  const auto [name, fault, same_step] = GetParam();
-  const Contents before(100, 1), after(same_step ? 100 : 200, 2);
-  int64_t num_operations = 0, num_old = 0, num_new = 0;
-  for (int64_t k = -1; k < num_operations; ++k) {
-    const TemporaryDirectory directory;
-    expect_all_ok(save_by_ranks(local_files(), directory.path(), before, {Layout::Kind::kColumns, 2}));
-    FaultyFiles files(local_files());
-    files.arm(k, k < 0 ? Fault::kNone : fault);
-    const std::vector<Status> said = save_by_ranks(files, directory.path(), after, kThreeRows);
-    for (const Status& status : said) {
-      EXPECT_EQ(status.message(), said[0].message()) << "operation " << k;
-      if (status.ok()) continue;
-      EXPECT_THAT(status.message(), AllOf(StartsWith("rank "), HasSubstr("injected")));
-    }
-    if (k < 0) {  // only counts
-      expect_all_ok(said);
-      num_operations = files.operations();
-      ASSERT_GT(num_operations, 40);
-      continue;
-    }
-    std::vector<Status> skipped;
-    const auto newest = open_newest_checkpoint(local_files(), directory.path(), skipped);
-    ASSERT_TRUE(newest.ok()) << "operation " << k << ": " << newest.status().message();
-    EXPECT_THAT(skipped, IsEmpty()) << "operation " << k;
-    const std::string to_old = difference(*newest, before), to_new = difference(*newest, after);
-    EXPECT_TRUE(to_old.empty() || to_new.empty()) << "operation " << k << ": " << to_old << " / " << to_new;
-    EXPECT_TRUE(!said[0].ok() || to_new.empty()) << "operation " << k;
-    ++(to_new.empty() ? num_new : num_old);
-    // The next save works and clears the rubble away.
-    const Contents next(300, 3);
-    expect_all_ok(save_by_ranks(local_files(), directory.path(), next, kThreeRows));
-    ASSERT_TRUE(prune_checkpoints(local_files(), directory.path(), 1, false).ok());
-    const auto left = *local_files().list(directory.path());
-    ASSERT_EQ(left.size(), 1u) << "operation " << k;
-    EXPECT_EQ(difference(*Checkpoint::open(local_files(), directory / left[0].name), next), "");
-  }
-  EXPECT_GT(num_old, 30);
-  if (fault != Fault::kDiskFull && fault != Fault::kShortWrite) {
-    EXPECT_GT(num_new, 0);
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Faults, FaultySaveOfRanks,
-                         testing::Values(FaultCase{"error", Fault::kError, false},
-                                         FaultCase{"disk_full", Fault::kDiskFull, false},
-                                         FaultCase{"short_write", Fault::kShortWrite, false},
-                                         FaultCase{"killed", Fault::kKilled, false},
-                                         FaultCase{"error_same_step", Fault::kError, true},
-                                         FaultCase{"killed_same_step", Fault::kKilled, true}),
-                         [](const auto& info) { return std::string(info.param.name); });
-
 // Three ranks save what `change` made of their tensors; what all of them say.
 std::string told(
     const std::function<void(int rank, std::vector<CheckpointTensor>& tensors, CheckpointState& state)>& change,

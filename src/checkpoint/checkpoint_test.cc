@@ -15,10 +15,12 @@
 namespace colossus {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
 TEST(Checkpoint, RoundTrip) {
   const TemporaryDirectory directory;
@@ -51,55 +53,72 @@ struct FaultCase {
   bool same_step;  // the save replaces a checkpoint of its own step
 };
 
-class FaultySave : public testing::TestWithParam<FaultCase> {};
+class FaultySave : public testing::TestWithParam<std::tuple<FaultCase, int>> {};
 
-// Whatever goes wrong at whichever operation, what can be opened afterwards is the old checkpoint or the new one.
+// One rank, or several on one disk: whatever goes wrong at whichever operation of whichever rank, all hear the same,
+// nobody waits until the time is over, and what can be opened is the old checkpoint or the new one.
 TEST_P(FaultySave, LeavesTheOldOneOrTheNew) {
-  const auto [name, fault, same_step] = GetParam();
+  const auto& [fault_case, num_ranks] = GetParam();
+  const auto [name, fault, same_step] = fault_case;
+  const auto save_all = [](FileSystem& files, const TemporaryDirectory& directory, const Contents& contents,
+                           const Layout& layout) {
+    const std::vector<Status> said = save_by_ranks(files, directory.path(), contents, layout);
+    for (const Status& status : said) {
+      EXPECT_EQ(status.message(), said[0].message());
+      if (status.ok()) continue;
+      EXPECT_THAT(status.message(), AllOf(StartsWith(said.size() > 1 ? "rank " : ""), HasSubstr("injected")));
+    }
+    return said[0];
+  };
+  const Layout layout{Layout::Kind::kRows, num_ranks}, earlier{Layout::Kind::kColumns, (num_ranks + 1) / 2};
   const Contents before(100, 1), after(same_step ? 100 : 200, 2);
   int64_t num_operations = 0, num_old = 0, num_new = 0;
   for (int64_t k = -1; k < num_operations; ++k) {
+    SCOPED_TRACE(k);
     const TemporaryDirectory directory;
-    ASSERT_TRUE(save(local_files(), directory.path(), before).ok());
+    ASSERT_TRUE(save_all(local_files(), directory, before, earlier).ok());
     FaultyFiles files(local_files());
     files.arm(k, k < 0 ? Fault::kNone : fault);
-    const Status saved = save(files, directory.path(), after);
+    const Status saved = save_all(files, directory, after, layout);
     if (k < 0) {  // only counts
       ASSERT_TRUE(saved.ok());
       num_operations = files.operations();
-      ASSERT_GT(num_operations, 15);
+      ASSERT_GT(num_operations, 13 * num_ranks);
       continue;
     }
     std::vector<Status> skipped;
     const auto newest = open_newest_checkpoint(local_files(), directory.path(), skipped);
-    ASSERT_TRUE(newest.ok()) << "operation " << k << ": " << newest.status().message();
-    EXPECT_THAT(skipped, IsEmpty()) << "operation " << k;
+    ASSERT_TRUE(newest.ok()) << newest.status().message();
+    EXPECT_THAT(skipped, IsEmpty());
     const std::string to_old = difference(*newest, before), to_new = difference(*newest, after);
-    EXPECT_TRUE(to_old.empty() || to_new.empty()) << "operation " << k << ": " << to_old << " / " << to_new;
-    EXPECT_TRUE(!saved.ok() || to_new.empty()) << "operation " << k;
+    EXPECT_TRUE(to_old.empty() || to_new.empty()) << to_old << " / " << to_new;
+    EXPECT_TRUE(!saved.ok() || to_new.empty());
     ++(to_new.empty() ? num_new : num_old);
     // The next save works and clears the rubble away.
     const Contents next(300, 3);
-    ASSERT_TRUE(save(local_files(), directory.path(), next).ok());
+    ASSERT_TRUE(save_all(local_files(), directory, next, layout).ok());
     ASSERT_TRUE(prune_checkpoints(local_files(), directory.path(), 1, false).ok());
     const auto left = *local_files().list(directory.path());
-    ASSERT_EQ(left.size(), 1u) << "operation " << k;
+    ASSERT_EQ(left.size(), 1u);
     EXPECT_EQ(difference(*Checkpoint::open(local_files(), directory / left[0].name), next), "");
   }
-  EXPECT_GT(num_old, 10);
+  EXPECT_GT(num_old, 10 * num_ranks);
   if (fault != Fault::kDiskFull && fault != Fault::kShortWrite) {
     EXPECT_GT(num_new, 0);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Faults, FaultySave,
-                         testing::Values(FaultCase{"error", Fault::kError, false},
-                                         FaultCase{"disk_full", Fault::kDiskFull, false},
-                                         FaultCase{"short_write", Fault::kShortWrite, false},
-                                         FaultCase{"killed", Fault::kKilled, false},
-                                         FaultCase{"error_same_step", Fault::kError, true},
-                                         FaultCase{"killed_same_step", Fault::kKilled, true}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         testing::Combine(testing::Values(FaultCase{"error", Fault::kError, false},
+                                                          FaultCase{"disk_full", Fault::kDiskFull, false},
+                                                          FaultCase{"short_write", Fault::kShortWrite, false},
+                                                          FaultCase{"killed", Fault::kKilled, false},
+                                                          FaultCase{"error_same_step", Fault::kError, true},
+                                                          FaultCase{"killed_same_step", Fault::kKilled, true}),
+                                          testing::Values(1, 3)),
+                         [](const auto& info) {
+                           return fmt::format("{}_of_{}", std::get<0>(info.param).name, std::get<1>(info.param));
+                         });
 
 // A kill between the two renames of a save that replaces its own step, and then another: the first save's rubble holds
 // the only checkpoint, and stays until there is a new one.

@@ -6,7 +6,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/manifest.h"
-#include "checkpoint/rank_exchange.h"
+#include "comm/agreement.h"
 
 namespace colossus {
 namespace {

@@ -9,7 +9,7 @@
 #include "checkpoint/coverage.h"
 #include "checkpoint/directory.h"
 #include "checkpoint/manifest.h"
-#include "checkpoint/rank_exchange.h"
+#include "comm/agreement.h"
 #include "io/checksum.h"
 #include "io/safetensors.h"
 

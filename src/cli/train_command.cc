@@ -23,6 +23,7 @@
 #include "io/config.h"
 #include "train/recovery/supervisor.h"
 #include "train/recovery/worker.h"
+#include "train/trace_file.h"
 #include "train/trainer.h"
 
 namespace colossus {
@@ -42,7 +43,20 @@ struct TrainArguments {
   bool show_memory = false;
   int64_t ranks = 0;  // 0: as [mesh] says
   double hang_after = 30;
+  std::string trace, trace_steps;
 };
+
+// What is asked for, if anything is.
+Result<std::unique_ptr<Trace>> make_trace(const TrainArguments& arguments) {
+  if (arguments.trace.empty() && !arguments.trace_steps.empty())
+    return invalid("--trace-steps says which steps; give --trace FILE as well, where they are to be written");
+  if (arguments.trace.empty()) return nullptr;
+  TraceOptions options{.path = arguments.trace};
+  if (!arguments.trace_steps.empty()) {
+    ASSIGN_OR_RETURN(std::tie(options.first_step, options.last_step), parse_trace_steps(arguments.trace_steps));
+  }
+  return std::make_unique<Trace>(std::move(options));
+}
 
 // Prints what happens, and makes samples.
 class TerminalObserver final : public TrainObserver {
@@ -222,7 +236,9 @@ Status print_result(const TrainArguments& arguments, const std::string& out, con
 }
 
 Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig run, TokenizerFile tokenizer) {
-  ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = static_cast<int>(run.train.threads)}));
+  ASSIGN_OR_RETURN(const auto trace, make_trace(arguments));
+  ASSIGN_OR_RETURN(const auto device,
+                   make_cpu_device({.num_threads = static_cast<int>(run.train.threads), .trace = trace.get()}));
   TerminalObserver observer(files, *device);
   ASSIGN_OR_RETURN(const auto trainer,
                    Trainer::create(std::move(run), files, *device, std::move(tokenizer.text), observer));
@@ -271,7 +287,8 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
     const int threads = run.train.threads > 0
                             ? static_cast<int>(run.train.threads)
                             : std::max(1, num_usable_cores() / static_cast<int>(run.mesh.num_ranks()));
-    ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = threads, .pin = false}));
+    ASSIGN_OR_RETURN(const auto trace, make_trace(arguments));
+    ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = threads, .pin = false, .trace = trace.get()}));
     TerminalObserver observer(files, *device, false);
     double bits = 0;
     std::string out;
@@ -366,6 +383,8 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
     pass_on("--set", {fmt::format("mesh.data={}", run.mesh.data), fmt::format("mesh.shard={}", run.mesh.shard)});
   pass_on("--hang-after", {fmt::format("{}", arguments.hang_after)});
   if (arguments.show_memory) options.command.push_back("--memory");
+  if (!arguments.trace.empty()) pass_on("--trace", {arguments.trace});
+  if (!arguments.trace_steps.empty()) pass_on("--trace-steps", {arguments.trace_steps});
   if (const char* faults = std::getenv("COLOSSUS_FAULT_OF_RANK"); faults != nullptr) options.faults = faults;
   std::fprintf(stderr, "%lld ranks: %s\n", static_cast<long long>(run.mesh.num_ranks()), layout_text(run.mesh).c_str());
   const InterruptScope interrupt("saving and stopping all ranks; Ctrl-C again stops at once");
@@ -430,7 +449,10 @@ Status train(const TrainArguments& arguments) {
   RETURN_IF_ERROR(lay_out(arguments, files, run));
   if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
     return work(arguments, files, run, tokenizer, worker);
+  RETURN_IF_ERROR(make_trace(arguments));
   ASSIGN_OR_RETURN(const DirectoryLock lock, lock_run(files, run.out));
+  // That it has no place is said now, not behind its last step.
+  if (!arguments.trace.empty()) RETURN_IF_ERROR(files.create(arguments.trace));
   if (arguments.fresh)
     for (const char* name : {"/checkpoints", "/metrics.jsonl", "/events"})
       RETURN_IF_ERROR(files.remove_all(run.out + name));
@@ -453,6 +475,9 @@ void add_train_command(Command root) {
   command.option("--hang-after", arguments->hang_after, "seconds after which a rank that gets nowhere is started again",
                  {.min = 1});
   command.flag("--memory", arguments->show_memory, "print what takes memory, before and after");
+  command.option("--trace", arguments->trace, "write a timeline of all ranks to this file, for ui.perfetto.dev");
+  command.option("--trace-steps", arguments->trace_steps,
+                 "with --trace: first and last step, such as 3:6; else as many of the last ones as there is room for");
   command.footer([] { return "Settings (file or --set):\n" + format_field_help(describe_config<RunConfig>(), 110); });
   command.run([arguments] { return train(*arguments); });
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -56,11 +57,19 @@ namespace {
 // Comparing the records of all ranks at one moment.
 class Comparison {
  public:
-  Comparison(const std::string& group, int size, const std::vector<RankRecords>& ranks, double now)
-      : group_(group), size_(size), now_(now) {
-    for (const RankRecords& rank : ranks) known_[rank.rank] = &rank.records;
+  Comparison(const std::string& group, const std::vector<int>& members, const std::vector<RankRecords>& ranks,
+             double now)
+      : group_(group), members_(members), now_(now) {
+    const auto name_of = [&](int place) { return place < 0 ? place : members.at(static_cast<size_t>(place)); };
+    for (const RankRecords& rank : ranks) {
+      std::vector<FlightRecord>& records = known_[name_of(rank.rank)] = rank.records;
+      for (FlightRecord& record : records) {
+        record.to = name_of(record.to);
+        record.from = name_of(record.from);
+      }
+    }
     for (const auto& [rank, records] : known_) {
-      if (!records->empty() && records->back().under_way()) waiting_[rank] = &records->back();
+      if (!records.empty() && records.back().under_way()) waiting_[rank] = &records.back();
     }
   }
 
@@ -70,8 +79,8 @@ class Comparison {
     for (const auto& [rank, record] : waiting_) {
       if (record->collective < 0) point_to_point(rank, *record);
     }
-    for (int rank = 0; rank < size_; ++rank) {
-      if (!known_.contains(rank)) line(fmt::format("rank {} has sent no records", rank));
+    for (const int rank : members_) {
+      if (!known_.contains(rank)) line(fmt::format("rank {} has sent no records{}", rank, where_others_wait()));
     }
     return text_;
   }
@@ -88,16 +97,32 @@ class Comparison {
       const FlightRecord& awaited = *waiting_[waiters.front()];
       bool somebody_lacks = false;
       for (const auto& [rank, records] : known_) {
-        const FlightRecord* last = last_collective(*records);
+        const FlightRecord* last = last_collective(records);
         if (last != nullptr && last->collective >= number) continue;
         somebody_lacks = true;
         if (!told.insert(rank).second) continue;
-        line(fmt::format("rank {} has not reached {}, where {} since {:.1f} s; {}", rank, describe(awaited),
-                         waiters_text(waiters), longest(waiters), doing(*records)));
+        line(fmt::format("rank {} has not reached {}{}, where {} since {:.1f} s; {}", rank, describe(awaited),
+                         size_of(awaited), waiters_text(waiters), longest(waiters), doing(records)));
       }
       differing(number, waiters);
-      if (!somebody_lacks && static_cast<int>(known_.size()) == size_) everyone_came(number, waiters);
+      if (!somebody_lacks && known_.size() == members_.size()) everyone_came(number, waiters);
     }
+  }
+
+  // Those least far on.
+  std::string where_others_wait() {
+    std::vector<int> waiters;
+    int64_t number = std::numeric_limits<int64_t>::max();
+    for (const auto& [rank, record] : waiting_) {
+      if (record->collective < 0 || record->collective > number) continue;
+      if (record->collective < number) waiters.clear();
+      number = record->collective;
+      waiters.push_back(rank);
+    }
+    if (waiters.empty()) return "";
+    const FlightRecord& awaited = *waiting_[waiters.front()];
+    return fmt::format("; {} in {}{} since {:.1f} s", waiters_text(waiters), describe(awaited), size_of(awaited),
+                       longest(waiters));
   }
 
   // Ranks that call different collectives, or the same one with sizes that cannot fit.
@@ -105,9 +130,9 @@ class Comparison {
     const int first = waiters.front();
     const FlightRecord& expected = *waiting_[first];
     for (const auto& [rank, records] : known_) {
-      const auto found = std::find_if(records->begin(), records->end(),
+      const auto found = std::find_if(records.begin(), records.end(),
                                       [&](const FlightRecord& record) { return record.collective == number; });
-      if (found == records->end() || rank == first) continue;
+      if (found == records.end() || rank == first) continue;
       const bool same_size = expected.op != "all_gather" || found->sent_bytes == expected.sent_bytes;
       if (found->op == expected.op && same_size) continue;
       line(
@@ -121,7 +146,7 @@ class Comparison {
   void everyone_came(int64_t number, const std::vector<int>& waiters) {
     std::vector<int> failed;
     for (const auto& [rank, records] : known_) {
-      for (const FlightRecord& record : *records) {
+      for (const FlightRecord& record : records) {
         if (record.collective == number && record.failed) failed.push_back(rank);
       }
     }
@@ -150,7 +175,7 @@ class Comparison {
       const bool meets = partner != waiting_.end() && ((record.to == peer && partner->second->from == rank) ||
                                                        (record.from == peer && partner->second->to == rank));
       line(fmt::format("rank {} waits in {} since {:.1f} s for rank {}{}; {}", rank, describe(record),
-                       now_ - record.started, peer, meets ? ", which is there" : "", doing(*found->second)));
+                       now_ - record.started, peer, meets ? ", which is there" : "", doing(found->second)));
     }
   }
 
@@ -168,6 +193,12 @@ class Comparison {
                        now_ - last.finished);
   }
 
+  // Of one that takes a while when all is well.
+  static std::string size_of(const FlightRecord& record) {
+    const int64_t bytes = std::max(record.sent_bytes, record.received_bytes);
+    return bytes < 100'000 ? "" : fmt::format(" of {:.1f} MB", static_cast<double>(bytes) * 1e-6);
+  }
+
   static std::string waiters_text(const std::vector<int>& ranks) {
     return rank_list(ranks) + (ranks.size() == 1 ? " waits" : " wait");
   }
@@ -181,17 +212,19 @@ class Comparison {
   void line(const std::string& what) { text_ += fmt::format("[group {}] {}\n", group_, what); }
 
   const std::string& group_;
-  const int size_;
+  const std::vector<int>& members_;
   const double now_;
-  std::map<int, const std::vector<FlightRecord>*> known_;
+  // By the names of ranks, with those of their peers.
+  std::map<int, std::vector<FlightRecord>> known_;
   std::map<int, const FlightRecord*> waiting_;  // under way
   std::string text_;
 };
 
 }  // namespace
 
-std::string who_waits_for_whom(const std::string& group, int size, const std::vector<RankRecords>& ranks, double now) {
-  return Comparison(group, size, ranks, now).text();
+std::string who_waits_for_whom(const std::string& group, const std::vector<int>& members,
+                               const std::vector<RankRecords>& ranks, double now) {
+  return Comparison(group, members, ranks, now).text();
 }
 
 }  // namespace colossus

@@ -15,7 +15,7 @@ namespace colossus {
 struct FlightRecord {
   int64_t sequence = 0;     // counts the operations of this end from 0
   int64_t collective = -1;  // counts its collectives: equal on all ranks for the same one; -1: point to point
-  std::string_view op;      // of static lifetime
+  std::string_view op;      // outlives the record
   int64_t step = -1;
   int to = -1, from = -1;  // the peers of send, receive and send_receive
   int64_t sent_bytes = 0;
@@ -46,16 +46,17 @@ class FlightRecorder {
 };
 
 struct RankRecords {
-  int rank = 0;
+  int rank = 0;                       // in the group
   std::vector<FlightRecord> records;  // oldest first
 };
 
 // What differs between the ranks of a group, one line a rank that lags or is waited for:
 //   [group data] rank 3 has not reached all_gather 17 (step 12), where ranks 0, 1, 2 wait since 30.1 s; its last was
 //   all_to_all 16 (step 12), done 31.0 s ago
-// Empty when nobody waits. `now` is on the clock of the records. A pure function; ranks whose records are missing are
-// named too.
-std::string who_waits_for_whom(const std::string& group, int size, const std::vector<RankRecords>& ranks, double now);
+// Empty when nobody waits. members[i]: the name of the group's rank i, which is its number in the run. `now` is on the
+// clock of the records. A pure function; ranks whose records are missing are named too.
+std::string who_waits_for_whom(const std::string& group, const std::vector<int>& members,
+                               const std::vector<RankRecords>& ranks, double now);
 
 // "rank 3", "ranks 1, 3"
 std::string rank_list(std::span<const int> ranks);

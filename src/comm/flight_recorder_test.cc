@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <thread>
 
 namespace colossus {
@@ -76,7 +77,9 @@ FlightRecord waiting_for(int from, double started = 70) {
   return {.op = "receive", .step = 12, .from = from, .started = started};
 }
 std::string judged(int size, const std::vector<RankRecords>& ranks) {
-  return who_waits_for_whom("data", size, ranks, 100);
+  std::vector<int> members(static_cast<size_t>(size));
+  std::iota(members.begin(), members.end(), 0);
+  return who_waits_for_whom("data", members, ranks, 100);
 }
 
 TEST(WhoWaitsForWhom, SaysNothingWhenNobodyWaits) {
@@ -91,6 +94,18 @@ TEST(WhoWaitsForWhom, NamesTheRankThatLags) {
                        {3, {done(16, "all_to_all")}}}),
             "[group data] rank 3 has not reached all_gather 17 (step 12), where ranks 0, 1, 2 wait since 30.1 s; its "
             "last was all_to_all 16 (step 12), done 31.0 s ago\n");
+}
+
+TEST(WhoWaitsForWhom, CallsRanksByTheirNumbersInTheRun) {
+  FlightRecord large = under_way(17);
+  large.sent_bytes = 4'200'000;
+  EXPECT_EQ(who_waits_for_whom("shard", {2, 5, 8}, {{0, {done(16), large}}, {1, {waiting_for(0)}}}, 100),
+            "[group shard] rank 5 has not reached all_gather 17 (step 12) of 4.2 MB, where rank 2 waits since 30.0 s; "
+            "it waits in receive from rank 2 (step 12) since 30.0 s\n"
+            "[group shard] rank 5 waits in receive from rank 2 (step 12) since 30.0 s for rank 2; it waits in "
+            "all_gather 17 (step 12) since 30.0 s\n"
+            "[group shard] rank 8 has sent no records; rank 2 waits in all_gather 17 (step 12) of 4.2 MB since 30.0 "
+            "s\n");
 }
 
 TEST(WhoWaitsForWhom, FollowsAChain) {
@@ -112,7 +127,13 @@ TEST(WhoWaitsForWhom, SeesARankThatNeverBegan) {
 }
 
 TEST(WhoWaitsForWhom, NamesRanksWithoutRecords) {
-  EXPECT_EQ(judged(3, {{0, {under_way(17)}}, {1, {under_way(17)}}}), "[group data] rank 2 has sent no records\n");
+  EXPECT_EQ(judged(3, {{0, {under_way(17)}}, {1, {under_way(17)}}}),
+            "[group data] rank 2 has sent no records; ranks 0, 1 wait in all_gather 17 (step 12) since 30.0 s\n");
+  // The one to look for is the one that those behind wait for.
+  EXPECT_EQ(judged(3, {{0, {under_way(18)}}, {1, {under_way(17)}}}),
+            "[group data] rank 1 has not reached all_gather 18 (step 12), where rank 0 waits since 30.0 s; it waits in "
+            "all_gather 17 (step 12) since 30.0 s\n"
+            "[group data] rank 2 has sent no records; rank 1 waits in all_gather 17 (step 12) since 30.0 s\n");
 }
 
 TEST(WhoWaitsForWhom, SeesRanksInMessages) {

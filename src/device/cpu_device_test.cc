@@ -117,6 +117,25 @@ TEST_F(CpuDeviceTest, ProfilesWhenAsked) {
   EXPECT_GE(profiled->operation_times()[0].seconds, 0);
 }
 
+TEST_F(CpuDeviceTest, TracesTheOperationsOfTheStepsAskedFor) {
+  Trace trace({.first_step = 2, .last_step = 3});
+  const auto device = *make_cpu_device({.num_threads = 2, .trace = &trace});
+  TensorSet tensors;
+  CHECK(tensors.add_all(*device, product(8)).ok());
+  const auto executable = *device->compile(product(8));
+  tensors.bind_to(*executable);
+  for (int64_t step = 1; step <= 4; ++step) {
+    trace.begin_step(step);
+    CHECK(executable->run().ok());
+  }
+  const auto spans = trace.lane(kComputeLane).spans();
+  ASSERT_EQ(spans.size(), 2u);
+  EXPECT_EQ(spans[0].step, 2);
+  EXPECT_EQ(spans[1].step, 3);
+  EXPECT_EQ(spans[0].label, trace.label({.name = "matmul", .category = "product,forward"}));
+  EXPECT_LE(spans[0].end, spans[1].begin);
+}
+
 TEST_F(CpuDeviceTest, MemoryBeginsAsZeros) {
   const auto memory = *device_->allocate(1000);
   std::vector<std::byte> bytes(1000, std::byte{1});

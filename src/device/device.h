@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "base/trace.h"
 #include "comm/rank_groups.h"
 #include "program/memory_plan.h"
 #include "program/program.h"
@@ -75,6 +76,8 @@ class Device {
   virtual Status synchronize() = 0;
   // What activations should be for speed here: bf16 where the hardware multiplies it, else f32.
   virtual DType preferred_compute_dtype() const = 0;
+  // Where the operations of all runs are recorded; null: nowhere.
+  virtual Trace* trace() const = 0;
   // Measured once, cached: FLOP/s of register-only arithmetic in that dtype.
   virtual double peak_flops(DType dtype) = 0;
 };

@@ -26,11 +26,8 @@ const XXH3_state_t* as_state(const std::byte* bytes) {
 
 StreamingChecksum::StreamingChecksum() {
   static_assert(sizeof(XXH3_state_t) <= sizeof(state_) && alignof(XXH3_state_t) <= 64);
-  new (state_) XXH3_state_t;
-  reset();
+  XXH3_64bits_reset(new (state_) XXH3_state_t);
 }
-
-void StreamingChecksum::reset() { XXH3_64bits_reset(as_state(state_)); }
 
 void StreamingChecksum::add(std::span<const std::byte> bytes) {
   XXH3_64bits_update(as_state(state_), bytes.data(), bytes.size());

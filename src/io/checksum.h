@@ -23,7 +23,6 @@ Fingerprint fingerprint(std::string_view text);
 class StreamingChecksum {
  public:
   StreamingChecksum();
-  void reset();
   void add(std::span<const std::byte> bytes);
   uint64_t value() const;
 

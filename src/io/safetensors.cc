@@ -71,18 +71,6 @@ Status SafetensorsFile::read(const SafetensorsEntry& tensor, int64_t first_byte,
   return read_exactly(*file_, tensor.offset + first_byte, into).at(path_ + ": " + tensor.name);
 }
 
-Result<uint64_t> SafetensorsFile::read_checksum(const SafetensorsEntry& tensor) const {
-  std::vector<std::byte> piece(std::min(kPieceBytes, static_cast<size_t>(tensor.size_bytes)));
-  StreamingChecksum sum;
-  for (int64_t done = 0; done < tensor.size_bytes;) {
-    const auto part = std::span(piece).first(std::min(piece.size(), static_cast<size_t>(tensor.size_bytes - done)));
-    RETURN_IF_ERROR(read(tensor, done, part));
-    sum.add(part);
-    done += static_cast<int64_t>(part.size());
-  }
-  return sum.value();
-}
-
 Result<SafetensorsWriter> SafetensorsWriter::create(FileSystem& files, const std::string& path,
                                                     std::vector<SafetensorsSpec> specs,
                                                     const std::map<std::string, std::string>& metadata) {
@@ -105,16 +93,13 @@ Result<SafetensorsWriter> SafetensorsWriter::create(FileSystem& files, const std
   writer.specs_ = std::move(specs);
   ASSIGN_OR_RETURN(writer.file_, files.create(path));
   RETURN_IF_ERROR(writer.file_->append(std::as_bytes(std::span(*header))));
-  writer.close_empty_tensors();
+  writer.pass_full_tensors();
   return writer;
 }
 
-void SafetensorsWriter::close_empty_tensors() {
-  while (checksums_.size() < specs_.size() && current_bytes_ == sizes_bytes_[checksums_.size()]) {
-    checksums_.push_back(current_.value());
-    current_.reset();
-    current_bytes_ = 0;
-  }
+// Those without a byte are full from the start.
+void SafetensorsWriter::pass_full_tensors() {
+  for (; current_ < specs_.size() && current_bytes_ == sizes_bytes_[current_]; ++current_) current_bytes_ = 0;
 }
 
 Status SafetensorsWriter::flush() {
@@ -127,15 +112,14 @@ Status SafetensorsWriter::flush() {
 Status SafetensorsWriter::append(std::span<const std::byte> bytes) {
   auto rest = bytes;
   while (!rest.empty()) {
-    if (checksums_.size() == specs_.size()) {
+    if (current_ == specs_.size()) {
       return invalid(fmt::format("[{}] {} bytes more than the tensors have", path_, rest.size()));
     }
-    const int64_t missing = sizes_bytes_[checksums_.size()] - current_bytes_;
-    const auto part = rest.first(std::min(rest.size(), static_cast<size_t>(missing)));
-    current_.add(part);
-    current_bytes_ += static_cast<int64_t>(part.size());
-    rest = rest.subspan(part.size());
-    close_empty_tensors();
+    const int64_t missing = sizes_bytes_[current_] - current_bytes_;
+    const size_t taken = std::min(rest.size(), static_cast<size_t>(missing));
+    current_bytes_ += static_cast<int64_t>(taken);
+    rest = rest.subspan(taken);
+    pass_full_tensors();
   }
   if (bytes.size() >= kPieceBytes) {
     RETURN_IF_ERROR(flush());
@@ -145,16 +129,14 @@ Status SafetensorsWriter::append(std::span<const std::byte> bytes) {
   return pending_.size() >= kPieceBytes ? flush() : ok_status();
 }
 
-Result<std::vector<uint64_t>> SafetensorsWriter::finish() {
-  if (checksums_.size() != specs_.size()) {
-    const SafetensorsSpec& spec = specs_[checksums_.size()];
-    return invalid(fmt::format("[{}] \"{}\" has {} of its {} bytes, and nothing follows", path_, spec.name,
-                               current_bytes_, sizes_bytes_[checksums_.size()]));
+Status SafetensorsWriter::finish() {
+  if (current_ != specs_.size()) {
+    return invalid(fmt::format("[{}] \"{}\" has {} of its {} bytes, and nothing follows", path_, specs_[current_].name,
+                               current_bytes_, sizes_bytes_[current_]));
   }
   RETURN_IF_ERROR(flush());
   RETURN_IF_ERROR(file_->sync());
-  RETURN_IF_ERROR(file_->close());
-  return checksums_;
+  return file_->close();
 }
 
 }  // namespace colossus

@@ -8,7 +8,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "io/checksum.h"
 #include "io/file_system.h"
 
 namespace colossus {
@@ -37,8 +36,6 @@ class SafetensorsFile {
 
   // into.size() bytes of the tensor from `first_byte` on; they must lie inside it.
   Status read(const SafetensorsEntry& tensor, int64_t first_byte, std::span<std::byte> into) const;
-  // checksum() of the tensor's bytes.
-  Result<uint64_t> read_checksum(const SafetensorsEntry& tensor) const;
 
  private:
   SafetensorsFile() = default;
@@ -65,22 +62,21 @@ class SafetensorsWriter {
                                           const std::map<std::string, std::string>& metadata = {});
 
   Status append(std::span<const std::byte> bytes);
-  // Syncs and closes; checksum() of each tensor in the order of the specs. Bytes missing is an error.
-  Result<std::vector<uint64_t>> finish();
+  // Syncs and closes. Bytes missing is an error.
+  Status finish();
   int64_t file_bytes() const { return file_bytes_; }  // of the whole file, known from the start
 
  private:
   SafetensorsWriter() = default;
-  void close_empty_tensors();  // those without a byte never see an append
+  void pass_full_tensors();
   Status flush();
 
   std::string path_;
   std::unique_ptr<FileWriter> file_;
   std::vector<SafetensorsSpec> specs_;
   std::vector<int64_t> sizes_bytes_;
-  std::vector<uint64_t> checksums_;  // of the finished ones
-  StreamingChecksum current_;        // of tensor checksums_.size()
-  int64_t current_bytes_ = 0;        // taken of it so far
+  size_t current_ = 0;         // the tensor that the next byte belongs to
+  int64_t current_bytes_ = 0;  // taken of it so far
   std::vector<std::byte>
       pending_;  // small appends are gathered: one system call per piece would cost more than the bytes
   int64_t file_bytes_ = 0;

@@ -23,24 +23,24 @@ const std::vector<SafetensorsSpec> kSpecs = {
     {"embedding", "BF16", {7, 5}}, {"empty", "F32", {0, 3}}, {"scalar", "F64", {}}, {"big", "U8", {3000001}}};
 
 // In pieces of odd sizes, so that tensors and pieces never meet.
-Result<std::vector<uint64_t>> write_all(FileSystem& files, const std::string& path, std::string* all = nullptr) {
+Status write_all(FileSystem& files, const std::string& path, std::string* all = nullptr) {
   ASSIGN_OR_RETURN(auto writer, SafetensorsWriter::create(files, path, kSpecs, {{"format", "pt"}, {"step", "12"}}));
   const std::vector<std::byte> bytes = pattern(70 + 8 + 3000001, 1);
   for (size_t at = 0, size = 11; at < bytes.size(); at += size, size = size * 3 % 1500007 + 1) {
     RETURN_IF_ERROR(writer.append(std::span(bytes).subspan(at, std::min(size, bytes.size() - at))));
   }
   if (all != nullptr) all->assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  ASSIGN_OR_RETURN(auto sums, writer.finish());
+  RETURN_IF_ERROR(writer.finish());
   ASSIGN_OR_RETURN(const FileEntry entry, local_files().stat(path));
   CHECK(entry.size_bytes == writer.file_bytes());
-  return sums;
+  return ok_status();
 }
 
 TEST(Safetensors, RoundTrip) {
   const TemporaryDirectory directory;
   std::string all;
-  const auto sums = write_all(local_files(), directory / "m.safetensors", &all);
-  ASSERT_TRUE(sums.ok()) << sums.status().message();
+  const Status written = write_all(local_files(), directory / "m.safetensors", &all);
+  ASSERT_TRUE(written.ok()) << written.message();
   const auto file = SafetensorsFile::open(local_files(), directory / "m.safetensors");
   ASSERT_TRUE(file.ok()) << file.status().message();
   EXPECT_EQ(file->metadata().at("step"), "12");
@@ -54,8 +54,6 @@ TEST(Safetensors, RoundTrip) {
     std::string bytes(static_cast<size_t>(tensor->size_bytes), '\0');
     ASSERT_TRUE(file->read(*tensor, 0, std::as_writable_bytes(std::span(bytes))).ok());
     EXPECT_EQ(bytes, all.substr(at, bytes.size()));
-    EXPECT_EQ((*sums)[i], checksum(bytes));
-    EXPECT_EQ(*file->read_checksum(*tensor), (*sums)[i]);
     at += bytes.size();
   }
   std::array<std::byte, 3> part;
@@ -78,7 +76,7 @@ TEST(Safetensors, WriterRefusesWrongAmountsAndNames) {
   auto writer = SafetensorsWriter::create(files, path, {{"a", "F32", {2}}});
   ASSERT_TRUE(writer.ok());
   ASSERT_TRUE(writer->append(pattern(7, 0)).ok());
-  EXPECT_THAT(writer->finish().status().message(), HasSubstr("7 of its 8 bytes"));
+  EXPECT_THAT(writer->finish().message(), HasSubstr("7 of its 8 bytes"));
   EXPECT_FALSE(writer->append(pattern(2, 0)).ok());
 }
 
@@ -157,12 +155,6 @@ TEST(Safetensors, CutOrAlteredFilesAreRefused) {
   std::string cut_header = good;
   cut_header[3] = 1;  // 16 MiB of header in a file of 3 MB
   EXPECT_EQ(open_as(cut_header).code(), ErrorCode::kCorrupt);
-
-  std::string flipped = good;
-  flipped[flipped.size() - 10] ^= 1;
-  ASSERT_TRUE(open_as(flipped).ok());
-  const auto file = SafetensorsFile::open(local_files(), path);
-  EXPECT_NE(*file->read_checksum(*file->find("big")), checksum(good.substr(good.size() - 3000001)));
 }
 
 // Every single byte of a header changed to a few others: an error or a valid file, never a crash (see the sanitizers).

@@ -1,4 +1,4 @@
-// For tests only: a network of each family that runs in milliseconds.
+// For tests only: networks of each family that run in milliseconds.
 #pragma once
 
 #include "model/model_config.h"
@@ -18,6 +18,24 @@ inline ModelConfig two_layer_model(Family family, int64_t width) {
                 .num_experts_per_token = 2};
   if (!m.is_grok()) m.num_experts = 0;
   m.biases = family == Family::kGpt2;
+  return m;
+}
+
+// With every part that a family has. The vocabulary is the caller's.
+inline ModelConfig tiny_model(Family family) {
+  ModelConfig m = two_layer_model(family, 16);
+  m.expert_width = 24;
+  m.context = 16;
+  if (m.is_grok()) {
+    m.embedding_scale = 4;
+    m.attn_softcap = 30;
+    m.balance_loss = 0.01;
+    m.z_loss = 0.001;
+    m.ffn_width = family == Family::kGrok2 ? 24 : 0;
+    return m;
+  }
+  m.ffn_width = 32;
+  m.activation = family == Family::kLlama ? ActivationKind::kSilu : ActivationKind::kGeluTanh;
   return m;
 }
 

@@ -76,6 +76,7 @@ Status Microbatches::sum_into(const std::vector<std::vector<std::shared_ptr<Devi
 
 Status Microbatches::feed(const Loader& data, int64_t step, int64_t first_row, const Program& program) {
   milestone("load");
+  const Traced traced(device_.trace(), kComputeLane, "load");
   RETURN_IF_ERROR(inputs_.read(data, step, first_row));
   inputs_.write(program);
   if (program.find("rng")) inputs_.set("rng", std::array<int64_t, 3>{run_.train.seed, step, first_row});

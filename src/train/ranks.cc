@@ -91,35 +91,6 @@ class GroupList {
 
 }  // namespace
 
-Status Ranks::all_or_none(Status own) const {
-  if (size() == 1) return own;
-  const char mine = own.ok() ? 1 : 0;
-  std::vector<char> all(static_cast<size_t>(size()));
-  RETURN_IF_ERROR(world()->all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all))));
-  if (!own.ok()) return own;
-  const auto failed = std::find(all.begin(), all.end(), 0);
-  return failed == all.end() ? ok_status() : unavailable(fmt::format("rank {} failed", failed - all.begin()));
-}
-
-Status Ranks::share_from_first(std::vector<std::string>& texts) const {
-  if (size() == 1) return ok_status();
-  constexpr int64_t kMostBytes = int64_t{64} << 20;
-  std::string joined;  // each text behind its end of line: names of files hold none
-  for (const std::string& text : texts) joined += text + "\n";
-  auto bytes = static_cast<int64_t>(joined.size());
-  RETURN_IF_ERROR(world()->broadcast(std::as_writable_bytes(std::span(&bytes, 1)), 0));
-  if (bytes < 0 || bytes > kMostBytes) return corrupt(fmt::format("rank 0 sends a list of {} bytes", bytes));
-  joined.resize(static_cast<size_t>(bytes));
-  RETURN_IF_ERROR(world()->broadcast(std::as_writable_bytes(std::span(joined)), 0));
-  texts.clear();
-  for (size_t at = 0; at < joined.size();) {
-    const size_t end = std::min(joined.find('\n', at), joined.size());
-    texts.push_back(joined.substr(at, end - at));
-    at = end + 1;
-  }
-  return ok_status();
-}
-
 std::vector<int64_t> ranks_along(const Mesh& mesh, int64_t rank, RankGroup axes) {
   if (axes == kWorld) return all_ranks(mesh);
   std::vector<MeshAxis> along;

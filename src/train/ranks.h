@@ -52,10 +52,6 @@ struct Ranks {
   // All ranks, between the steps; null for a run of one.
   Communicator* world() const { return groups.find(all().group); }
 
-  // Ok when all ranks come with ok; else an error on all of them: its own to a rank that has one.
-  Status all_or_none(Status own) const;
-  // All ranks get the first one's list.
-  Status share_from_first(std::vector<std::string>& texts) const;
 };
 
 // A tied embedding's: on the pipeline's first and last stage.

@@ -63,23 +63,6 @@ class TinyData {
   std::string tokenizer_json_;
 };
 
-inline ModelConfig tiny_model(Family family) {
-  ModelConfig m = two_layer_model(family, 16);
-  m.expert_width = 24;
-  m.context = 16;
-  if (m.is_grok()) {
-    m.embedding_scale = 4;
-    m.attn_softcap = 30;
-    m.balance_loss = 0.01;
-    m.z_loss = 0.001;
-    m.ffn_width = family == Family::kGrok2 ? 24 : 0;
-    return m;
-  }
-  m.ffn_width = 32;
-  m.activation = family == Family::kLlama ? ActivationKind::kSilu : ActivationKind::kGeluTanh;
-  return m;
-}
-
 // Four microbatches a step in two leaves; validation and a checkpoint now and then.
 inline RunConfig tiny_run(const TinyData& data, const std::string& out, Family family = Family::kGrok1) {
   RunConfig run;

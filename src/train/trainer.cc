@@ -7,10 +7,15 @@
 #include <cmath>
 
 #include "base/clock.h"
+#include "comm/agreement.h"
 #include "io/config.h"
+#include "train/trace_file.h"
 
 namespace colossus {
 namespace {
+
+// Of a trace: what the run does, beside the lanes of what programs do.
+constexpr const char* kRunLane = "run";
 
 double unix_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -135,14 +140,14 @@ Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
     if (checkpoint.state().validation_loss) evaluation_in_metrics_ = step_;
     return ok_status();
   };
-  return ranks_->all_or_none(load());
+  return agree(ranks_->world(), load());
 }
 
 Status Trainer::start_or_resume() {
-  saver_ =
-      std::make_unique<AsyncSaver>(files_, run_.out + "/checkpoints",
-                                   SavePolicy{.keep_last = run_.train.keep_last, .keep_best = run_.train.keep_best},
-                                   run_.train.async_checkpoints ? std::move(ranks_->checkpoints) : nullptr);
+  saver_ = std::make_unique<AsyncSaver>(
+      files_, run_.out + "/checkpoints",
+      SavePolicy{.keep_last = run_.train.keep_last, .keep_best = run_.train.keep_best},
+      run_.train.async_checkpoints ? std::move(ranks_->checkpoints) : nullptr, device_.trace());
   bool started = false;
   if (keeper_) {
     ASSIGN_OR_RETURN(started, start_from_memory());
@@ -174,6 +179,7 @@ Result<bool> Trainer::start_from_memory() {
 }
 
 Status Trainer::keep(const StepReport& report) {
+  const Traced traced(device_.trace(), kRunLane, "keep");
   return keeper_->keep({.step = step_,
                         .skipped_in_a_row = skipped_in_a_row_,
                         .best_validation_loss = best_validation_loss_,
@@ -190,8 +196,8 @@ Status Trainer::keep(const StepReport& report) {
 }
 
 Status Trainer::start_from_checkpoint() {
-  ASSIGN_OR_RETURN(auto paths, list_checkpoints(files_, run_.out + "/checkpoints"));
-  RETURN_IF_ERROR(ranks_->share_from_first(paths));
+  ASSIGN_OR_RETURN(const auto paths,
+                   lines_of_first(ranks_->world(), list_checkpoints(files_, run_.out + "/checkpoints")));
   Status last_error;
   for (auto path = paths.rbegin(); path != paths.rend(); ++path) {
     bool of_another_run = false;
@@ -279,6 +285,7 @@ bool Trainer::evaluation_is_due() const {
 }
 
 Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
+  const Traced traced(device_.trace(), kRunLane, "evaluation");
   ASSIGN_OR_RETURN(evaluation_, evaluator_->run(*validation_data_, run_.train.evaluation_tokens, &stop_requested));
   last_evaluated_step_ = step_;
   const bool is_best = best_validation_loss_ == 0 || evaluation_.loss < best_validation_loss_;
@@ -301,6 +308,7 @@ Status Trainer::save() {
                         .texts = {{"config.toml", print_config(run_)}, {"model.toml", print_config(run_.model)}}};
   if (last_evaluated_step_ == step_) state.validation_loss = evaluation_.loss;
   if (!tokenizer_json_.empty()) state.texts["tokenizer.json"] = tokenizer_json_;
+  const Traced traced(device_.trace(), kRunLane, "checkpoint");
   const auto tensors = checkpoint_tensors(device_, train_step_->parts_to_save());
   if (run_.train.async_checkpoints) {
     RETURN_IF_ERROR(saver_->start(std::move(state), tensors));
@@ -329,17 +337,26 @@ Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
     if (!evaluation_was_stopped_) RETURN_IF_ERROR(save());
   }
   if (evaluation_was_stopped_) return finish(StopReason::kInterrupted, stop_requested);
+  Trace* const trace = device_.trace();
   while (step_ < run_.train.steps) {
+    if (trace) trace->begin_step(step_ + 1);
     StepReport report;
-    const TrainStep::Asked asked{.stop = stop_requested, .time_is_up = out_of_time(), .before_update = [&] {
-                                   return keeper_ ? keeper_->finish_copies() : ok_status();
-                                 }};
-    ASSIGN_OR_RETURN(const bool done, train_step_->run(step_, *train_data_, asked, report));
+    const auto finish_copies = [&] {
+      const Traced traced(keeper_ ? trace : nullptr, kComputeLane, "finish_copies");
+      return keeper_ ? keeper_->finish_copies() : ok_status();
+    };
+    ASSIGN_OR_RETURN(const bool done, [&] {
+      const Traced traced(trace, kRunLane, "step");
+      return train_step_->run(step_, *train_data_,
+                              {.stop = stop_requested, .time_is_up = out_of_time(), .before_update = finish_copies},
+                              report);
+    }());
     if (!done) return finish(StopReason::kInterrupted, stop_requested);
     step_ = report.step;
     training_seconds_ += report.seconds;
     if (keeper_) RETURN_IF_ERROR(keep(report));
     RETURN_IF_ERROR(after_step(report, stop_requested));
+    if (trace && step_ == trace->options().last_step) write_timeline();
     // Not a step later: the next start makes up for the evaluation.
     if (report.stop_requested || evaluation_was_stopped_) return finish(StopReason::kInterrupted, stop_requested);
     if (report.time_is_up || (ranks_->size() == 1 && out_of_time()))
@@ -355,11 +372,18 @@ Result<TrainResult> Trainer::finish(StopReason reason, const std::atomic<bool>& 
   if (last_saved_step_ != step_) RETURN_IF_ERROR(save());
   RETURN_IF_ERROR(saver_->wait());
   if (metrics_) RETURN_IF_ERROR(metrics_->close());
+  if (device_.trace() && step_ <= device_.trace()->options().last_step) write_timeline();
   return TrainResult{.reason = reason,
                      .step = step_,
                      .training_seconds = training_seconds_,
                      .final_evaluation = evaluation_,
                      .best_validation_loss = best_validation_loss_};
+}
+
+// A run is worth more than a look at it: that there is none is only told.
+void Trainer::write_timeline() {
+  const Status written = write_trace(files_, *device_.trace(), ranks_->world());
+  if (!written.ok()) observer_.on_note("no trace was written: " + written.message());
 }
 
 std::vector<MemoryLine> Trainer::memory_table() const {

@@ -101,6 +101,7 @@ class Trainer {
   Status evaluate_unless_stopped(const std::atomic<bool>& stop_requested);
   Status evaluate(const std::atomic<bool>& stop_requested);
   Status save();
+  void write_timeline();
   Result<TrainResult> finish(StopReason reason, const std::atomic<bool>& stop_requested);
 
   RunConfig run_;

@@ -12,21 +12,13 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "io/file_system.h"
+#include "small_run.h"
 
 namespace colossus::chaos {
 namespace {
 
 // Every kind of update and of collective, an evaluation and a checkpoint every eight steps.
-constexpr const char* kConfig = R"([model]
-num_layers = 2
-width = 32
-num_heads = 2
-num_kv_heads = 1
-head_dim = 16
-num_experts = 2
-num_experts_per_token = 1
-expert_width = 32
-context = 32
+constexpr const char* kRest = R"(num_layers = 2
 [[data.sources]]
 path = "shards"
 [train]
@@ -40,21 +32,6 @@ checkpoint_every = 8
 [optimizer]
 kind = "muon"
 )";
-
-std::string some_text() {
-  static const char* const kWords[] = {"the ",  "sea ", "ship ", "captain ", "saw ",  "a ",      "small ",
-                                       "wind ", "of ",  "and ",  "again ",   "over ", "island ", "one "};
-  std::string text;
-  uint32_t state = 1;
-  for (int sentence = 0; sentence < 3000; ++sentence) {
-    for (int word = 0; word < 7; ++word) {
-      state = state * 1664525u + 1013904223u;
-      text += kWords[(state >> 16) % std::size(kWords)];
-    }
-    text += sentence % 5 == 4 ? ".\n" : ". ";
-  }
-  return text;
-}
 
 std::string text_of(const std::string& path) {
   auto text = read_file(local_files(), path);
@@ -112,8 +89,8 @@ Ground::Ground(GroundOptions options) : options_(std::move(options)) {
   FileSystem& files = local_files();
   CHECK(files.make_directories(options_.directory).ok(), options_.directory.c_str());
   const std::string text = options_.text.empty() ? path("text.txt") : options_.text;
-  if (options_.text.empty()) CHECK(write_file_atomically(files, text, some_text()).ok());
-  CHECK(write_file_atomically(files, path("run.toml"), fmt::format(kConfig, kSteps, kLeaves)).ok());
+  if (options_.text.empty()) CHECK(write_file_atomically(files, text, small_text(3000)).ok());
+  CHECK(write_file_atomically(files, path("run.toml"), kSmallModel + fmt::format(kRest, kSteps, kLeaves)).ok());
   const auto must = [&](std::vector<std::string> words) {
     words.insert(words.begin(),
                  {"/bin/sh", "-c", "cd \"$0\" && exec \"$@\" >made.log 2>&1", options_.directory, options_.binary});
@@ -256,8 +233,8 @@ Verdict Ground::survives(int ranks, const std::string& faults) {
   if (!wait(run, end)) fail(verdict, "the run does not end");
   judge(run, end, verdict);
   const std::string log = log_of(run);
-  verdict.num_faults =
-      count(log, "killed by signal 9") + count(log, " is silent for ") + count(log, " has made no step for ");
+  verdict.num_faults = count(log, "killed by signal 9") + count(log, " is silent for ") +
+                       count(log, " has made no step for ") + count(log, "no rank has made a step for ");
   tidy(run.out, verdict);
   return verdict;
 }

@@ -14,7 +14,7 @@ struct GroundOptions {
   std::string binary;     // colossus
   std::string directory;  // for data, runs and logs; the runs that did not hold stay there
   std::string text;       // a file to learn from; empty: made here
-  double hang_after_seconds = 5;
+  double hang_after_seconds = 8;
   double limit_seconds = 120;  // of one run
 };
 

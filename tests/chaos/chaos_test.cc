@@ -42,6 +42,8 @@ TEST_F(Chaos, ALostNeighbourLosesTheCopyToo) {
 
 TEST_F(Chaos, ARankThatStandsStill) { expect_held(ground_->survives(3, "1:stop:microbatch:60"), 1); }
 
+TEST_F(Chaos, ARankThatStandsStillBeforeItsFirstStep) { expect_held(ground_->survives(3, "1:stop:microbatch:1"), 1); }
+
 TEST_F(Chaos, TheSupervisorIsKilled) { expect_held(ground_->resumes_after_signal(4, SIGKILL, 5), 1); }
 
 TEST_F(Chaos, KilledWhileACheckpointGetsItsName) {

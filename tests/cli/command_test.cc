@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+#include <set>
+
 #include "workplace.h"
 
 namespace colossus {
@@ -133,6 +136,30 @@ TEST(Command, MoreRanksThanLeavesAreRefusedWithWhatWouldDo) {
     EXPECT_THAT(outcome.err, HasSubstr("use 4 ranks or fewer"));
   }
   EXPECT_FALSE(local_files().stat(place.path("run")).ok());
+}
+
+TEST(Command, ATraceHasTheStepsOfAllRanks) {
+  const Workplace place;
+  place.must_succeed(Workplace::train("run", {"--ranks", "2", "--set", "train.steps=5", "--set", "train.microbatch=1",
+                                              "--trace", "run/trace.json", "--trace-steps", "2:3"}));
+  const auto trace = nlohmann::json::parse(place.read("run/trace.json"));
+  std::set<std::pair<int, int>> steps;  // process, step
+  for (const auto& event : trace.at("traceEvents"))
+    if (event.at("name") == "step") steps.emplace(event.at("pid"), event.at("args").at("step"));
+  EXPECT_THAT(steps, testing::ElementsAre(std::pair(0, 2), std::pair(0, 3), std::pair(1, 2), std::pair(1, 3)));
+}
+
+TEST(Command, ATraceThatCannotBeIsSaidBeforeTheRun) {
+  const Workplace place;
+  const auto said = [&](const std::vector<std::string>& words) {
+    const Outcome outcome = place.run(Workplace::train("run", words));
+    EXPECT_NE(outcome.exit_code, 0);
+    EXPECT_FALSE(local_files().stat(place.path("run/metrics.jsonl")).ok());
+    return outcome.err;
+  };
+  EXPECT_THAT(said({"--trace", "t.json", "--trace-steps", "3:2"}), HasSubstr("such as 3:6"));
+  EXPECT_THAT(said({"--trace-steps", "2:3"}), HasSubstr("give --trace FILE"));
+  EXPECT_THAT(said({"--trace", "nowhere/t.json"}), HasSubstr("nowhere/t.json"));
 }
 
 // A file system of its own, full in the middle of the run. Nothing that was saved is lost, and with room the run goes

@@ -1,21 +1,20 @@
 // A directory with a small text, a tokenizer and shards made by the binary itself, and the smallest model that learns.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <string>
 #include <vector>
 
 #include "io/testing.h"
 #include "process.h"
+#include "small_run.h"
 
 namespace colossus {
 
 class Workplace {
  public:
   Workplace() {
-    write("text.txt", some_text());
-    write("run.toml", kRun);
+    write("text.txt", small_text(1500));
+    write("run.toml", std::string(kSmallModel) + kRest);
     must_succeed({"tokenizer", "train", "--vocab", "300", "--out", "tok.json", "text.txt"});
     must_succeed({"data", "build", "--tokenizer", "tok.json", "--out", "shards", "text.txt"});
   }
@@ -68,17 +67,7 @@ class Workplace {
   const std::string& directory() const { return directory_.path(); }
 
  private:
-  static constexpr const char* kRun = R"(
-[model]
-num_layers = 1
-width = 32
-num_heads = 2
-num_kv_heads = 1
-head_dim = 16
-num_experts = 2
-num_experts_per_token = 1
-expert_width = 32
-context = 32
+  static constexpr const char* kRest = R"(num_layers = 1
 [train]
 steps = 300
 batch = 4
@@ -87,22 +76,6 @@ evaluation_tokens = 256
 checkpoint_every = 20
 seed = 7
 )";
-  // Sentences with enough repetition to learn from, the same each time.
-  static std::string some_text() {
-    static const char* const kWords[] = {"the ",  "sea ", "ship ", "captain ", "saw ",  "a ",      "small ",
-                                         "wind ", "of ",  "and ",  "again ",   "over ", "island ", "one "};
-    std::string text;
-    uint32_t state = 1;
-    for (int sentence = 0; sentence < 1500; ++sentence) {
-      for (int word = 0; word < 7; ++word) {
-        state = state * 1664525u + 1013904223u;
-        text += kWords[(state >> 16) % std::size(kWords)];
-      }
-      text.back() = '.';
-      text += sentence % 5 == 4 ? '\n' : ' ';
-    }
-    return text;
-  }
 
   TemporaryDirectory directory_;
 };

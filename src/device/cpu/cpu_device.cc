@@ -16,7 +16,7 @@ class CpuDevice final : public Device {
  public:
   explicit CpuDevice(const CpuOptions& options)
       : reference_(options.reference),
-        resources_(options.num_threads > 0 ? options.num_threads : num_usable_cores(), options.pin) {}
+        resources_(options.num_threads > 0 ? options.num_threads : num_usable_cores(), options.pin, options.trace) {}
 
   std::string description() const override {
     return fmt::format("{} {} of {}, {}", resources_.pool.num_threads(),
@@ -49,6 +49,7 @@ class CpuDevice final : public Device {
 
   void zero(DeviceMemory& memory) override {
     auto& cpu = static_cast<CpuMemory&>(memory);
+    const Traced traced(trace(), kComputeLane, "zero");
     resources_.pool.parallel_for(cpu.num_bytes(), 1 << 16, [&](int64_t begin, int64_t end) {
       std::memset(cpu.buffer.data() + begin, 0, static_cast<size_t>(end - begin));
     });
@@ -59,6 +60,7 @@ class CpuDevice final : public Device {
     auto& to = static_cast<CpuMemory&>(into);
     const auto& source = static_cast<const CpuMemory&>(from);
     CHECK(to.num_bytes() == source.num_bytes());
+    const Traced traced(trace(), kComputeLane, "copy");
     resources_.pool.parallel_for(to.num_bytes(), 1 << 16, [&](int64_t begin, int64_t end) {
       std::memcpy(to.buffer.data() + begin, source.buffer.data() + begin, static_cast<size_t>(end - begin));
     });
@@ -69,6 +71,7 @@ class CpuDevice final : public Device {
     auto& sum = static_cast<CpuMemory&>(into);
     const auto& term = static_cast<const CpuMemory&>(from);
     CHECK(num_floats * 4 <= sum.num_bytes() && num_floats * 4 <= term.num_bytes());
+    const Traced traced(trace(), kComputeLane, "add");
     auto* to = reinterpret_cast<float*>(sum.buffer.data());
     const auto* add = reinterpret_cast<const float*>(term.buffer.data());
     resources_.pool.parallel_for(num_floats, 1 << 14, [&](int64_t begin, int64_t end) {
@@ -81,6 +84,8 @@ class CpuDevice final : public Device {
     resources_.sends.wait_for_all();
     return resources_.sends.take_failure();
   }
+
+  Trace* trace() const override { return resources_.trace; }
 
   DType preferred_compute_dtype() const override {
     return isa_level() == IsaLevel::kAvx512Bf16 ? DType::kBF16 : DType::kF32;

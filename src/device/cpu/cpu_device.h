@@ -1,4 +1,4 @@
-// Runs programs on the cores of this machine. No allocation and no lock in a run.
+// Runs programs on the cores of this machine. Kernels allocate nothing and take no lock.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@ struct CpuOptions {
   int num_threads = 0;     // 0: every core this process may use
   bool pin = true;         // each worker to a core of its own, if there are as many cores as threads
   bool reference = false;  // run the plain fp64 meaning of each operation: slow, for tests
+  Trace* trace = nullptr;  // outlives the device
 };
 
 // Fails on a processor without AVX2.

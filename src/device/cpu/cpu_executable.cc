@@ -1,5 +1,7 @@
 #include "device/cpu/cpu_executable.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <set>
@@ -26,6 +28,7 @@ Result<std::unique_ptr<CpuExecutable>> CpuExecutable::make(Program program, CpuR
   }
   executable->bound_.resize(executable->program_.tensors.size());
   executable->bound_offset_.resize(executable->program_.tensors.size());
+  if (resources.trace) executable->prepare_trace();
   if (options.profile) executable->times_.resize(executable->program_.operations.size());
   return executable;
 }
@@ -48,6 +51,27 @@ void CpuExecutable::prepare_kernels() {
     packings_.push_back(std::move(prepare.packings));
     calls_.push_back(call);
   }
+}
+
+void CpuExecutable::prepare_trace() {
+  Trace& trace = *resources_.trace;
+  trace.lane(kComputeLane);  // the first one shown
+  for (const Operation& operation : program_.operations) {
+    const RankGroup* group = group_of(operation.op);
+    std::string lane = group ? group->name() : kComputeLane;
+    if (lane.empty()) lane = "world";
+    trace_places_.push_back(
+        {&trace.lane(lane),
+         trace.label({.name = std::string(op_name(operation.op)),
+                      .category = fmt::format("{},{}", program_.name, phase_name(operation.phase)),
+                      .scope = operation.scope,
+                      .sent_bytes = static_cast<int64_t>(cost_of(program_, operation).bytes_sent)})});
+  }
+}
+
+Traced CpuExecutable::traced(size_t at) const {
+  if (trace_places_.empty()) return {nullptr, nullptr, 0};
+  return {resources_.trace, trace_places_[at].lane, trace_places_[at].label};
 }
 
 void CpuExecutable::bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes) {
@@ -136,6 +160,7 @@ Status CpuExecutable::run() {
       continue;
     }
     if (!wait_for(order_.waits[at])) break;
+    const Traced span = traced(at);
     if (times_.empty()) {
       compute(at);
       continue;
@@ -206,6 +231,7 @@ void CpuExecutable::wait_for_readers_of_stash(size_t at) {
 
 Status CpuExecutable::talk(size_t at, const CpuCall& call) {
   Communicator& ranks = *groups_->find(*group_of(program_.operations[at].op));
+  const Traced span = traced(at);
   return std::visit(
       [&]<class T>(const T& op) {
         if constexpr (Communicates<T>)

@@ -22,8 +22,9 @@ struct SharedArena {
 
 // What executables of a device have in common; outlives them.
 struct CpuResources {
-  explicit CpuResources(int num_threads, bool pin) : pool(num_threads, pin) {}
+  CpuResources(int num_threads, bool pin, Trace* trace) : trace(trace), pool(num_threads, pin) {}
 
+  Trace* const trace;  // may be null
   ThreadPool pool;
   PackedWeights packed_weights;
   SharedArena arena;
@@ -55,6 +56,7 @@ class CpuExecutable final : public Executable {
         order_(order_lanes(program_)) {}
 
   void prepare_kernels();
+  void prepare_trace();
   void resolve();  // views and packed weights, after bindings changed
   View view_of(TensorId id) const;
   CpuCall call_of(size_t at);
@@ -65,6 +67,8 @@ class CpuExecutable final : public Executable {
   void post_beyond_run(size_t at);
   void communicate_in_order(size_t at);
   Status talk(size_t at, const CpuCall& call);
+  // What operation `at` is about to do, for the trace.
+  Traced traced(size_t at) const;
   // A send of an earlier run may still read what operation `at` writes.
   void wait_for_readers_of_stash(size_t at);
   // Until those that operation `at` waits for are done; false when one has failed.
@@ -101,6 +105,12 @@ class CpuExecutable final : public Executable {
   std::vector<StashView> stash_views_;  // of views_, those that move when a stash is bound to another place
   std::vector<const std::byte*> packed_data_;
   std::vector<OperationTime> times_;
+  // By operation; empty without a trace.
+  struct TracePlace {
+    TraceLane* lane;
+    int32_t label;
+  };
+  std::vector<TracePlace> trace_places_;
   bool resolved_ = false;
   uint64_t arena_generation_ = 0;  // of the arena that views_ point into
 

@@ -85,4 +85,13 @@ Result<bool> has_finished(KeyValueStore& store, int64_t generation, const std::s
   return text.has_value();
 }
 
+Status report_waits(KeyValueStore& store, int64_t generation, const std::string& worker, const std::string& text) {
+  return store.set(fmt::format("waits/{}/{}", generation, worker), text);
+}
+
+Result<std::string> read_waits(KeyValueStore& store, int64_t generation, const std::string& worker) {
+  ASSIGN_OR_RETURN(const auto text, store.get(fmt::format("waits/{}/{}", generation, worker)));
+  return text.value_or("");
+}
+
 }  // namespace colossus

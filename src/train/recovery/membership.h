@@ -47,4 +47,8 @@ Result<std::optional<std::string>> read_broken(KeyValueStore& store, int64_t gen
 Status report_finished(KeyValueStore& store, int64_t generation, const std::string& worker);
 Result<bool> has_finished(KeyValueStore& store, int64_t generation, const std::string& worker);
 
+// Where a worker that gets nowhere stands in its groups (train/recovery/waits.h); empty once it gets on.
+Status report_waits(KeyValueStore& store, int64_t generation, const std::string& worker, const std::string& text);
+Result<std::string> read_waits(KeyValueStore& store, int64_t generation, const std::string& worker);
+
 }  // namespace colossus

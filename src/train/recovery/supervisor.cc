@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/milestone.h"
+#include "train/recovery/waits.h"
 
 namespace colossus {
 namespace {
@@ -117,6 +118,7 @@ Status Supervisor::carry_out(const Decision& decision) {
       fault_at_ = monotonic_seconds();
       fault_after_step_ = fleet_.best_step;
     }
+    if (const std::string waits = who_waits(store_); !changed && !waits.empty()) note_(waits);
     note_(fmt::format("{}: started again", action.reason));
     for (int64_t rank = restart->first_rank; rank < restart->end_rank; ++rank) RETURN_IF_ERROR(start(rank));
     changed = true;
@@ -221,8 +223,11 @@ Status Supervisor::watch(const std::atomic<bool>& stop_requested) {
   num_started_.resize(workers_.size());
   for (size_t rank = 0; rank < workers_.size(); ++rank) RETURN_IF_ERROR(start(static_cast<int64_t>(rank)));
   RETURN_IF_ERROR(begin_generation());
-  while (true) {
-    const double now = monotonic_seconds();
+  for (double now = monotonic_seconds(), looked_at = now;; looked_at = now) {
+    now = monotonic_seconds();
+    // This process, or the whole machine, stood still: nobody is silent because of that.
+    constexpr double kPause = 1;
+    if (now - looked_at > kPause) take_office(fleet_, now);
     listen(now);
     if (stop_requested.load()) stop_workers(now);
     if (stopping_) {

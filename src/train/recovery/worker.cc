@@ -6,7 +6,9 @@
 #include <chrono>
 #include <condition_variable>
 
+#include "base/clock.h"
 #include "base/milestone.h"
+#include "train/recovery/waits.h"
 
 namespace colossus {
 namespace {
@@ -103,12 +105,33 @@ Heartbeat Worker::heartbeat() {
   return heartbeat;
 }
 
+void Worker::tell_of_waits(const Heartbeat& now) {
+  const bool stands = now.generation == last_beat_.generation && now.progress == last_beat_.progress;
+  last_beat_ = now;
+  if (!stands && !told_of_waits_) return;
+  std::vector<GroupRecords> groups;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!trainer_) return;
+    const Ranks& ranks = trainer_->ranks();
+    for (const GroupMembers& group : groups_of(ranks.mesh, ranks.rank))
+      if (const Communicator* end = ranks.groups.find(group.group); end && stands)
+        groups.push_back({.group = end->name(),
+                          .members = {group.ranks.begin(), group.ranks.end()},
+                          .rank = end->rank(),
+                          .records = end->flight_recorder().records()});
+  }
+  told_of_waits_ = stands;
+  static_cast<void>(report_waits(store_, now.generation, options_.id, waits_text(groups, monotonic_seconds())));
+}
+
 Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device& device,
                                 const std::string& tokenizer_json, TrainObserver& observer,
                                 const std::atomic<bool>& stop_requested) {
   const Heart heart(options_.heartbeat_seconds, [&] {
     const Heartbeat now = heartbeat();
     static_cast<void>(write_heartbeat(store_, options_.id, now));  // the next one may go through
+    tell_of_waits(now);
     options_.on_heartbeat(now.progress);
   });
   while (true) {

@@ -42,6 +42,8 @@ class Worker {
                                      const std::string& tokenizer_json, TrainObserver& observer,
                                      const std::atomic<bool>& stop_requested);
   Heartbeat heartbeat();
+  // For others, while it gets nowhere.
+  void tell_of_waits(const Heartbeat& now);
 
   const WorkerOptions options_;
   KeyValueStore& store_;
@@ -52,6 +54,10 @@ class Worker {
   std::mutex mutex_;  // of what the heart's thread reads
   const Trainer* trainer_ = nullptr;
   int64_t num_beats_ = 0;
+
+  // Of the heart's thread.
+  Heartbeat last_beat_;
+  bool told_of_waits_ = false;
 };
 
 }  // namespace colossus

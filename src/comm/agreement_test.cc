@@ -1,4 +1,4 @@
-#include "checkpoint/rank_exchange.h"
+#include "comm/agreement.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-TEST(RankExchange, AloneWhatOneHasIsAllThereIs) {
+TEST(Agreement, AloneWhatOneHasIsAllThereIs) {
   const CommGroup group = make_thread_group({.size = 1});
   for (Communicator* ranks : {static_cast<Communicator*>(nullptr), group[0].get()}) {
     EXPECT_TRUE(agree(ranks, ok_status()).ok());
@@ -21,10 +21,12 @@ TEST(RankExchange, AloneWhatOneHasIsAllThereIs) {
     EXPECT_THAT(*gather_texts(ranks, std::string("abc"), 3), ElementsAre("abc"));
     EXPECT_EQ(gather_texts(ranks, std::string("abcd"), 3).status().code(), ErrorCode::kExhausted);
     EXPECT_EQ(gather_texts(ranks, corrupt("bad"), 3).status().message(), "bad");
+    EXPECT_THAT(*lines_of_first(ranks, std::vector<std::string>{"a", ""}), ElementsAre("a", ""));
+    EXPECT_EQ(lines_of_first(ranks, corrupt("bad")).status().message(), "bad");
   }
 }
 
-TEST(RankExchange, TheLowestRanksErrorIsEverybodys) {
+TEST(Agreement, TheLowestRanksErrorIsEverybodys) {
   const CommGroup group = make_thread_group({.size = 4});
   for (int failing = 0; failing < 16; ++failing) {  // a set of ranks
     on_all_ranks(group, [&](Communicator& ranks) {
@@ -46,7 +48,7 @@ TEST(RankExchange, TheLowestRanksErrorIsEverybodys) {
   }
 }
 
-TEST(RankExchange, TextsOfAnyLengthArriveOnRankZero) {
+TEST(Agreement, TextsOfAnyLengthArriveOnRankZero) {
   const CommGroup group = make_thread_group({.size = 3});
   const std::string texts[] = {"", std::string(5'000'000, 'b'), "c"};
   on_all_ranks(group, [&](Communicator& ranks) {
@@ -62,7 +64,23 @@ TEST(RankExchange, TextsOfAnyLengthArriveOnRankZero) {
   });
 }
 
-TEST(RankExchange, ALongMessageIsCut) {
+TEST(Agreement, TheFirstRanksLinesAreEverybodys) {
+  const CommGroup group = make_thread_group({.size = 3});
+  const std::vector<std::string> kLists[] = {{}, {""}, {"a", "", "long line"}};
+  for (const auto& list : kLists)
+    on_all_ranks(group, [&](Communicator& ranks) {
+      Result<std::vector<std::string>> mine = not_found("a directory that only rank 0 sees");
+      if (ranks.rank() == 0) mine = list;
+      EXPECT_EQ(*lines_of_first(&ranks, mine), list);
+    });
+  on_all_ranks(group, [&](Communicator& ranks) {
+    Result<std::vector<std::string>> mine = kLists[2];
+    if (ranks.rank() == 0) mine = unavailable("no access");
+    EXPECT_EQ(lines_of_first(&ranks, mine).status().message(), "rank 0: no access");
+  });
+}
+
+TEST(Agreement, ALongMessageIsCut) {
   const CommGroup group = make_thread_group({.size = 2});
   on_all_ranks(group, [&](Communicator& ranks) {
     const Status status = agree(&ranks, ranks.rank() == 1 ? corrupt(std::string(1'000'000, 'x')) : ok_status());
@@ -70,7 +88,7 @@ TEST(RankExchange, ALongMessageIsCut) {
   });
 }
 
-TEST(RankExchange, APeerThatIsGoneIsNamed) {
+TEST(Agreement, APeerThatIsGoneIsNamed) {
   CommGroup group = make_thread_group({.size = 3});
   group[2].reset();
   in_threads(2, [&](int rank) {
