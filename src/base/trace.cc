@@ -82,20 +82,12 @@ std::string Trace::events(int64_t process, const std::string& process_name, doub
   return text;
 }
 
-Traced::Traced(Trace* trace, const char* lane, const char* name) {
-  if (trace == nullptr || !trace->recording()) return;
-  lane_ = &trace->lane(lane);
-  span_ = {.begin = monotonic_seconds(), .step = trace->step(), .label = trace->label({.name = name})};
+void Traced::begin(const Trace& trace, TraceLane& lane, int32_t label) {
+  lane_ = &lane;
+  span_ = {.begin = monotonic_seconds(), .step = trace.step(), .label = label};
 }
 
-Traced::Traced(Trace* trace, TraceLane* lane, int32_t label) {
-  if (trace == nullptr || !trace->recording()) return;
-  lane_ = lane;
-  span_ = {.begin = monotonic_seconds(), .step = trace->step(), .label = label};
-}
-
-Traced::~Traced() {
-  if (lane_ == nullptr) return;
+void Traced::end() {
   span_.end = monotonic_seconds();
   lane_->add(span_);
 }

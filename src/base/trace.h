@@ -92,13 +92,22 @@ inline constexpr const char* kComputeLane = "compute";
 class Traced {
  public:
   // For what happens rarely: looks lane and label up.
-  Traced(Trace* trace, const char* lane, const char* name);
-  Traced(Trace* trace, TraceLane* lane, int32_t label);
-  ~Traced();
+  Traced(Trace* trace, const char* lane, const char* name) {
+    if (trace != nullptr && trace->recording()) begin(*trace, trace->lane(lane), trace->label({.name = name}));
+  }
+  Traced(Trace* trace, TraceLane* lane, int32_t label) {
+    if (trace != nullptr && trace->recording()) begin(*trace, *lane, label);
+  }
+  ~Traced() {
+    if (lane_ != nullptr) end();
+  }
   Traced(const Traced&) = delete;
   Traced& operator=(const Traced&) = delete;
 
  private:
+  void begin(const Trace& trace, TraceLane& lane, int32_t label);
+  void end();
+
   TraceLane* lane_ = nullptr;  // null: nothing is recorded
   TraceSpan span_;
 };
