@@ -40,13 +40,16 @@ std::list<Fault> faults_of_environment() {
     fault.action = each.substr(0, first);
     fault.point = each.substr(first + 1, last - first - 1);
     fault.passage = std::strtoll(std::string(each.substr(last + 1)).c_str(), nullptr, 10);
-    CHECK((fault.action == "kill" || fault.action == "stop" || fault.action == "spin") && fault.passage >= 1,
-          "COLOSSUS_FAULT is not kill, stop or spin, with a passage from 1");
+    const bool known =
+        fault.action == "kill" || fault.action == "stop" || fault.action == "spin" || fault.action == "slow";
+    CHECK(known && fault.passage >= 1, "COLOSSUS_FAULT is not kill, stop, spin or slow, with a passage from 1");
   });
   return faults;
 }
 
 std::atomic<int64_t> passed = 0;
+
+constexpr useconds_t kSlowMicroseconds = 50'000;
 
 }  // namespace
 
@@ -56,7 +59,9 @@ void milestone(const char* name) {
   passed.fetch_add(1, std::memory_order_relaxed);
   static std::list<Fault> faults = faults_of_environment();
   for (Fault& fault : faults) {
-    if (fault.point != name || ++fault.passages != fault.passage) continue;
+    if (fault.point != name || ++fault.passages < fault.passage) continue;
+    if (fault.action == "slow") ::usleep(kSlowMicroseconds);
+    if (fault.action == "slow" || fault.passages > fault.passage) continue;
     while (fault.action == "spin") ::usleep(1000);
     ::kill(::getpid(), fault.action == "kill" ? SIGKILL : SIGSTOP);
   }

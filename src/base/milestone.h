@@ -10,7 +10,8 @@ namespace colossus {
 
 // Counts; and with COLOSSUS_FAULT="kill:update:3" in the environment kills the process (SIGKILL) when it passes
 // "update" for the third time. "stop:..." stops it (SIGSTOP): there, but it does nothing any more; "spin:..." keeps
-// this thread busy for ever. Several faults are separated by commas. Any thread.
+// this thread busy for ever; "slow:..." makes it wait for 50 ms there, this time and ever after. Several faults are
+// separated by commas. Any thread.
 void milestone(const char* name);
 
 // How many this process has passed.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/milestone.h"
 
 namespace colossus {
@@ -106,8 +107,10 @@ Result<bool> Microbatches::run_whole(int64_t step, const Loader& data, const std
     for (int64_t i = 0; i < per_leaf(); ++i) {
       if (ranks_.size() == 1 && stop.load(std::memory_order_relaxed)) return false;
       RETURN_IF_ERROR(feed(data, step, (leaf * per_leaf() + i) * run_.train.microbatch, whole_->program()));
+      const double begun = monotonic_seconds();
       milestone("microbatch");
       RETURN_IF_ERROR(whole_->run());
+      seconds_.push_back(monotonic_seconds() - begun);
       add_output(*whole_, "loss", losses.loss);
       add_output(*whole_, "aux_loss", losses.aux_loss);
     }
@@ -135,6 +138,15 @@ Status Microbatches::run_stage(int64_t step, const Loader& data, Losses& losses)
   RETURN_IF_ERROR(stage_->run(callbacks, report));
   losses = {report.loss, report.aux_loss};
   return ok_status();
+}
+
+double Microbatches::take_median_seconds() {
+  if (seconds_.empty()) return 0;
+  const auto middle = seconds_.begin() + static_cast<std::ptrdiff_t>(seconds_.size() / 2);
+  std::nth_element(seconds_.begin(), middle, seconds_.end());
+  const double median = *middle;
+  seconds_.clear();
+  return median;
 }
 
 int64_t Microbatches::partial_sum_bytes() const {

@@ -35,6 +35,10 @@ class Microbatches {
   // Step `step` (from 0). False when `stop` ended it early, which only a rank alone does.
   Result<bool> run(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses);
 
+  // How long microbatches took on this rank since the last call, in the median; 0: there were none. Not in pipelines,
+  // where they wait for other stages.
+  double take_median_seconds();
+
   int64_t input_bytes() const { return inputs_.tensors().num_bytes(); }
   int64_t partial_sum_bytes() const;
   int64_t stash_bytes() const { return stage_ ? stage_->stash_bytes() : 0; }
@@ -59,6 +63,7 @@ class Microbatches {
   std::unique_ptr<PipelineStage> stage_;
   InputFeed inputs_;
   std::vector<std::optional<GradientTree>> trees_;  // by executable
+  std::vector<double> seconds_;
 };
 
 }  // namespace colossus

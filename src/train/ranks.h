@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/rank_groups.h"
+#include "parallel/leaf_shares.h"
 #include "parallel/mesh.h"
 
 namespace colossus {
@@ -36,7 +37,8 @@ struct Ranks {
   std::unique_ptr<Communicator> checkpoints;  // all ranks once more: checkpoints are written beside the steps
   std::unique_ptr<Communicator> copies;       // all ranks, where some of the state is on no other rank
 
-  int copy_distance = 1;  // along `copies`, to a rank on another machine
+  std::vector<LeafRange> leaves;  // of data ranks; empty: equal shares
+  int copy_distance = 1;          // along `copies`, to a rank on another machine
 
   int64_t size() const { return mesh.size(); }
   bool first() const { return rank == 0; }
@@ -51,7 +53,6 @@ struct Ranks {
   Peers all() const;
   // All ranks, between the steps; null for a run of one.
   Communicator* world() const { return groups.find(all().group); }
-
 };
 
 // A tied embedding's: on the pipeline's first and last stage.

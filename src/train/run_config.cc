@@ -47,6 +47,8 @@ void TrainConfig::visit_fields(FieldVisitor& v) {
           {.unit = "steps", .min = 1});
   v.field("max_seconds", max_seconds, "end the run after this time of training; 0: no limit",
           {.unit = "seconds", .min = 0});
+  v.field("balance_every", balance_every, "share the leaves by how fast ranks were; 0: equally",
+          {.unit = "steps", .min = 0});
 }
 
 void TrainConfig::check_fields(FieldChecker& c) const {

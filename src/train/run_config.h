@@ -57,6 +57,7 @@ struct TrainConfig {
   bool async_checkpoints = true;
   int64_t max_skipped_steps = 10;  // in a row
   double max_seconds = 0;
+  int64_t balance_every = 20;
   void visit_fields(FieldVisitor& v);
   void check_fields(FieldChecker& c) const;
 };

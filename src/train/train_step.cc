@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/exact_sum.h"
 #include "base/milestone.h"
+#include "train/leaf_balance.h"
 
 namespace colossus {
 namespace {
@@ -23,13 +24,16 @@ float read_scalar(Executable& executable, TensorId id) {
 Result<std::unique_ptr<TrainStep>> TrainStep::create(const RunConfig& run, DType compute, Device& device,
                                                      Ranks& ranks) {
   std::unique_ptr<TrainStep> step(new TrainStep(run, device, ranks));
-  RETURN_IF_ERROR(step->build(compute));
+  ASSIGN_OR_RETURN(step->model_, write_rank_model(run, compute, ranks));
+  RETURN_IF_ERROR(step->build());
   return step;
 }
 
-Status TrainStep::build(DType compute) {
+// Also when leaves are shared anew: the tensors are then there already, and stay.
+Status TrainStep::build() {
   const TrainConfig& t = run_.train;
-  ASSIGN_OR_RETURN(model_, write_rank_model(run_, compute, ranks_));
+  microbatches_.reset();
+  update_.reset();
   ASSIGN_OR_RETURN(microbatches_, Microbatches::create(run_, model_, device_, ranks_));
   const auto groups = update_groups(model_, microbatches_->gradients(), t.reduction_leaves, ranks_);
   ASSIGN_OR_RETURN(UpdateProgram update,
@@ -85,6 +89,31 @@ Status TrainStep::make_gradient_trees(const std::vector<UpdateGroup>& groups) {
         update_->bind(id, microbatches_->tree(program)->partial(i)[at]);
       }
   return ok_status();
+}
+
+Result<std::string> TrainStep::balance() {
+  const MeshConfig& mesh = ranks_.mesh.config();
+  const double own = microbatches_->take_median_seconds();
+  // Stages wait for one another, and experts over data ranks need all of these at once.
+  if (ranks_.num_data_ranks() == 1 || mesh.pipeline > 1 || mesh.experts_over_data_ranks()) return std::string();
+  std::vector<double> all(static_cast<size_t>(ranks_.size()));
+  RETURN_IF_ERROR(
+      ranks_.world()->all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(all))));
+  std::vector<double> seconds(static_cast<size_t>(ranks_.num_data_ranks()), 0);
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    double& of_data_rank = seconds[static_cast<size_t>(ranks_.data_rank(static_cast<int64_t>(rank)))];
+    of_data_rank = std::max(of_data_rank, all[rank]);
+  }
+  if (!std::ranges::all_of(seconds, [](double each) { return each > 0; })) return std::string();
+  const int64_t num_leaves = run_.train.reduction_leaves;
+  LeafBalance balance = balance_leaves(num_leaves, leaves_of_data_ranks(num_leaves, ranks_), seconds);
+  const bool is_new = balance.leaves || balance.slow != slow_;
+  slow_ = std::move(balance.slow);
+  if (balance.leaves) {
+    ranks_.leaves = std::move(*balance.leaves);
+    RETURN_IF_ERROR(build());
+  }
+  return is_new ? std::move(balance.note) : std::string();
 }
 
 Result<bool> TrainStep::run(int64_t step, const Loader& data, const Asked& asked, StepReport& report) {
@@ -151,6 +180,7 @@ StatePart TrainStep::part_of(const Tensor& tensor, size_t parameter, const Eleme
 
 void TrainStep::list_state(const std::vector<UpdatedPart>& updated) {
   const Program& program = update_->program();
+  for (auto* parts : {&parameters_, &updated_parts_, &parts_to_save_}) parts->clear();
   for (size_t i = 0; i < model_.table.size(); ++i)
     if (const TensorId id = program.find(model_.table[i].name)) {
       const Tensor& tensor = program.tensor(id);

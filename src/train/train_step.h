@@ -40,6 +40,10 @@ class TrainStep {
   };
   Result<bool> run(int64_t step, const Loader& data, const Asked& asked, StepReport& report);
 
+  // All ranks, between steps: measures how fast they were since the last call, and shares the leaves anew where that
+  // ends a step earlier. What there is to say about it that was not said before.
+  Result<std::string> balance();
+
   const RankModel& model() const { return model_; }
   const TensorSet& tensors() const { return tensors_; }
   // This rank's parts of the parameters.
@@ -56,7 +60,7 @@ class TrainStep {
  private:
   TrainStep(const RunConfig& run, Device& device, Ranks& ranks) : run_(run), device_(device), ranks_(ranks) {}
 
-  Status build(DType compute);
+  Status build();
   Status make_gradient_trees(const std::vector<UpdateGroup>& groups);
   void list_state(const std::vector<UpdatedPart>& updated);
   StatePart part_of(const Tensor& tensor, size_t parameter, const ElementRange& elements) const;
@@ -79,6 +83,7 @@ class TrainStep {
   std::vector<LocalAddition> additions_;
   std::vector<StatePart> parameters_, updated_parts_, parts_to_save_;
   std::array<int64_t, kStepSums> step_sums_{};
+  std::vector<size_t> slow_;  // data ranks, as last said
 };
 
 }  // namespace colossus

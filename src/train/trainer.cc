@@ -38,6 +38,7 @@ std::string identity_of(RunConfig run) {
   t.async_checkpoints = standard.async_checkpoints;
   t.max_skipped_steps = standard.max_skipped_steps;
   t.max_seconds = standard.max_seconds;
+  t.balance_every = standard.balance_every;
   t.recompute = standard.recompute;
   for (DataSourceConfig& source : run.data.sources) source.path.clear();
   run.mesh = {};  // sums_of
@@ -355,6 +356,10 @@ Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
     step_ = report.step;
     training_seconds_ += report.seconds;
     if (keeper_) RETURN_IF_ERROR(keep(report));
+    if (run_.train.balance_every > 0 && step_ % run_.train.balance_every == 0 && step_ < run_.train.steps) {
+      ASSIGN_OR_RETURN(const std::string slow, train_step_->balance());
+      if (!slow.empty()) observer_.on_note(fmt::format("step {}: {}", step_.load(), slow));
+    }
     RETURN_IF_ERROR(after_step(report, stop_requested));
     if (trace && step_ == trace->options().last_step) write_timeline();
     // Not a step later: the next start makes up for the evaluation.

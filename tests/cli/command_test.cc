@@ -128,6 +128,21 @@ TEST(Command, ARunWithOtherSettingsIsNotMixedIn) {
   place.must_succeed(Workplace::train("run", {"--set", "train.steps=20", "--set", "model.width=64", "--fresh"}));
 }
 
+// Its 50 ms more for each microbatch are several times what the microbatch takes.
+TEST(Command, ASlowRankGetsFewerLeavesAndTheCurveIsTheSame) {
+  const Workplace place;
+  const std::vector<std::string> run = {"--set", "train.steps=12",       "--set", "train.microbatch=1",
+                                        "--set", "train.balance_every=4"};
+  place.must_succeed(Workplace::train("alone", run));
+  std::vector<std::string> shared = run;
+  shared.insert(shared.end(), {"--ranks", "2"});
+  ::setenv("COLOSSUS_FAULT_OF_RANK", "1:slow:microbatch:1", 1);
+  const Outcome outcome = place.must_succeed(Workplace::train("shared", shared));
+  ::unsetenv("COLOSSUS_FAULT_OF_RANK");
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 4: data rank 1 takes "), HasSubstr("it gets 1 of 4 leaves")));
+  EXPECT_EQ(place.losses("shared"), place.losses("alone"));
+}
+
 TEST(Command, MoreRanksThanLeavesAreRefusedWithWhatWouldDo) {
   const Workplace place;
   for (const char* ranks : {"5", "100000"}) {
