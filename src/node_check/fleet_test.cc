@@ -43,16 +43,10 @@ TEST(NodeReport, IsReadBackAsItWasWritten) {
 }
 
 TEST(NodeReport, LinesFromElsewhereAreNotTrusted) {
-  for (const char* line : {
-         "",
-         "{",
-         "[]",
-         "null",
-         "{}",
-         R"({"host":"a"})",
-         R"({"host":"a","verdict":"pass"})",
-         R"({"host":"a;reboot","verdict":"pass","results":[]})",
-         R"({"host":"$(x)",
+  for (const char* line :
+       {"", "{", "[]", "null", "{}", R"({"host":"a"})", R"({"host":"a","verdict":"pass"})",
+        R"({"host":"a;reboot","verdict":"pass","results":[]})",
+        R"({"host":"`x`",
          "verdict" : "pass",
          "results" : []
        })
@@ -61,20 +55,19 @@ TEST(NodeReport, LinesFromElsewhereAreNotTrusted) {
         R"({"host":"","verdict":"pass","results":[]})", R"({"host":"a","verdict":"good","results":[]})",
         R"({"host":"a","verdict":"pass","results":{}})", R"({"host":"a","verdict":"pass","results":[1]})",
         R"({"host":"a","verdict":"pass","results":[{"name":"x' y","verdict":"pass"}]})",
-        R"({"host":"a","verdict":"pass","results":[{"name":"x"}]})"
-})
+        R"({"host":"a","verdict":"pass","results":[{"name":"x"}]})"})
     EXPECT_FALSE(parse_node_report(line).ok()) << line;
-EXPECT_FALSE(parse_node_report(std::string(2 << 20, '[')).ok());
-EXPECT_FALSE(parse_node_report(std::string(1 << 19, '[')).ok());
-// Numbers that are none are left out; a verdict worse than its parts holds.
-const auto odd =
-    parse_node_report(R"({"host":"a","verdict":"bad","results":[{"name":"gemm_all","verdict":"pass","value":1e999}]})");
-if (odd.ok()) EXPECT_EQ(odd->results[0].value, std::nullopt);
-const auto text = parse_node_report(
-    R"({"host":"a","verdict":"bad","results":[{"name":"gemm_all","verdict":"pass","value":"fast"}]})");
-ASSERT_TRUE(text.ok());
-EXPECT_EQ(text->results[0].value, std::nullopt);
-EXPECT_EQ(text->verdict(), Verdict::kBad);
+  EXPECT_FALSE(parse_node_report(std::string(2 << 20, '[')).ok());
+  EXPECT_FALSE(parse_node_report(std::string(1 << 19, '[')).ok());
+  // Numbers that are none are left out; a verdict worse than its parts holds.
+  const auto odd = parse_node_report(
+      R"({"host":"a","verdict":"bad","results":[{"name":"gemm_all","verdict":"pass","value":1e999}]})");
+  if (odd.ok()) EXPECT_EQ(odd->results[0].value, std::nullopt);
+  const auto text = parse_node_report(
+      R"({"host":"a","verdict":"bad","results":[{"name":"gemm_all","verdict":"pass","value":"fast"}]})");
+  ASSERT_TRUE(text.ok());
+  EXPECT_EQ(text->results[0].value, std::nullopt);
+  EXPECT_EQ(text->verdict(), Verdict::kBad);
 }
 
 TEST(Figures, AreSlowOnlyBeyondTheirTolerance) {

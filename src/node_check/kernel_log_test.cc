@@ -101,7 +101,8 @@ TEST(KernelLog, WhatIsOldDoesNotCount) {
 }
 
 TEST(KernelLog, AnyBytesAreTaken) {
-  const std::string garbage("\xff\x00[;,,,;[]](NVRM: Xid (\n[\n;\n6,1,;\nSXid (", 43);
+  using std::string_literals::operator""s;
+  const std::string garbage = "\xff\x00[;,,,;[]](NVRM: Xid (\n[\n;\n6,1,;\nSXid ("s;
   EXPECT_THAT(scan_kernel_log(garbage, {}), IsEmpty());
   EXPECT_EQ(judge_kernel_log("", {}).verdict, Verdict::kPass);
 }

@@ -196,6 +196,10 @@ Result<std::vector<GpuState>> parse_smi_csv(std::string_view text) {
     if (names.empty()) {
       // "memory.total [MiB]"
       for (std::string& name : cells) names.push_back(name.substr(0, name.find(" [")));
+      const bool names_gpus = std::any_of(names.begin(), names.end(), [](const std::string& name) {
+        return name == "name" || name == "index" || name == "uuid" || name == "pci.bus_id";
+      });
+      if (!names_gpus) return invalid("this is no CSV listing of nvidia-smi: no field tells GPUs apart");
       continue;
     }
     if (cells.size() != names.size())
