@@ -192,9 +192,10 @@ TEST(CopyCheckpoint, AppearsWholeOrNotAtAll) {
       files.arm(at, Fault::kKilled);
       const bool copied = copy_checkpoint(files, from, to).ok();
       const auto there = Checkpoint::open(local_files(), to);
-      ASSERT_EQ(there.ok(), copied) << at;
+      // An error behind the last step is told, though the copy is there.
+      ASSERT_TRUE(there.ok() || !copied) << at;
+      EXPECT_EQ(there.ok() ? difference(*there, contents) : "", "");
       if (!copied) continue;
-      EXPECT_EQ(difference(*there, contents), "");
       EXPECT_FALSE(copy_checkpoint(files, from, to).ok());  // it is there
       break;
     }
