@@ -166,6 +166,21 @@ TEST(CheckpointObjects, SaveToS3WithFailingRequestsIsOldOrNew) {
   EXPECT_TRUE(saw_before && saw_after);
 }
 
+TEST(CheckpointObjects, WhatCannotBeSeenIsNeitherRemovedNorWrittenOver) {
+  FakeS3 service;
+  const auto s3 = make_s3_files(service.options());
+  const Contents first(7, 1), second(8, 2);
+  ASSERT_TRUE(save(*s3, "s3://bucket/checkpoints", first).ok());
+  const auto before = service.objects();
+  service.inject([](const FakeS3Request& request) {
+    return request.method == "HEAD" ? FakeS3Fault::kDenied : FakeS3Fault::kNone;
+  });
+  EXPECT_FALSE(prune_checkpoints(*s3, "s3://bucket/checkpoints", 1, false).ok());
+  EXPECT_FALSE(save(*s3, "s3://bucket/checkpoints", second).ok());
+  EXPECT_FALSE(list_checkpoints(*s3, "s3://bucket/checkpoints").ok());
+  EXPECT_EQ(service.objects(), before);
+}
+
 TEST(CheckpointObjects, RanksSaveTogether) {
   ObjectLikeFiles objects;
   const TemporaryDirectory directory;

@@ -45,8 +45,12 @@ std::optional<Name> parse_name(std::string_view name) {
 }
 
 // A directory under its own name is whole where names can be changed: it got it last.
-bool is_whole(FileSystem& files, const std::string& path) {
-  return files.can_rename(path) || files.stat(path + "/" + kManifestName).ok();
+// Elsewhere no answer is an error: what merely could not be seen must not be removed, or written over.
+Result<bool> is_whole(FileSystem& files, const std::string& path) {
+  if (files.can_rename(path)) return true;
+  const auto manifest = files.stat(path + "/" + kManifestName);
+  if (!manifest.ok() && manifest.status().code() != ErrorCode::kNotFound) return manifest.status();
+  return manifest.ok();
 }
 
 struct Found {
@@ -64,7 +68,8 @@ Result<std::vector<Found>> find_all(FileSystem& files, const std::string& direct
   for (const FileEntry& entry : *listed)
     if (const auto name = parse_name(entry.name); name && entry.is_directory) {
       const std::string path = directory + "/" + entry.name;
-      found.push_back({*name, path, is_whole(files, path)});
+      ASSIGN_OR_RETURN(const bool whole, is_whole(files, path));
+      found.push_back({*name, path, whole});
     }
   std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
     return std::tie(a.name.step, a.name.revision) < std::tie(b.name.step, b.name.revision);
@@ -164,7 +169,9 @@ Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& 
 }
 
 Result<Checkpoint> find_checkpoint(FileSystem& files, const std::string& path, std::vector<Status>& skipped) {
-  if (files.stat(path + "/" + kManifestName).ok()) return Checkpoint::open(files, path);
+  const auto manifest = files.stat(path + "/" + kManifestName);
+  if (manifest.ok()) return Checkpoint::open(files, path);
+  if (manifest.status().code() != ErrorCode::kNotFound) return manifest.status();
   if (!files.stat(path).ok())
     return not_found(fmt::format("[{}] is not there; give a run's directory, as made by `colossus train`", path));
   if (!files.stat(path + "/checkpoints").ok())
