@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace colossus {
 
@@ -15,6 +16,8 @@ const char* isa_level_name(IsaLevel level);
 
 // Processors this process may run on (its affinity mask), at least 1.
 int num_usable_cores();
+std::vector<int> usable_cores();  // their numbers, ascending; none when the system does not say
+void pin_this_thread(int core);
 std::string cpu_model_name();
 
 // Denormals as zero for the calling thread: optimizer state decays into them and they run 10 to 100 times slower.

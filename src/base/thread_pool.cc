@@ -1,8 +1,6 @@
 #include "base/thread_pool.h"
 
 #include <immintrin.h>
-#include <pthread.h>
-#include <sched.h>
 
 #include <algorithm>
 
@@ -17,23 +15,6 @@ namespace {
 // kernel, so that an idle pool costs nothing and two processes on one machine do not starve each other. Yielding in
 // between was slower: beside a busy process of any priority a yield costs a scheduler tick.
 constexpr int kSpins = 20'000;
-
-std::vector<int> usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  std::vector<int> cores;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0)
-    for (int core = 0; core < CPU_SETSIZE; ++core)
-      if (CPU_ISSET(core, &set)) cores.push_back(core);
-  return cores;
-}
-
-void pin_to(int core) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(core, &set);
-  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
-}
 
 // Waits until value != old; returns the new value.
 uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
@@ -67,7 +48,7 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::worker(int part, int core) {
   flush_denormals();
-  if (core >= 0) pin_to(core);
+  if (core >= 0) pin_this_thread(core);
   uint32_t seen = 0;
   while (true) {
     seen = wait_change(epoch_, seen);

@@ -67,8 +67,10 @@ Status consolidate_checkpoint(FileSystem& files, const std::string& from, const 
                               const ConsolidateOptions& options) {
   std::string path = to;
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  if (const auto present = files.stat(path); present.ok())
-    return invalid(fmt::format("[{}] is there already; give a directory that is not", path));
+  const auto present = files.stat(path);
+  if (present.ok()) return invalid(fmt::format("[{}] is there already; give a directory that is not", path));
+  // Where nobody may look, something could be overwritten.
+  if (present.status().code() != ErrorCode::kNotFound) return present.status();
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(files, from));
   FrontToBack reader(checkpoint, options.progress);
   std::vector<CheckpointTensor> tensors;
@@ -85,7 +87,7 @@ Status consolidate_checkpoint(FileSystem& files, const std::string& from, const 
   }
   const Status written = write_checkpoint(files, path, checkpoint.state(), tensors, nullptr);
   // Nobody saves here again and clears away what is half done.
-  if (!written.ok()) static_cast<void>(files.remove_all(path + std::string(kUnfinishedSuffix)));
+  if (!written.ok()) static_cast<void>(files.remove_all(unfinished_path(files, path)));
   return written;
 }
 

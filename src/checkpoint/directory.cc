@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <tuple>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/manifest.h"
@@ -13,16 +15,74 @@ namespace {
 
 constexpr std::string_view kDeletingSuffix = ".deleting";
 
-// The step of "step-00000200" or "step-00000200.replaced"; nothing for any other name.
-std::optional<int64_t> step_of(std::string_view name) {
-  if (name.ends_with(kReplacedSuffix)) name.remove_suffix(kReplacedSuffix.size());
-  if (name.size() < 13 || name.size() > 23 || name.rfind("step-", 0) != 0) return std::nullopt;
+struct Name {
   int64_t step = 0;
+  // Of several directories of one step the highest counts: -1 for ".replaced", 0 without a suffix, N for ".rN".
+  int revision = 0;
+};
+
+// Of "step-00000200", "step-00000200.replaced", "step-00000200.r1"; nothing for any other name.
+std::optional<Name> parse_name(std::string_view name) {
+  Name parsed;
+  if (name.ends_with(kReplacedSuffix)) {
+    name.remove_suffix(kReplacedSuffix.size());
+    parsed.revision = -1;
+  } else if (const size_t dot = name.find(".r"); dot != std::string_view::npos) {
+    const std::string_view digits = name.substr(dot + 2);
+    if (digits.empty() || digits.size() > 6 || digits[0] == '0') return std::nullopt;
+    for (const char c : digits) {
+      if (c < '0' || c > '9') return std::nullopt;
+      parsed.revision = parsed.revision * 10 + (c - '0');
+    }
+    name = name.substr(0, dot);
+  }
+  if (name.size() < 13 || name.size() > 23 || name.rfind("step-", 0) != 0) return std::nullopt;
   for (size_t i = 5; i < name.size(); ++i) {
     if (name[i] < '0' || name[i] > '9') return std::nullopt;
-    step = step * 10 + (name[i] - '0');
+    parsed.step = parsed.step * 10 + (name[i] - '0');
   }
-  return step;
+  return parsed;
+}
+
+// A directory under its own name is whole where names can be changed: it got it last.
+// Elsewhere no answer is an error: what merely could not be seen must not be removed, or written over.
+Result<bool> is_whole(FileSystem& files, const std::string& path) {
+  if (files.can_rename(path)) return true;
+  const auto manifest = files.stat(path + "/" + kManifestName);
+  if (!manifest.ok() && manifest.status().code() != ErrorCode::kNotFound) return manifest.status();
+  return manifest.ok();
+}
+
+struct Found {
+  Name name;
+  std::string path;
+  bool whole = true;
+};
+
+// All directories that look like checkpoints, rising by step and revision.
+Result<std::vector<Found>> find_all(FileSystem& files, const std::string& directory) {
+  auto listed = files.list(directory);
+  if (!listed.ok() && listed.status().code() == ErrorCode::kNotFound) return std::vector<Found>{};
+  RETURN_IF_ERROR(listed);
+  std::vector<Found> found;
+  for (const FileEntry& entry : *listed)
+    if (const auto name = parse_name(entry.name); name && entry.is_directory) {
+      const std::string path = directory + "/" + entry.name;
+      ASSIGN_OR_RETURN(const bool whole, is_whole(files, path));
+      found.push_back({*name, path, whole});
+    }
+  std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
+    return std::tie(a.name.step, a.name.revision) < std::tie(b.name.step, b.name.revision);
+  });
+  return found;
+}
+
+// Where names cannot be changed: directories without a manifest, left by saves and removals that were cut short.
+Status remove_unfinished(FileSystem& files, const std::string& directory) {
+  ASSIGN_OR_RETURN(const std::vector<Found> all, find_all(files, directory));
+  for (const Found& found : all)
+    if (!found.whole) RETURN_IF_ERROR(files.remove_all(found.path));
+  return ok_status();
 }
 
 Status prune(FileSystem& files, const std::string& directory, int64_t keep_last, bool keep_best) {
@@ -40,7 +100,10 @@ Status prune(FileSystem& files, const std::string& directory, int64_t keep_last,
       }
     }
   for (size_t i = 0; i + static_cast<size_t>(keep_last) < paths.size(); ++i)
-    if (paths[i] != best) RETURN_IF_ERROR(files.rename(paths[i], paths[i] + std::string(kDeletingSuffix)));
+    if (paths[i] != best)
+      RETURN_IF_ERROR(files.can_rename(paths[i]) ? files.rename(paths[i], paths[i] + std::string(kDeletingSuffix))
+                                                 : remove_checkpoint(files, paths[i]));
+  if (!files.can_rename(directory)) return remove_unfinished(files, directory);
   ASSIGN_OR_RETURN(const auto left, files.list(directory));
   for (const FileEntry& entry : left)
     if (entry.name.rfind("step-", 0) == 0 &&
@@ -53,31 +116,44 @@ Status prune(FileSystem& files, const std::string& directory, int64_t keep_last,
 
 std::string checkpoint_directory_name(int64_t step) { return fmt::format("step-{:08}", step); }
 
+std::string unfinished_path(FileSystem& files, const std::string& path) {
+  return files.can_rename(path) ? path + std::string(kUnfinishedSuffix) : path;
+}
+
+Result<std::string> unused_checkpoint_path(FileSystem& files, const std::string& directory, int64_t step) {
+  ASSIGN_OR_RETURN(const std::vector<Found> all, find_all(files, directory));
+  int revision = 0;
+  for (const Found& found : all)
+    if (found.name.step == step && found.whole) revision = std::max(revision, found.name.revision + 1);
+  const std::string path = directory + "/" + checkpoint_directory_name(step);
+  return revision == 0 ? path : fmt::format("{}.r{}", path, revision);
+}
+
+Status remove_checkpoint(FileSystem& files, const std::string& path) {
+  if (!files.can_rename(path)) RETURN_IF_ERROR(files.remove_all(path + "/" + kManifestName));
+  return files.remove_all(path);
+}
+
 Status remove_replaced(FileSystem& files, const std::string& directory) {
-  ASSIGN_OR_RETURN(const auto present, files.list(directory));
-  for (const FileEntry& entry : present) {
-    const std::string path = directory + "/" + entry.name;
-    if (step_of(entry.name) && entry.name.ends_with(kReplacedSuffix) &&
-        files.stat(path.substr(0, path.size() - kReplacedSuffix.size())).ok())
-      RETURN_IF_ERROR(files.remove_all(path));
+  ASSIGN_OR_RETURN(const std::vector<Found> all, find_all(files, directory));
+  for (size_t i = 0; i < all.size(); ++i) {
+    const bool has_successor = std::any_of(all.begin() + static_cast<std::ptrdiff_t>(i) + 1, all.end(),
+                                           [&](const Found& f) { return f.name.step == all[i].name.step && f.whole; });
+    if (has_successor) RETURN_IF_ERROR(remove_checkpoint(files, all[i].path));
   }
   return ok_status();
 }
 
 Result<std::vector<std::string>> list_checkpoints(FileSystem& files, const std::string& directory) {
-  auto listed = files.list(directory);
-  if (!listed.ok())
-    return listed.status().code() == ErrorCode::kNotFound ? Result<std::vector<std::string>>(std::vector<std::string>{})
-                                                          : listed.status();
-  std::vector<std::pair<int64_t, std::string>> found;
-  // Sorted by name, the replaced one of a step comes right behind that which replaces it, and then is left out.
-  for (const FileEntry& entry : *listed)
-    if (const auto step = step_of(entry.name);
-        step && entry.is_directory && (found.empty() || found.back().first != *step))
-      found.emplace_back(*step, directory + "/" + entry.name);
-  std::sort(found.begin(), found.end());
+  ASSIGN_OR_RETURN(const std::vector<Found> all, find_all(files, directory));
   std::vector<std::string> paths;
-  for (auto& [step, path] : found) paths.push_back(std::move(path));
+  int64_t last_step = -1;
+  for (const Found& found : all) {
+    if (!found.whole) continue;
+    if (found.name.step == last_step) paths.pop_back();
+    paths.push_back(found.path);
+    last_step = found.name.step;
+  }
   return paths;
 }
 
@@ -93,7 +169,9 @@ Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& 
 }
 
 Result<Checkpoint> find_checkpoint(FileSystem& files, const std::string& path, std::vector<Status>& skipped) {
-  if (files.stat(path + "/" + kManifestName).ok()) return Checkpoint::open(files, path);
+  const auto manifest = files.stat(path + "/" + kManifestName);
+  if (manifest.ok()) return Checkpoint::open(files, path);
+  if (manifest.status().code() != ErrorCode::kNotFound) return manifest.status();
   if (!files.stat(path).ok())
     return not_found(fmt::format("[{}] is not there; give a run's directory, as made by `colossus train`", path));
   if (!files.stat(path + "/checkpoints").ok())

@@ -130,13 +130,22 @@ Status publish(FileSystem& files, const std::string& unfinished, const std::stri
   return ok_status();
 }
 
+// Where names cannot be changed: rank 0 looks for a place that is free.
+Result<std::string> agree_on_path(FileSystem& files, const std::string& directory, int64_t step, Communicator* ranks) {
+  const auto mine = rank_of(ranks) == 0 ? unused_checkpoint_path(files, directory, step) : Result<std::string>("");
+  RETURN_IF_ERROR(agree(ranks, mine.status()));
+  if (num_ranks_of(ranks) == 1) return mine;
+  ASSIGN_OR_RETURN(const std::vector<std::string> all, share_texts(*ranks, *mine));
+  return all.front();
+}
+
 }  // namespace
 
 Status write_checkpoint(FileSystem& files, const std::string& path, const CheckpointState& state,
                         std::span<const CheckpointTensor> tensors, Communicator* ranks) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
-  const std::string unfinished = path + std::string(kUnfinishedSuffix);
+  const std::string unfinished = unfinished_path(files, path);
   // Rank 0's steps; the others wait until they are done, and hear how they went.
   const auto first_rank = [&](auto&& body) { return agree(ranks, rank_of(ranks) == 0 ? body() : ok_status()); };
 
@@ -150,14 +159,21 @@ Status write_checkpoint(FileSystem& files, const std::string& path, const Checkp
       gather_texts(ranks, write_own_files(files, unfinished, state.step, tensors, ranks), kMaxManifestBytes));
   return first_rank([&] {
     RETURN_IF_ERROR(write_texts_and_manifest(files, unfinished, state, std::move(texts)));
-    return publish(files, unfinished, path, directory);
+    // With the manifest it was whole where it is.
+    return files.can_rename(path) ? publish(files, unfinished, path, directory) : ok_status();
   });
 }
 
 Status save_checkpoint(FileSystem& files, const std::string& directory, const CheckpointState& state,
                        std::span<const CheckpointTensor> tensors, Communicator* ranks) {
   if (ranks != nullptr) ranks->set_step(state.step);
-  return write_checkpoint(files, directory + "/" + checkpoint_directory_name(state.step), state, tensors, ranks);
+  if (files.can_rename(directory))
+    return write_checkpoint(files, directory + "/" + checkpoint_directory_name(state.step), state, tensors, ranks);
+  ASSIGN_OR_RETURN(const std::string path, agree_on_path(files, directory, state.step, ranks));
+  RETURN_IF_ERROR(write_checkpoint(files, path, state, tensors, ranks));
+  // As in publish().
+  if (rank_of(ranks) == 0) static_cast<void>(remove_replaced(files, directory));
+  return ok_status();
 }
 
 }  // namespace colossus

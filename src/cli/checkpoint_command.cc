@@ -8,17 +8,19 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/consolidate.h"
+#include "checkpoint/copy.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
+#include "io/s3/s3_files.h"
 
 namespace colossus {
 namespace {
 
 Result<Checkpoint> find(const std::string& path) {
   std::vector<Status> passed_over;
-  auto found = find_checkpoint(local_files(), path, passed_over);
+  auto found = find_checkpoint(all_files(), path, passed_over);
   for (const Status& status : passed_over) fmt::print(stderr, "passed over: {}\n", status.message());
   return found;
 }
@@ -71,7 +73,7 @@ int64_t num_tensor_bytes(const Checkpoint& checkpoint, bool model_only) {
 
 // Every fault on a line; ok when there is none.
 Status verify_one(const std::string& path, const InterruptScope& interrupt) {
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open_unchecked(local_files(), path));
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open_unchecked(all_files(), path));
   const int64_t num_bytes = num_tensor_bytes(checkpoint, false);
   Progress display(ProgressOptions{.label = "verify", .unit = "bytes", .total = static_cast<double>(num_bytes)});
   int64_t num_faults = 0;
@@ -94,8 +96,8 @@ Status verify_one(const std::string& path, const InterruptScope& interrupt) {
 Status verify(const std::string& path) {
   const InterruptScope interrupt("stopping");
   std::vector<std::string> paths = {path};
-  if (!local_files().stat(path + "/manifest.json").ok() && local_files().stat(path + "/checkpoints").ok()) {
-    ASSIGN_OR_RETURN(paths, list_checkpoints(local_files(), path + "/checkpoints"));
+  if (!all_files().stat(path + "/manifest.json").ok() && all_files().stat(path + "/checkpoints").ok()) {
+    ASSIGN_OR_RETURN(paths, list_checkpoints(all_files(), path + "/checkpoints"));
     if (paths.empty()) return not_found(fmt::format("[{}/checkpoints] holds no checkpoint", path));
   }
   Status first;
@@ -119,7 +121,7 @@ Status consolidate(const ConsolidateArguments& arguments) {
   ASSIGN_OR_RETURN(const Checkpoint from, find(arguments.from));
   const int64_t num_bytes = num_tensor_bytes(from, arguments.model_only);
   Progress display(ProgressOptions{.label = "consolidate", .unit = "bytes", .total = static_cast<double>(num_bytes)});
-  RETURN_IF_ERROR(consolidate_checkpoint(local_files(), from.path(), arguments.to,
+  RETURN_IF_ERROR(consolidate_checkpoint(all_files(), from.path(), arguments.to,
                                          {.model_only = arguments.model_only, .progress = [&](int64_t done) {
                                             display.update(static_cast<double>(done));
                                             return !interrupt.requested();
@@ -129,10 +131,25 @@ Status consolidate(const ConsolidateArguments& arguments) {
       fmt::format("{}: step {}, {} of tensors, verified\n", arguments.to, from.state().step, format_bytes(num_bytes)));
 }
 
+Status copy(const std::string& from_path, const std::string& to) {
+  const InterruptScope interrupt("stopping; what was copied goes away");
+  ASSIGN_OR_RETURN(const Checkpoint from, find(from_path));
+  int64_t num_bytes = 0;
+  for (const auto& [name, file_bytes] : from.file_bytes()) num_bytes += file_bytes;
+  Progress display(ProgressOptions{.label = "copy", .unit = "bytes", .total = static_cast<double>(num_bytes)});
+  RETURN_IF_ERROR(copy_checkpoint(all_files(), from.path(), to, {.progress = [&](int64_t done) {
+                                    display.update(static_cast<double>(done));
+                                    return !interrupt.requested();
+                                  }}));
+  display.finish();
+  return print(fmt::format("{}: step {}, {}\n", to, from.state().step, format_bytes(num_bytes)));
+}
+
 }  // namespace
 
 void add_checkpoint_command(Command root) {
-  Command command = root.add_command("checkpoint", "Look at checkpoints, verify them, make one file of many");
+  Command command = root.add_command(
+      "checkpoint", "Look at checkpoints, verify and copy them, make one file of many; here or at s3://bucket/key");
   const auto shown = std::make_shared<std::string>(), verified = std::make_shared<std::string>();
   Command look = command.add_command("show", "Step, loss, files, and every tensor with its pieces");
   look.option("directory", *shown, "a run (its newest checkpoint) or a checkpoint", {.required = true});
@@ -148,6 +165,11 @@ void add_checkpoint_command(Command root) {
   join.flag("--model-only", arguments->model_only,
             "leave the optimizer's state out: to use the model, not to train on");
   join.run([arguments] { return consolidate(*arguments); });
+  const auto from = std::make_shared<std::string>(), to = std::make_shared<std::string>();
+  Command carry = command.add_command("copy", "From a disk to S3, back, or anywhere, as it is; checksums are compared");
+  carry.option("from", *from, "a run (its newest checkpoint) or a checkpoint", {.required = true});
+  carry.option("to", *to, "a directory that is not there yet; s3://bucket/key", {.required = true});
+  carry.run([from, to] { return copy(*from, *to); });
 }
 
 }  // namespace colossus

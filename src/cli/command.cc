@@ -130,6 +130,13 @@ void Command::run(std::function<Status()> body) {
   });
 }
 
+void Command::run_to_exit_code(std::function<Result<int>()> body) {
+  app_->callback([body = std::move(body), exit_code_here = exit_code_] {
+    const Result<int> code = body();
+    *exit_code_here = code.ok() ? *code : report(code.status());
+  });
+}
+
 CommandLine::CommandLine(const std::string& name, const std::string& description, const std::string& version,
                          const std::string& footer)
     : app_(std::make_unique<CLI::App>(description, name)) {

@@ -45,6 +45,8 @@ class Command {
   void footer(std::function<std::string()> text);
   // What the command does. Its error is printed and becomes the exit code; one without a message was reported before.
   void run(std::function<Status()> body);
+  // The same for a command with exit codes of its own.
+  void run_to_exit_code(std::function<Result<int>()> body);
 
  private:
   friend class CommandLine;

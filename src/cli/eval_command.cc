@@ -12,6 +12,7 @@
 #include "data/loader.h"
 #include "device/cpu/cpu_device.h"
 #include "infer/loaded_model.h"
+#include "io/s3/s3_files.h"
 #include "io/xz_size.h"
 #include "train/evaluator.h"
 
@@ -85,7 +86,7 @@ void print_result(const LossArguments& arguments, const LoadedModel& model, cons
 
 Status eval_loss(const LossArguments& arguments) {
   ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = arguments.threads}));
-  ASSIGN_OR_RETURN(const LoadedModel model, load_model(local_files(), *device, arguments.model));
+  ASSIGN_OR_RETURN(const LoadedModel model, load_model(all_files(), *device, arguments.model));
   for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
   const int64_t tokens = model.config.context, batch = std::max<int64_t>(1, 4096 / tokens);
   ASSIGN_OR_RETURN(

@@ -31,6 +31,8 @@ const char* exit_code_help() {
          "  4    the disk, the memory or a limit is exhausted\n"
          "  5    a file is corrupt: cut short, or a checksum does not match\n"
          "  6    the system refused: permissions, input/output, the processor\n"
+         "  7    colossus check: a machine is slower than expected, or wants a look\n"
+         "  8    colossus check: a machine is not fit for a run\n"
          "  130  stopped by Ctrl-C or SIGTERM; what was done is saved\n";
 }
 

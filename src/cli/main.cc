@@ -4,6 +4,7 @@
 
 #include "base/platform.h"
 #include "cli/chat_command.h"
+#include "cli/check_command.h"
 #include "cli/checkpoint_command.h"
 #include "cli/data_command.h"
 #include "cli/eval_command.h"
@@ -29,6 +30,7 @@ int run(int argc, char** argv) {
   add_eval_command(root);
   add_checkpoint_command(root);
   add_program_command(root);
+  add_check_command(root);
   return command_line.parse(argc, argv);
 }
 

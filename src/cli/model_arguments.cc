@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "device/cpu/cpu_device.h"
+#include "io/s3/s3_files.h"
 
 namespace colossus {
 
@@ -25,7 +26,7 @@ void add_model_options(Command command, ModelArguments& arguments) {
 
 Result<OpenModel> open_model(const ModelArguments& arguments, int64_t batch) {
   ASSIGN_OR_RETURN(auto device, make_cpu_device({.num_threads = arguments.threads}));
-  ASSIGN_OR_RETURN(LoadedModel model, load_model(local_files(), *device, arguments.path));
+  ASSIGN_OR_RETURN(LoadedModel model, load_model(all_files(), *device, arguments.path));
   for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
   DecodeOptions options{.batch = batch, .context = arguments.context, .compute = decoding_dtype(model.config)};
   if (arguments.compute != "auto") options.compute = arguments.compute == "bf16" ? DType::kBF16 : DType::kF32;

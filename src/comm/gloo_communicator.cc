@@ -23,8 +23,6 @@
 #include <gloo/transport/unbound_buffer.h>
 #include <ifaddrs.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,6 +35,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/broken_pipe.h"
 #include "base/clock.h"
 #include "comm/communicator.h"
 
@@ -51,31 +50,6 @@ constexpr uint64_t kCanarySlot = uint64_t{0xfe} << 56;
 constexpr uint64_t kProbeSlot = uint64_t{0xff} << 56;
 // Gloo adds it to the time in nanoseconds: 64 bits must hold the sum.
 constexpr milliseconds kForever = std::chrono::hours(24 * 365 * 10);
-
-// Within it, writing to a closed connection is an error of the call and no signal.
-class NoBrokenPipeSignal {
- public:
-  NoBrokenPipeSignal() {
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    sigset_t pending;
-    sigpending(&pending);
-    was_pending_ = sigismember(&pending, SIGPIPE) == 1;
-    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
-  }
-  ~NoBrokenPipeSignal() {
-    const timespec at_once{};
-    while (!was_pending_ && sigtimedwait(&pipe_, nullptr, &at_once) > 0) {
-    }
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  NoBrokenPipeSignal(const NoBrokenPipeSignal&) = delete;
-  NoBrokenPipeSignal& operator=(const NoBrokenPipeSignal&) = delete;
-
- private:
-  sigset_t pipe_, before_;
-  bool was_pending_ = false;
-};
 
 // Without the place in Gloo's sources that its messages begin with.
 std::string plain_text(const std::exception& error) {

@@ -30,6 +30,7 @@ class FaultyFiles final : public FileSystem {
   int64_t operations() const;  // counted since the start or the last arm()
   bool fired() const;          // the fault has happened
 
+  bool can_rename(const std::string& path) const override { return below_.can_rename(path); }
   Result<std::unique_ptr<FileReader>> open(const std::string& path) override;
   Result<std::unique_ptr<FileWriter>> create(const std::string& path) override;
   Result<std::unique_ptr<FileWriter>> open_to_append(const std::string& path) override;

@@ -50,6 +50,10 @@ Result<std::string> read_file(FileSystem& files, const std::string& path, int64_
 }
 
 Status write_file_atomically(FileSystem& files, const std::string& path, std::string_view bytes) {
+  if (!files.can_rename(path)) {
+    ASSIGN_OR_RETURN(const auto writer, files.create(path));
+    return write_and_close(*writer, bytes);
+  }
   const std::string beside = path + ".partial";
   const Status written = write_beside_and_rename(files, beside, path, bytes);
   // The first error is the one worth telling; the part left behind may be gone already.

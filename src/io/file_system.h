@@ -42,6 +42,13 @@ struct FileEntry {
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
+  // Whether names can be changed. Where they cannot (object stores, io/s3/s3_files.h), a file is seen under its name
+  // when its writer was closed, whole, and not before; a directory that is to appear whole has a file that is written
+  // last.
+  virtual bool can_rename(const std::string& path) const {
+    static_cast<void>(path);
+    return true;
+  }
   virtual Result<std::unique_ptr<FileReader>> open(const std::string& path) = 0;
   virtual Result<std::unique_ptr<FileWriter>> create(const std::string& path) = 0;          // truncates
   virtual Result<std::unique_ptr<FileWriter>> open_to_append(const std::string& path) = 0;  // created where missing
