@@ -1,6 +1,7 @@
 #include "cli/train_command.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "base/clock.h"
 #include "base/directory_lock.h"
 #include "base/platform.h"
+#include "cli/cluster_place.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
@@ -28,8 +30,10 @@
 namespace colossus {
 namespace {
 
-// In the environment of a worker: where the ranks meet.
+// In the environment of a worker: where it speaks with its supervisor, and the address of the store in which the ranks
+// of several machines meet.
 constexpr const char* kStoreVariable = "COLOSSUS_STORE";
+constexpr const char* kRunStoreVariable = "COLOSSUS_RUN_STORE";
 
 constexpr double kLn2 = 0.6931471805599453;
 
@@ -42,7 +46,16 @@ struct TrainArguments {
   bool show_memory = false;
   int64_t ranks = 0;  // 0: as [mesh] says
   double hang_after = 30;
+  ClusterArguments cluster;
 };
+
+// How long a machine may be silent, and how soon it must stop by itself when it is: before the others do without it.
+double dead_after(const TrainArguments& arguments) { return arguments.hang_after / 2; }
+double lease_seconds(const TrainArguments& arguments) { return 0.75 * dead_after(arguments); }
+
+int ranks_on_machine(const RunConfig& run, const ClusterPlace& place) {
+  return static_cast<int>(run.mesh.num_ranks()) / place.machines;
+}
 
 // Prints what happens, and makes samples.
 class TerminalObserver final : public TrainObserver {
@@ -274,16 +287,21 @@ class OrphanWatch {
 
 // One rank's process; started by supervise() below. What it has to say of errors goes to the supervisor.
 Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig& run, const TokenizerFile& tokenizer,
-            const std::string& name) {
-  const char* store_directory = std::getenv(kStoreVariable);
-  if (store_directory == nullptr)
-    return invalid(fmt::format("{} is set, but {} is not; both are for processes that `colossus train --ranks` starts",
-                               kWorkerVariable, kStoreVariable));
+            const ClusterPlace& place, const std::string& name) {
+  const char* const store_directory = std::getenv(kStoreVariable);
+  const char* const life = std::getenv(kLifeVariable);
+  if (store_directory == nullptr || life == nullptr)
+    return invalid(
+        fmt::format("{} is set, but {} or {} is not; they are for processes that `colossus train --ranks` "
+                    "starts",
+                    kWorkerVariable, kStoreVariable, kLifeVariable));
   ASSIGN_OR_RETURN(const auto store, open_directory_store(store_directory));
+  const char* const address = std::getenv(kRunStoreVariable);
+  ASSIGN_OR_RETURN(const auto run_store, open_store(address != nullptr ? address : store_directory));
+  const auto meeting_store = part_of_store(*run_store, life);
   const auto train_as_rank = [&]() -> Status {
-    const int threads = run.train.threads > 0
-                            ? static_cast<int>(run.train.threads)
-                            : std::max(1, num_usable_cores() / static_cast<int>(run.mesh.num_ranks()));
+    const int threads = run.train.threads > 0 ? static_cast<int>(run.train.threads)
+                                              : std::max(1, num_usable_cores() / ranks_on_machine(run, place));
     ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = threads, .pin = false}));
     TerminalObserver observer(files, *device, false);
     double bits = 0;
@@ -293,11 +311,13 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
     ::signal(SIGTTOU, SIG_IGN);
     OrphanWatch orphan(arguments.hang_after);
     Worker worker({.id = name,
-                   .ranks_on_machine = static_cast<int>(run.mesh.num_ranks()),
+                   .ranks_on_machine = ranks_on_machine(run, place),
                    .timeout_seconds = std::max(60.0, 2 * arguments.hang_after),
-                   .interface = {},
+                   .heartbeat_seconds = place.alone() ? 0.5 : std::min(0.5, lease_seconds(arguments) / 8),
+                   .lease_seconds = place.alone() ? 0 : lease_seconds(arguments),
+                   .interface = place.interface,
                    .on_heartbeat = [&](int64_t progress) { orphan.look(progress); }},
-                  *store, [&](Trainer& trainer) {
+                  *store, *meeting_store, [&](Trainer& trainer) {
                     observer.end();
                     first = trainer.ranks().first();
                     bits = bits_per_nat(trainer.validation_totals());
@@ -321,13 +341,14 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
   return Status(status.code(), "");
 }
 
-// Where the ranks of a run meet: in memory where the system has a place for that, because they write often. The name is
-// the run's, so that what a killed supervisor left behind is found and removed by the next.
-Result<std::string> make_store_directory(FileSystem& files, const std::string& out) {
+// Where the ranks of a machine meet: in memory where the system has a place for that, because they write often. The
+// name is the run's and the machine's, so that what a killed supervisor left behind is found and removed by the next.
+Result<std::string> make_store_directory(FileSystem& files, const std::string& out, const ClusterPlace& place) {
   std::error_code ignored;
-  const std::string run = std::filesystem::absolute(out, ignored).string();
+  const std::string machine = place.alone() ? "" : "@" + place.machine;
+  const std::string run = std::filesystem::absolute(out, ignored).string() + machine;
   const std::string choices[] = {fmt::format("/dev/shm/colossus-{}-{:016x}", ::getuid(), std::hash<std::string>()(run)),
-                                 out + "/ranks"};
+                                 out + "/ranks" + machine};
   Status made;
   for (const std::string& directory : choices) {
     made = files.remove_all(directory);
@@ -337,45 +358,112 @@ Result<std::string> make_store_directory(FileSystem& files, const std::string& o
   return made;
 }
 
-// Starts the ranks and keeps them running.
-Status supervise(const TrainArguments& arguments, FileSystem& files, const RunConfig& run) {
-  ASSIGN_OR_RETURN(const std::string store_directory, make_store_directory(files, run.out));
-  ASSIGN_OR_RETURN(const auto store, open_directory_store(store_directory));
-  SupervisorOptions options{.command = {"/proc/self/exe", "train"},
-                            .mesh = run.mesh,
-                            .environment = {{kStoreVariable, store_directory}},
-                            .policy = {.dead_after_seconds = arguments.hang_after / 2,
-                                       .hang_after_seconds = arguments.hang_after,
-                                       // To read the configuration: the rest is done in a generation.
-                                       .start_within_seconds = std::max(20.0, 2 * arguments.hang_after),
-                                       .backoff_seconds = 0.05}};
+// A worker's command line: the same run, with nothing left to find out.
+std::vector<std::string> worker_command(const TrainArguments& arguments, const RunConfig& run,
+                                        const ClusterPlace& place) {
+  std::vector<std::string> command = {"/proc/self/exe", "train"};
   const auto pass_on = [&](const char* option, const std::vector<std::string>& values) {
-    for (const std::string& value : values) options.command.insert(options.command.end(), {option, value});
+    for (const std::string& value : values) command.insert(command.end(), {option, value});
   };
-  if (!arguments.config.empty()) options.command.push_back(arguments.config);
+  if (!arguments.config.empty()) command.push_back(arguments.config);
   pass_on("--set", arguments.overrides);
   pass_on("--data", arguments.data);
   if (!arguments.out.empty()) pass_on("--out", {arguments.out});
   pass_on("--set", {fmt::format("mesh.data={}", run.mesh.data), fmt::format("mesh.shard={}", run.mesh.shard)});
   pass_on("--hang-after", {fmt::format("{}", arguments.hang_after)});
-  if (arguments.show_memory) options.command.push_back("--memory");
-  if (const char* faults = std::getenv("COLOSSUS_FAULT_OF_RANK"); faults != nullptr) options.faults = faults;
-  std::fprintf(stderr, "%lld ranks\n", static_cast<long long>(run.mesh.num_ranks()));
+  if (!place.alone()) {
+    pass_on("--machines", {fmt::format("{}", place.machines)});
+    pass_on("--spares", {fmt::format("{}", place.spares)});
+    pass_on("--machine", {place.machine});
+    pass_on("--interface", {place.interface});
+  }
+  if (arguments.show_memory) command.push_back("--memory");
+  return command;
+}
+
+// For whoever starts the run next: which machines to do without.
+void write_given_up(FileSystem& files, const std::string& out, const ClusterPlace& place,
+                    const std::vector<std::string>& names) {
+  const std::string path = out + "/excluded_nodes";
+  const Status written = names.empty()
+                             ? files.remove_all(path)
+                             : write_file_atomically(files, path, fmt::format("{}\n", fmt::join(names, "\n")));
+  if (!written.ok()) std::fprintf(stderr, "%s\n", written.message().c_str());
+  if (names.empty()) return;
+  const std::string list = fmt::format("{}", fmt::join(names, ","));
+  std::fprintf(stderr, "given up, and written to %s: %s\n", path.c_str(), list.c_str());
+  if (!place.slurm_job.empty())
+    std::fprintf(stderr, "to keep the job off them: scontrol update JobId=%s ExcNodeList=%s\n", place.slurm_job.c_str(),
+                 list.c_str());
+}
+
+SupervisorOptions supervisor_options(const TrainArguments& arguments, FileSystem& files, const RunConfig& run,
+                                     const ClusterPlace& place, const std::string& store_directory) {
+  const int64_t data_ranks = run.mesh.data * run.mesh.shard;
+  SupervisorOptions options{.agent = {.command = worker_command(arguments, run, place),
+                                      .environment = {{kStoreVariable, store_directory}},
+                                      .faults = {},
+                                      // Of one machine the run ends with this process; of several it goes on elsewhere.
+                                      .signal_when_parent_ends = place.alone() ? SIGTERM : SIGKILL,
+                                      .note =
+                                          [](const std::string& text) {
+                                            std::fprintf(stderr, "%s%s\n",
+                                                         query_terminal(2).interactive ? "\r\033[K" : "", text.c_str());
+                                          }},
+                            .policy = {.dead_after_seconds = dead_after(arguments),
+                                       .hang_after_seconds = arguments.hang_after,
+                                       // To read the configuration: the rest is done in a generation.
+                                       .start_within_seconds = std::max(20.0, 2 * arguments.hang_after),
+                                       .backoff_seconds = 0.05,
+                                       .grow_after_seconds = std::min(60.0, 2 * arguments.hang_after)},
+                            .shape = {.ranks_per_machine = ranks_on_machine(run, place),
+                                      .ranks_per_data_rank = static_cast<int>(run.mesh.num_ranks() / data_ranks),
+                                      .data_ranks = static_cast<int>(data_ranks),
+                                      .num_spares = place.spares},
+                            .mesh = run.mesh,
+                            .machine = place.machine,
+                            .launch = place.launch,
+                            .preferred_machine = place.number};
+  if (const char* faults = std::getenv("COLOSSUS_FAULT_OF_RANK"); faults != nullptr) options.agent.faults = faults;
+  if (place.alone()) return options;
+  options.agent.environment.emplace_back(kRunStoreVariable, place.store);
+  options.report_seconds = std::min(0.5, dead_after(arguments) / 10);
+  options.store_seconds = 0.1;
+  options.election = {.lease_seconds = arguments.hang_after / 3, .renew_seconds = arguments.hang_after / 15};
+  options.on_given_up = [&files, place, out = run.out](const std::vector<std::string>& names) {
+    write_given_up(files, out, place, names);
+  };
+  return options;
+}
+
+// Starts the ranks of this machine and keeps them running.
+Status supervise(const TrainArguments& arguments, FileSystem& files, const RunConfig& run, const ClusterPlace& place) {
+  ASSIGN_OR_RETURN(const std::string store_directory, make_store_directory(files, run.out, place));
+  ASSIGN_OR_RETURN(const auto machine_store, open_directory_store(store_directory));
+  ASSIGN_OR_RETURN(const auto run_store, open_store(place.alone() ? store_directory : place.store));
+  if (place.alone())
+    std::fprintf(stderr, "%lld ranks\n", static_cast<long long>(run.mesh.num_ranks()));
+  else
+    std::fprintf(stderr, "%lld ranks on %d machines, of which this is %s; they meet in %s and listen on %s\n",
+                 static_cast<long long>(run.mesh.num_ranks()), place.machines, place.machine.c_str(),
+                 place.store.c_str(), place.interface.c_str());
   const InterruptScope interrupt("saving and stopping all ranks; Ctrl-C again stops at once");
-  Supervisor supervisor(std::move(options), *store, [](const std::string& text) {
-    std::fprintf(stderr, "%s%s\n", query_terminal(2).interactive ? "\r\033[K" : "", text.c_str());
-  });
+  Supervisor supervisor(supervisor_options(arguments, files, run, place, store_directory), *run_store, *machine_store);
   const Status status = supervisor.run(interrupt.requested());
   static_cast<void>(files.remove_all(store_directory));
   return status;
 }
 
 // [mesh] as given, or all ranks along `shard`.
-Status lay_out(const TrainArguments& arguments, FileSystem& files, RunConfig& run) {
+Status lay_out(const TrainArguments& arguments, FileSystem& files, const ClusterPlace& place, RunConfig& run) {
   if (arguments.ranks > 1 && run.mesh.num_ranks() == 1) run.mesh.shard = arguments.ranks;
+  if (arguments.ranks == 0 && run.mesh.num_ranks() == 1) run.mesh.shard = place.machines;
   if (arguments.ranks > 0 && arguments.ranks != run.mesh.num_ranks())
     return invalid(fmt::format("--ranks {}, but [mesh] has {} ranks: give one of them, or the same number",
                                arguments.ranks, run.mesh.num_ranks()));
+  if (run.mesh.num_ranks() % place.machines != 0)
+    return invalid(
+        fmt::format("{} ranks cannot be shared out evenly to {} machines", run.mesh.num_ranks(), place.machines));
   if (run.mesh.num_ranks() == 1) return ok_status();
   if (run.mesh.num_ranks() != run.mesh.data * run.mesh.shard)
     return invalid("[mesh] training runs along data and shard so far; leave the other axes at 1");
@@ -410,14 +498,21 @@ Status train(const TrainArguments& arguments) {
   FileSystem& files = local_files();
   ASSIGN_OR_RETURN(RunConfig run, read_config(files, arguments));
   ASSIGN_OR_RETURN(TokenizerFile tokenizer, read_tokenizer(files, run.data));
-  RETURN_IF_ERROR(lay_out(arguments, files, run));
+  ASSIGN_OR_RETURN(const ClusterPlace place, find_cluster_place(arguments.cluster, run.out));
+  RETURN_IF_ERROR(lay_out(arguments, files, place, run));
   if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
-    return work(arguments, files, run, tokenizer, worker);
+    return work(arguments, files, run, tokenizer, place, worker);
+  if (!place.alone()) {
+    if (arguments.fresh)
+      return invalid("--fresh with several machines: they start one after the other; remove " + run.out + " before");
+    RETURN_IF_ERROR(files.make_directories(run.out));
+    return supervise(arguments, files, run, place);  // who may write to `out` is settled in the store
+  }
   ASSIGN_OR_RETURN(const DirectoryLock lock, lock_run(files, run.out));
   if (arguments.fresh)
     for (const char* name : {"/checkpoints", "/metrics.jsonl", "/events"})
       RETURN_IF_ERROR(files.remove_all(run.out + name));
-  return run.mesh.num_ranks() > 1 ? supervise(arguments, files, run)
+  return run.mesh.num_ranks() > 1 ? supervise(arguments, files, run, place)
                                   : train_alone(arguments, files, std::move(run), std::move(tokenizer));
 }
 
@@ -431,8 +526,19 @@ void add_train_command(Command root) {
   command.option("--data", arguments->data, "directory of token shards, instead of [[data.sources]]; repeatable");
   command.option("--out", arguments->out, "directory of the run, instead of `out`");
   command.flag("--fresh", arguments->fresh, "delete the run's checkpoints and metrics and start over");
-  command.option("--ranks", arguments->ranks, "processes on this machine that share the work; 0: as [mesh] says",
+  command.option("--ranks", arguments->ranks, "processes that share the work, of all machines; 0: as [mesh] says",
                  {.min = 0});
+  ClusterArguments& cluster = arguments->cluster;
+  command.option(
+      "--machines", cluster.machines,
+      "machines that run the same command with an equal share of the ranks; 0: those of Slurm's step, or this",
+      {.min = 0});
+  command.option("--spares", cluster.spares, "further machines, which take the place of one that is lost", {.min = 0});
+  command.option("--machine", cluster.machine, "this machine's name; else the host's");
+  command.option("--store", cluster.store,
+                 "where machines meet: /shared/directory or etcd://host:port/prefix; else OUT/store");
+  command.option("--interface", cluster.interface,
+                 "network interface for other machines' ranks; else the one that leads to the store");
   command.option("--hang-after", arguments->hang_after, "seconds after which a rank that gets nowhere is started again",
                  {.min = 1});
   command.flag("--memory", arguments->show_memory, "print what takes memory, before and after");

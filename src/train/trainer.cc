@@ -126,7 +126,14 @@ Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
   return ranks_->all_or_none(load());
 }
 
+void Trainer::abort(const std::string& reason) {
+  ranks_->groups.abort(reason);
+  if (checkpoint_ranks_) checkpoint_ranks_->abort(reason);
+  if (keeper_) keeper_->abort(reason);
+}
+
 Status Trainer::start_or_resume() {
+  checkpoint_ranks_ = ranks_->checkpoints.get();
   saver_ =
       std::make_unique<AsyncSaver>(files_, run_.out + "/checkpoints",
                                    SavePolicy{.keep_last = run_.train.keep_last, .keep_best = run_.train.keep_best},

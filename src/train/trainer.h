@@ -63,6 +63,9 @@ class Trainer {
   // checkpoint before it returns, unless an error or non-finite numbers ended it.
   Result<TrainResult> run(const std::atomic<bool>& stop_requested);
 
+  // Ends run() with this reason, wherever it waits for other ranks; any thread.
+  void abort(const std::string& reason);
+
   const RunConfig& config() const { return run_; }
   int64_t step() const { return step_; }
   const TensorSet& tensors() const { return train_step_->tensors(); }
@@ -125,7 +128,8 @@ class Trainer {
   Evaluation evaluation_;            // of last_evaluated_step_
   double best_validation_loss_ = 0;  // 0: none yet
   double training_seconds_ = 0;
-  std::unique_ptr<MetricsWriter> metrics_;  // of the first rank
+  std::unique_ptr<MetricsWriter> metrics_;    // of the first rank
+  Communicator* checkpoint_ranks_ = nullptr;  // of ranks_, or of saver_
   std::unique_ptr<AsyncSaver> saver_;
 };
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <condition_variable>
 
+#include "base/clock.h"
 #include "base/milestone.h"
 
 namespace colossus {
@@ -47,11 +48,12 @@ class Heart {
 // The store as the workers of a generation see it: once the next one has begun, there is nobody to wait for.
 class StoreOfGeneration final : public KeyValueStore {
  public:
-  StoreOfGeneration(KeyValueStore& store, int64_t generation) : store_(store), generation_(generation) {}
+  StoreOfGeneration(KeyValueStore& store, KeyValueStore& machine_store, int64_t generation)
+      : store_(store), machine_store_(machine_store), generation_(generation) {}
 
   Status set(const std::string& key, const std::string& value) override { return store_.set(key, value); }
   Result<std::optional<std::string>> get(const std::string& key) override {
-    ASSIGN_OR_RETURN(const auto current, current_membership(store_));
+    ASSIGN_OR_RETURN(const auto current, current_membership(machine_store_));
     if (current && current->id > generation_)
       return unavailable(fmt::format("generation {} has begun meanwhile", current->id));
     return store_.get(key);
@@ -64,6 +66,7 @@ class StoreOfGeneration final : public KeyValueStore {
 
  private:
   KeyValueStore& store_;
+  KeyValueStore& machine_store_;
   const int64_t generation_;
 };
 
@@ -85,6 +88,23 @@ Result<Membership> Worker::next_membership(const std::atomic<bool>& stop_request
     std::this_thread::sleep_for(kPollEvery);
   }
   return interrupted("stopped before the ranks met");
+}
+
+std::string Worker::reason_to_leave() {
+  if (const auto current = current_membership(store_); current.ok() && *current && (*current)->id > last_generation_)
+    return fmt::format("generation {} has begun meanwhile", (*current)->id);
+  if (options_.lease_seconds <= 0) return "";
+  const auto lease = read_lease(store_);
+  const double since = lease.ok() && *lease ? **lease : 0;
+  const double silent = monotonic_seconds() - since;
+  if (silent < options_.lease_seconds) return "";
+  return fmt::format("this machine was not heard for {:.1f} s: others may have taken its place", silent);
+}
+
+void Worker::leave_when_it_must() {
+  const std::lock_guard lock(mutex_);
+  if (!trainer_) return;
+  if (const std::string why = reason_to_leave(); !why.empty()) trainer_->abort(why);
 }
 
 Heartbeat Worker::heartbeat() {
@@ -109,6 +129,7 @@ Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device&
   const Heart heart(options_.heartbeat_seconds, [&] {
     const Heartbeat now = heartbeat();
     static_cast<void>(write_heartbeat(store_, options_.id, now));  // the next one may go through
+    leave_when_it_must();
     options_.on_heartbeat(now.progress);
   });
   while (true) {
@@ -130,13 +151,8 @@ Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device&
 bool Worker::all_finish(const Membership& generation, const std::atomic<bool>& stop_requested) {
   milestone("finish");
   static_cast<void>(report_finished(store_, generation.id, options_.id));
-  size_t num_finished = 0;
   while (!stop_requested.load(std::memory_order_relaxed)) {
-    const auto next = has_finished(store_, generation.id, generation.workers[num_finished]);
-    if (next.ok() && *next) {
-      if (++num_finished == generation.workers.size()) return true;
-      continue;
-    }
+    if (const auto all = all_have_finished(store_, generation.id); all.ok() && *all) return true;
     const auto current = current_membership(store_);
     if (current.ok() && *current && (*current)->id > generation.id) return false;
     std::this_thread::sleep_for(kPollEvery);
@@ -154,7 +170,7 @@ Result<TrainResult> Worker::run_generation(const Membership& generation, RunConf
     return invalid(fmt::format("generation {} has {} workers for a mesh of {} ranks", generation.id,
                                generation.workers.size(), mesh.size()));
   milestone("join");
-  StoreOfGeneration store(store_, generation.id);
+  StoreOfGeneration store(meeting_store_, store_, generation.id);
   ASSIGN_OR_RETURN(auto ranks,
                    join_ranks(mesh, rank, store, fmt::format("groups/{}", generation.id),
                               {.timeout_seconds = options_.timeout_seconds, .interface = options_.interface}));
@@ -164,11 +180,12 @@ Result<TrainResult> Worker::run_generation(const Membership& generation, RunConf
   ASSIGN_OR_RETURN(const auto trainer, Trainer::create(std::move(run), files, device, tokenizer_json, observer,
                                                        std::move(ranks), mesh.size() > 1 ? &keeper_ : nullptr));
   on_trainer_(*trainer);
-  const auto show = [&](const Trainer* shown) {
+  const auto show = [&](Trainer* shown) {
     const std::lock_guard lock(mutex_);
     trainer_ = shown;
   };
   show(trainer.get());
+  leave_when_it_must();
   auto result = trainer->run(stop_requested);
   show(nullptr);
   return result;
