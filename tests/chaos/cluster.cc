@@ -51,10 +51,10 @@ void ClusterRun::start(int host) {
   const int num_machines = static_cast<int>(plan_.hosts.size()) - plan_.num_spares;
   std::vector<std::string> more = {"--machines", std::to_string(num_machines),
                                    "--spares",   std::to_string(plan_.num_spares),
-                                   "--machine",  place.name,
                                    "--set",      "train.threads=1"};
+  if (plan_.named) more.insert(more.end(), {"--machine", place.name});
   if (!plan_.interface.empty()) more.insert(more.end(), {"--interface", plan_.interface});
-  if (!plan_.store.empty()) more.insert(more.end(), {"--store", plan_.store + "/" + out_});
+  if (!plan_.store.empty()) more.insert(more.end(), {"--store", store()});
   Ground::Run run = ground_.start(out_, plan_.ranks, {}, more, place.prefix);
   machine.process = std::move(run.process);
   machine.logs.push_back(run.log);
@@ -74,6 +74,18 @@ bool ClusterRun::wait_for_steps(int steps) {
 }
 
 void ClusterRun::wait_seconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
+
+std::string ClusterRun::store() const {
+  return plan_.store.empty() ? ground_.path(out_) + "/store" : plan_.store + "/" + out_;
+}
+
+int ClusterRun::host_of_number(int number) const {
+  const auto name = open_store(store()).value()->get(fmt::format("life-1/machines/{}", number));
+  CHECK(name.ok() && *name, "no machine has this number");
+  for (size_t host = 0; host < plan_.hosts.size(); ++host)
+    if (plan_.hosts[host].name == **name) return static_cast<int>(host);
+  CHECK(false, "a machine has a name that none has");
+}
 
 int ClusterRun::leader() {
   const auto store = open_store(plan_.store.empty() ? ground_.path(out_) + "/store" : plan_.store + "/" + out_).value();

@@ -19,9 +19,10 @@ struct ClusterPlan {
   std::vector<Host> hosts;  // spares last
   int num_spares = 0;
   int ranks = 8;
-  std::string store;  // empty: the run's own directory
-  std::string interface = "lo";
-  bool may_stop = false;  // with a message instead of finishing; it must then go on when started again
+  std::string store;             // empty: the run's own directory
+  std::string interface = "lo";  // empty: the one that leads to the store
+  bool named = true;             // by the command line; else by their host names
+  bool may_stop = false;         // with a message instead of finishing; it must then go on when started again
 };
 
 class ClusterRun {
@@ -34,7 +35,8 @@ class ClusterRun {
   void wait_seconds(double seconds);
   int num_steps() const;
 
-  int leader();  // waits for one
+  int leader();                          // waits for one
+  int host_of_number(int number) const;  // of the machine that fills this place
   void kill_worker(int host, int place);
   void kill_supervisor(int host);
   void kill_machine(int host);  // all its processes
@@ -54,6 +56,7 @@ class ClusterRun {
     bool killed = false;
   };
   std::vector<pid_t> workers(int host) const;
+  std::string store() const;
   void judge_ends(Verdict& verdict);
 
   Ground& ground_;
