@@ -36,7 +36,7 @@ chaos:
 	@$(BUILD)/bin/colossus_chaos $(if $(FAULTS),--faults $(FAULTS)) $(if $(TEXT),--text $(TEXT))
 
 test-cluster:
-	$(INSTALL) test
+	$(INSTALL) test cluster
 	@cmake --preset $(PRESET) -DCOLOSSUS_TESTS=ON -DCOLOSSUS_BENCH=OFF
 	@cmake --build $(BUILD) --parallel $(JOBS) --target colossus_cluster_chaos
 	@$(BUILD)/bin/colossus_cluster_chaos $(if $(TIMES),--times $(TIMES)) $(if $(ONLY),--only "$(ONLY)")

@@ -47,6 +47,7 @@ struct TrainArguments {
   int64_t ranks = 0;  // 0: as [mesh] says
   double hang_after = 30;
   ClusterArguments cluster;
+  std::string outcome;
 };
 
 // How long a machine may be silent, and how soon it must stop by itself when it is: before the others do without it.
@@ -397,6 +398,22 @@ void write_given_up(FileSystem& files, const std::string& out, const ClusterPlac
                  list.c_str());
 }
 
+// How the run ended, for scripts that cannot tell it from the exit codes of many machines. Each machine writes the
+// same.
+void write_outcome(FileSystem& files, const std::string& path, const std::string& out, const Status& status) {
+  if (path.empty()) return;
+  const bool saved = !status.ok() && status.code() == ErrorCode::kInterrupted;
+  std::string text = fmt::format("outcome {}\n", status.ok() ? "finished" : saved ? "saved" : "given_up");
+  if (!status.ok()) text += fmt::format("reason {}\n", status.message());
+  if (auto excluded = read_file(files, out + "/excluded_nodes"); excluded.ok()) {
+    while (excluded->ends_with('\n')) excluded->pop_back();
+    std::ranges::replace(*excluded, '\n', ',');
+    text += fmt::format("excluded {}\n", *excluded);
+  }
+  if (const Status written = write_file_atomically(files, path, text); !written.ok())
+    std::fprintf(stderr, "%s\n", written.message().c_str());
+}
+
 SupervisorOptions supervisor_options(const TrainArguments& arguments, FileSystem& files, const RunConfig& run,
                                      const ClusterPlace& place, const std::string& store_directory) {
   const int64_t data_ranks = run.mesh.data * run.mesh.shard;
@@ -451,6 +468,7 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
   Supervisor supervisor(supervisor_options(arguments, files, run, place, store_directory), *run_store, *machine_store);
   const Status status = supervisor.run(interrupt.requested());
   static_cast<void>(files.remove_all(store_directory));
+  write_outcome(files, arguments.outcome, run.out, status);
   return status;
 }
 
@@ -541,6 +559,8 @@ void add_train_command(Command root) {
                  "network interface for other machines' ranks; else the one that leads to the store");
   command.option("--hang-after", arguments->hang_after, "seconds after which a rank that gets nowhere is started again",
                  {.min = 1});
+  command.option("--outcome", arguments->outcome,
+                 "file for how a run of several ranks ended: finished, saved or given_up");
   command.flag("--memory", arguments->show_memory, "print what takes memory, before and after");
   command.footer([] { return "Settings (file or --set):\n" + format_field_help(describe_config<RunConfig>(), 110); });
   command.run([arguments] { return train(*arguments); });
