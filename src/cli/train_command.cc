@@ -400,7 +400,8 @@ void write_given_up(FileSystem& files, const std::string& out, const ClusterPlac
 
 // How the run ended, for scripts that cannot tell it from the exit codes of many machines. Each machine writes the
 // same.
-void write_outcome(FileSystem& files, const std::string& path, const std::string& out, const Status& status) {
+void write_outcome(FileSystem& files, const std::string& path, const std::string& out, const ClusterPlace& place,
+                   const Status& status) {
   if (path.empty()) return;
   const bool saved = !status.ok() && status.code() == ErrorCode::kInterrupted;
   std::string text = fmt::format("outcome {}\n", status.ok() ? "finished" : saved ? "saved" : "given_up");
@@ -410,8 +411,11 @@ void write_outcome(FileSystem& files, const std::string& path, const std::string
     std::ranges::replace(*excluded, '\n', ',');
     text += fmt::format("excluded {}\n", *excluded);
   }
-  if (const Status written = write_file_atomically(files, path, text); !written.ok())
-    std::fprintf(stderr, "%s\n", written.message().c_str());
+  // Not all beside the same place at once.
+  const std::string beside = path + (place.alone() ? ".new" : "." + place.machine);
+  Status written = write_file_atomically(files, beside, text);
+  if (written.ok()) written = files.rename(beside, path);
+  if (!written.ok()) std::fprintf(stderr, "%s\n", written.message().c_str());
 }
 
 SupervisorOptions supervisor_options(const TrainArguments& arguments, FileSystem& files, const RunConfig& run,
@@ -468,7 +472,7 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
   Supervisor supervisor(supervisor_options(arguments, files, run, place, store_directory), *run_store, *machine_store);
   const Status status = supervisor.run(interrupt.requested());
   static_cast<void>(files.remove_all(store_directory));
-  write_outcome(files, arguments.outcome, run.out, status);
+  write_outcome(files, arguments.outcome, run.out, place, status);
   return status;
 }
 
