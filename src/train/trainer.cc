@@ -127,6 +127,7 @@ Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
 }
 
 void Trainer::abort(const std::string& reason) {
+  aborted_ = true;
   ranks_->groups.abort(reason);
   if (checkpoint_ranks_) checkpoint_ranks_->abort(reason);
   if (keeper_) keeper_->abort(reason);
@@ -320,6 +321,7 @@ Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
                                    return keeper_ ? keeper_->finish_copies() : ok_status();
                                  }};
     ASSIGN_OR_RETURN(const bool done, train_step_->run(step_, *train_data_, asked, report));
+    if (aborted_) return interrupted("ended by its own process");  // where no other rank was there to say why
     if (!done) return finish(StopReason::kInterrupted, stop_requested);
     step_ = report.step;
     training_seconds_ += report.seconds;

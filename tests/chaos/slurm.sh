@@ -129,8 +129,8 @@ END
 curve() { grep -o '"step":[0-9]*\|"train/loss":[^,}]*\|"train/grad_norm":[^,}]*\|"validation/loss":[^,}]*' "$1/metrics.jsonl"; }
 
 tried=0 held=0
-# try NAME DISTURB RESTARTS NODES: submits a run and calls DISTURB with its job and directory; it must end as COMPLETED,
-# with the curve, after as many restarts of the job. NODES as for sbatch, with one rank on each; empty: all, with eight.
+# try NAME DISTURB RESTARTS: submits a run and calls DISTURB with its job and directory; it must end as COMPLETED, with the
+# curve, after as many restarts of the job.
 try() {
   [[ -z ${ONLY:-} || $ONLY = "$1" ]] || return
   local name=$1 out=$directory/$1 job state
@@ -139,8 +139,8 @@ try() {
     [ "$(sinfo -h -t idle -o %D | head -1)" = "$(sinfo -h -r -o %D | head -1)" ] && break
     sleep 0.3
   done
-  job=$(COLOSSUS=$binary sbatch --parsable "--nodes=${4:-$nodes}" --mem=100 --output="$directory/log/$name.log" \
-    "$source/scripts/slurm/train.sbatch" "$directory/run.toml" --out "$out" --hang-after 6 ${4:+--set mesh.shard=1})
+  job=$(COLOSSUS=$binary sbatch --parsable --nodes=$nodes --mem=100 --output="$directory/log/$name.log" \
+    "$source/scripts/slurm/train.sbatch" "$directory/run.toml" --out "$out" --hang-after 6)
   for ((i = 0; i < 600; ++i)); do
     [ "$(grep -c train/loss "$out/metrics.jsonl" 2>/dev/null)" -ge 30 ] 2>/dev/null && break
     sleep 0.1
@@ -159,22 +159,8 @@ try() {
 nothing() { :; }
 warn() { scancel --signal=USR1 --batch "$1"; }
 lose_a_node() { for pid in $(ip netns pids slurm-n2); do kill -9 "$pid"; done; }
-lose_and_warn() {
-  for pid in $(ip netns pids slurm-n3); do kill -9 "$pid"; done
-  for ((i = 0; i < 300; ++i)); do [ -s "$2/excluded_nodes" ] && break; sleep 0.1; done
-  sleep 2
-  warn "$1"
-  for ((i = 0; i < 300; ++i)); do
-    scontrol show job "$1" -o | grep -q 'JobState=PENDING' && break
-    sleep 0.2
-  done
-  # A job that wants as many nodes as there were would wait for the lost one.
-  scontrol update "JobId=$1" NumNodes=3
-  scontrol show job "$1" -o | grep -o 'ExcNodeList=[^ ]*'
-}
 try undisturbed-job nothing 0
 try warned warn 1
-try loses-a-node-and-is-warned lose_and_warn 1 4
-try loses-a-node lose_a_node 0 3
+try loses-a-node lose_a_node 0
 echo "tried $tried, held $held"
 [ $held = $tried ]

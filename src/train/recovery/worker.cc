@@ -174,11 +174,13 @@ Result<TrainResult> Worker::run_generation(const Membership& generation, RunConf
   ASSIGN_OR_RETURN(auto ranks,
                    join_ranks(mesh, rank, store, fmt::format("groups/{}", generation.id),
                               {.timeout_seconds = options_.timeout_seconds, .interface = options_.interface}));
+  // A rank alone keeps no copies; those of before would be older than what it does.
+  if (mesh.size() == 1) keeper_ = std::make_unique<StateKeeper>();
   // The next machine's rank of the same place, or on one machine the next rank.
   const bool several_machines = mesh.size() > options_.ranks_on_machine;
   ranks->copy_distance = several_machines ? options_.ranks_on_machine : 1;
   ASSIGN_OR_RETURN(const auto trainer, Trainer::create(std::move(run), files, device, tokenizer_json, observer,
-                                                       std::move(ranks), mesh.size() > 1 ? &keeper_ : nullptr));
+                                                       std::move(ranks), mesh.size() > 1 ? keeper_.get() : nullptr));
   on_trainer_(*trainer);
   const auto show = [&](Trainer* shown) {
     const std::lock_guard lock(mutex_);

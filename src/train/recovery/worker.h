@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -56,7 +57,7 @@ class Worker {
   KeyValueStore& store_;
   KeyValueStore& meeting_store_;
   const std::function<void(Trainer&)> on_trainer_;
-  StateKeeper keeper_;
+  std::unique_ptr<StateKeeper> keeper_ = std::make_unique<StateKeeper>();
   std::atomic<int64_t> last_generation_ = 0;
 
   std::mutex mutex_;  // of what the heart's thread reads
