@@ -3,6 +3,7 @@
 #   make demo    train a small Grok on text of this machine and talk to it (TEXT=dir for your text, FRESH=1 to start over)
 #   make test    build and run every test      make bench   measure this machine
 #   make chaos   break runs on purpose and compare what is left (FAULTS=n of each kind; TEXT=file to learn from)
+#   make test-cluster   the same over machines that are network namespaces, with etcd (root; ONLY=kind TIMES=n)
 #   make asan    the tests under the address and undefined-behaviour sanitizers      make tsan   ... the thread sanitizer
 #   make format  make tidy  make clean
 # Packages that are missing are installed first (Debian; root or sudo); NO_INSTALL=1 leaves the machine alone.
@@ -11,7 +12,7 @@ PRESET ?= release
 BUILD := build/$(PRESET)
 INSTALL := $(if $(NO_INSTALL),@:,@scripts/install_packages.sh)
 
-.PHONY: all demo test chaos bench asan tsan cuda format tidy clean packages
+.PHONY: all demo test chaos test-cluster bench asan tsan cuda format tidy clean packages
 
 all:
 	$(INSTALL) build
@@ -33,6 +34,12 @@ chaos:
 	@cmake --preset $(PRESET) -DCOLOSSUS_TESTS=ON -DCOLOSSUS_BENCH=OFF
 	@cmake --build $(BUILD) --parallel $(JOBS) --target colossus_chaos
 	@$(BUILD)/bin/colossus_chaos $(if $(FAULTS),--faults $(FAULTS)) $(if $(TEXT),--text $(TEXT))
+
+test-cluster:
+	$(INSTALL) test cluster
+	@cmake --preset $(PRESET) -DCOLOSSUS_TESTS=ON -DCOLOSSUS_BENCH=OFF
+	@cmake --build $(BUILD) --parallel $(JOBS) --target colossus_cluster_chaos
+	@$(BUILD)/bin/colossus_cluster_chaos $(if $(TIMES),--times $(TIMES)) $(if $(ONLY),--only "$(ONLY)")
 
 bench:
 	$(INSTALL) bench

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building Colossus needs from Debian's own packages.
-#   scripts/install_packages.sh [build|test|bench]...      default: build; test and bench add to it
+#   scripts/install_packages.sh [build|test|bench|cluster|slurm]...      default: build; the others add to it
 # Does nothing, quickly, when all of it is there. Needs no Python.
 set -eu
 
@@ -8,6 +8,8 @@ build="g++ make cmake ninja-build ccache git
   libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
   libxxhash-dev libzstd-dev liblzma-dev zlib1g-dev libgloo-dev libcurl4-openssl-dev"
 test="libgtest-dev libgmock-dev libpcre2-dev etcd-server"
+cluster="iproute2 iptables"
+slurm="$cluster slurmctld slurmd slurm-client munge"
 bench=""  # its programs measure with the clock of the project
 
 wanted=$build
@@ -16,7 +18,9 @@ for group in "$@"; do
     build) ;;
     test) wanted="$wanted $test" ;;
     bench) wanted="$wanted $bench" ;;
-    *) echo "install_packages.sh: unknown group \"$group\": build, test or bench" >&2; exit 2 ;;
+    cluster) wanted="$wanted $cluster" ;;
+    slurm) wanted="$wanted $slurm" ;;
+    *) echo "install_packages.sh: unknown group \"$group\": build, test, bench, cluster or slurm" >&2; exit 2 ;;
   esac
 done
 

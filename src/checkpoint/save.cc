@@ -10,6 +10,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/manifest.h"
 #include "comm/agreement.h"
+#include "comm/texts.h"
 #include "io/checksum.h"
 #include "io/safetensors.h"
 

@@ -16,16 +16,17 @@ std::atomic<bool> interrupt_requested = false;
 std::atomic<const char*> interrupt_message = nullptr;
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<const char*>::is_always_lock_free);
 
-struct sigaction previous_interrupt, previous_terminate;
+struct sigaction previous_interrupt, previous_terminate, previous_user;
 
 void write_text(const char* text) {
   // Nothing can be done in a handler when stderr is gone.
   [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, text, std::strlen(text));
 }
 
-void on_signal(int) {
+void on_signal(int signal) {
   const int saved_errno = errno;
   if (interrupt_requested.exchange(true)) {
+    if (signal == SIGUSR1) return;  // a scheduler's warning, which may come to a step and to its tasks
     write_text("\n");
     ::_exit(130);
   }
@@ -50,11 +51,13 @@ InterruptScope::InterruptScope(const char* message) {
   // Without SA_RESTART a read that waits for a person at the prompt returns at once.
   CHECK(sigaction(SIGINT, &action, &previous_interrupt) == 0);
   CHECK(sigaction(SIGTERM, &action, &previous_terminate) == 0);
+  CHECK(sigaction(SIGUSR1, &action, &previous_user) == 0);
 }
 
 InterruptScope::~InterruptScope() {
   sigaction(SIGINT, &previous_interrupt, nullptr);
   sigaction(SIGTERM, &previous_terminate, nullptr);
+  sigaction(SIGUSR1, &previous_user, nullptr);
   interrupt_message = nullptr;
 }
 

@@ -1,6 +1,7 @@
 #include "cli/train_command.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -13,9 +14,11 @@
 #include "base/clock.h"
 #include "base/directory_lock.h"
 #include "base/platform.h"
+#include "cli/cluster_place.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "cli/run_layout.h"
 #include "cli/terminal.h"
 #include "data/tokenizer_identity.h"
 #include "device/cpu/cpu_device.h"
@@ -29,8 +32,10 @@
 namespace colossus {
 namespace {
 
-// In the environment of a worker: where the ranks meet.
+// In the environment of a worker: where it speaks with its supervisor, and the address of the store in which the ranks
+// of several machines meet.
 constexpr const char* kStoreVariable = "COLOSSUS_STORE";
+constexpr const char* kRunStoreVariable = "COLOSSUS_RUN_STORE";
 
 constexpr double kLn2 = 0.6931471805599453;
 
@@ -44,6 +49,8 @@ struct TrainArguments {
   int64_t ranks = 0;  // 0: as [mesh] says
   double hang_after = 30;
   std::string trace, trace_steps;
+  ClusterArguments cluster;
+  std::string outcome;
 };
 
 // What is asked for, if anything is.
@@ -56,6 +63,14 @@ Result<std::unique_ptr<Trace>> make_trace(const TrainArguments& arguments) {
     ASSIGN_OR_RETURN(std::tie(options.first_step, options.last_step), parse_trace_steps(arguments.trace_steps));
   }
   return std::make_unique<Trace>(std::move(options));
+}
+
+// How long a machine may be silent, and how soon it must stop by itself when it is: before the others do without it.
+double dead_after(const TrainArguments& arguments) { return arguments.hang_after / 2; }
+double lease_seconds(const TrainArguments& arguments) { return 0.75 * dead_after(arguments); }
+
+int ranks_on_machine(const RunConfig& run, const ClusterPlace& place) {
+  return static_cast<int>(run.mesh.num_ranks()) / place.machines;
 }
 
 // Prints what happens, and makes samples.
@@ -277,16 +292,21 @@ class OrphanWatch {
 
 // One rank's process; started by supervise() below. What it has to say of errors goes to the supervisor.
 Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig& run, const TokenizerFile& tokenizer,
-            const std::string& name) {
-  const char* store_directory = std::getenv(kStoreVariable);
-  if (store_directory == nullptr)
-    return invalid(fmt::format("{} is set, but {} is not; both are for processes that `colossus train --ranks` starts",
-                               kWorkerVariable, kStoreVariable));
+            const ClusterPlace& place, const std::string& name) {
+  const char* const store_directory = std::getenv(kStoreVariable);
+  const char* const life = std::getenv(kLifeVariable);
+  if (store_directory == nullptr || life == nullptr)
+    return invalid(
+        fmt::format("{} is set, but {} or {} is not; they are for processes that `colossus train --ranks` "
+                    "starts",
+                    kWorkerVariable, kStoreVariable, kLifeVariable));
   ASSIGN_OR_RETURN(const auto store, open_directory_store(store_directory));
+  const char* const address = std::getenv(kRunStoreVariable);
+  ASSIGN_OR_RETURN(const auto run_store, open_store(address != nullptr ? address : store_directory));
+  const auto meeting_store = part_of_store(*run_store, life);
   const auto train_as_rank = [&]() -> Status {
-    const int threads = run.train.threads > 0
-                            ? static_cast<int>(run.train.threads)
-                            : std::max(1, num_usable_cores() / static_cast<int>(run.mesh.num_ranks()));
+    const int threads = run.train.threads > 0 ? static_cast<int>(run.train.threads)
+                                              : std::max(1, num_usable_cores() / ranks_on_machine(run, place));
     ASSIGN_OR_RETURN(const auto trace, make_trace(arguments));
     ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = threads, .pin = false, .trace = trace.get()}));
     TerminalObserver observer(files, *device, false);
@@ -297,11 +317,13 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
     ::signal(SIGTTOU, SIG_IGN);
     OrphanWatch orphan(arguments.hang_after);
     Worker worker({.id = name,
-                   .ranks_on_machine = static_cast<int>(run.mesh.num_ranks()),
+                   .ranks_on_machine = ranks_on_machine(run, place),
                    .timeout_seconds = std::max(60.0, 2 * arguments.hang_after),
-                   .interface = {},
+                   .heartbeat_seconds = place.alone() ? 0.5 : std::min(0.5, lease_seconds(arguments) / 8),
+                   .lease_seconds = place.alone() ? 0 : lease_seconds(arguments),
+                   .interface = place.interface,
                    .on_heartbeat = [&](int64_t progress) { orphan.look(progress); }},
-                  *store, [&](Trainer& trainer) {
+                  *store, *meeting_store, [&](Trainer& trainer) {
                     observer.end();
                     first = trainer.ranks().first();
                     bits = bits_per_nat(trainer.validation_totals());
@@ -325,13 +347,14 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
   return Status(status.code(), "");
 }
 
-// Where the ranks of a run meet: in memory where the system has a place for that, because they write often. The name is
-// the run's, so that what a killed supervisor left behind is found and removed by the next.
-Result<std::string> make_store_directory(FileSystem& files, const std::string& out) {
+// Where the ranks of a machine meet: in memory where the system has a place for that, because they write often. The
+// name is the run's and the machine's, so that what a killed supervisor left behind is found and removed by the next.
+Result<std::string> make_store_directory(FileSystem& files, const std::string& out, const ClusterPlace& place) {
   std::error_code ignored;
-  const std::string run = std::filesystem::absolute(out, ignored).string();
+  const std::string machine = place.alone() ? "" : "@" + place.machine;
+  const std::string run = std::filesystem::absolute(out, ignored).string() + machine;
   const std::string choices[] = {fmt::format("/dev/shm/colossus-{}-{:016x}", ::getuid(), std::hash<std::string>()(run)),
-                                 out + "/ranks"};
+                                 out + "/ranks" + machine};
   Status made;
   for (const std::string& directory : choices) {
     made = files.remove_all(directory);
@@ -341,39 +364,14 @@ Result<std::string> make_store_directory(FileSystem& files, const std::string& o
   return made;
 }
 
-// "shard 2 x tensor 4"
-std::string layout_text(const MeshConfig& mesh) {
-  std::string text;
-  const auto add = [&](std::string_view axis, int64_t size) {
-    if (size > 1) text += fmt::format("{}{} {}", text.empty() ? "" : " x ", axis, size);
-  };
-  add("pipeline", mesh.pipeline);
-  add("data", mesh.data);
-  add("shard", mesh.shard);
-  add("context", mesh.context);
-  add("tensor", mesh.tensor);
-  const std::string dense = std::exchange(text, "");
-  add("expert", mesh.expert);
-  add("expert_tensor", mesh.expert_tensor);
-  return text.empty() ? dense : dense + "; of these " + text;
-}
-
-// Starts the ranks and keeps them running.
-Status supervise(const TrainArguments& arguments, FileSystem& files, const RunConfig& run) {
-  ASSIGN_OR_RETURN(const std::string store_directory, make_store_directory(files, run.out));
-  ASSIGN_OR_RETURN(const auto store, open_directory_store(store_directory));
-  SupervisorOptions options{.command = {"/proc/self/exe", "train"},
-                            .mesh = run.mesh,
-                            .environment = {{kStoreVariable, store_directory}},
-                            .policy = {.dead_after_seconds = arguments.hang_after / 2,
-                                       .hang_after_seconds = arguments.hang_after,
-                                       // To read the configuration: the rest is done in a generation.
-                                       .start_within_seconds = std::max(20.0, 2 * arguments.hang_after),
-                                       .backoff_seconds = 0.05}};
+// A worker's command line: the same run, with nothing left to find out.
+std::vector<std::string> worker_command(const TrainArguments& arguments, const RunConfig& run,
+                                        const ClusterPlace& place) {
+  std::vector<std::string> command = {"/proc/self/exe", "train"};
   const auto pass_on = [&](const char* option, const std::vector<std::string>& values) {
-    for (const std::string& value : values) options.command.insert(options.command.end(), {option, value});
+    for (const std::string& value : values) command.insert(command.end(), {option, value});
   };
-  if (!arguments.config.empty()) options.command.push_back(arguments.config);
+  if (!arguments.config.empty()) command.push_back(arguments.config);
   pass_on("--set", arguments.overrides);
   pass_on("--data", arguments.data);
   if (!arguments.out.empty()) pass_on("--out", {arguments.out});
@@ -382,48 +380,111 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
   else
     pass_on("--set", {fmt::format("mesh.data={}", run.mesh.data), fmt::format("mesh.shard={}", run.mesh.shard)});
   pass_on("--hang-after", {fmt::format("{}", arguments.hang_after)});
-  if (arguments.show_memory) options.command.push_back("--memory");
+  if (!place.alone()) {
+    pass_on("--machines", {fmt::format("{}", place.machines)});
+    pass_on("--spares", {fmt::format("{}", place.spares)});
+    pass_on("--machine", {place.machine});
+    pass_on("--interface", {place.interface});
+  }
+  if (arguments.show_memory) command.push_back("--memory");
   if (!arguments.trace.empty()) pass_on("--trace", {arguments.trace});
   if (!arguments.trace_steps.empty()) pass_on("--trace-steps", {arguments.trace_steps});
-  if (const char* faults = std::getenv("COLOSSUS_FAULT_OF_RANK"); faults != nullptr) options.faults = faults;
-  std::fprintf(stderr, "%lld ranks: %s\n", static_cast<long long>(run.mesh.num_ranks()), layout_text(run.mesh).c_str());
+  return command;
+}
+
+// For whoever starts the run next: which machines to do without.
+void write_given_up(FileSystem& files, const std::string& out, const ClusterPlace& place,
+                    const std::vector<std::string>& names) {
+  const std::string path = out + "/excluded_nodes";
+  const Status written = names.empty()
+                             ? files.remove_all(path)
+                             : write_file_atomically(files, path, fmt::format("{}\n", fmt::join(names, "\n")));
+  if (!written.ok()) std::fprintf(stderr, "%s\n", written.message().c_str());
+  if (names.empty()) return;
+  const std::string list = fmt::format("{}", fmt::join(names, ","));
+  std::fprintf(stderr, "given up, and written to %s: %s\n", path.c_str(), list.c_str());
+  if (!place.slurm_job.empty())
+    std::fprintf(stderr, "to keep the job off them: scontrol update JobId=%s ExcNodeList=%s\n", place.slurm_job.c_str(),
+                 list.c_str());
+}
+
+// How the run ended, for scripts that cannot tell it from the exit codes of many machines. Each machine writes the
+// same.
+void write_outcome(FileSystem& files, const std::string& path, const std::string& out, const ClusterPlace& place,
+                   const Status& status) {
+  if (path.empty()) return;
+  const bool saved = !status.ok() && status.code() == ErrorCode::kInterrupted;
+  std::string text = fmt::format("outcome {}\n", status.ok() ? "finished" : saved ? "saved" : "given_up");
+  if (!status.ok()) text += fmt::format("reason {}\n", status.message());
+  if (auto excluded = read_file(files, out + "/excluded_nodes"); excluded.ok()) {
+    while (excluded->ends_with('\n')) excluded->pop_back();
+    std::ranges::replace(*excluded, '\n', ',');
+    text += fmt::format("excluded {}\n", *excluded);
+  }
+  // Not all beside the same place at once.
+  const std::string beside = path + (place.alone() ? ".new" : "." + place.machine);
+  Status written = write_file_atomically(files, beside, text);
+  if (written.ok()) written = files.rename(beside, path);
+  if (!written.ok()) std::fprintf(stderr, "%s\n", written.message().c_str());
+}
+
+SupervisorOptions supervisor_options(const TrainArguments& arguments, FileSystem& files, const RunConfig& run,
+                                     const ClusterPlace& place, const std::string& store_directory) {
+  const int64_t data_ranks = run.mesh.data * run.mesh.shard;
+  SupervisorOptions options{.agent = {.command = worker_command(arguments, run, place),
+                                      .environment = {{kStoreVariable, store_directory}},
+                                      .faults = {},
+                                      // Of one machine the run ends with this process; of several it goes on elsewhere.
+                                      .signal_when_parent_ends = place.alone() ? SIGTERM : SIGKILL,
+                                      .note =
+                                          [](const std::string& text) {
+                                            std::fprintf(stderr, "%s%s\n",
+                                                         query_terminal(2).interactive ? "\r\033[K" : "", text.c_str());
+                                          }},
+                            .policy = {.dead_after_seconds = dead_after(arguments),
+                                       .hang_after_seconds = arguments.hang_after,
+                                       // To read the configuration: the rest is done in a generation.
+                                       .start_within_seconds = std::max(20.0, 2 * arguments.hang_after),
+                                       .backoff_seconds = 0.05,
+                                       .grow_after_seconds = std::min(60.0, 2 * arguments.hang_after)},
+                            .shape = {.ranks_per_machine = ranks_on_machine(run, place),
+                                      .ranks_per_data_rank = static_cast<int>(run.mesh.num_ranks() / data_ranks),
+                                      .data_ranks = static_cast<int>(data_ranks),
+                                      .num_spares = place.spares},
+                            .mesh = run.mesh,
+                            .machine = place.machine,
+                            .launch = place.launch,
+                            .preferred_machine = place.number};
+  if (const char* faults = std::getenv("COLOSSUS_FAULT_OF_RANK"); faults != nullptr) options.agent.faults = faults;
+  if (place.alone()) return options;
+  options.agent.environment.emplace_back(kRunStoreVariable, place.store);
+  options.report_seconds = std::min(0.5, dead_after(arguments) / 10);
+  options.store_seconds = 0.1;
+  options.election = {.lease_seconds = arguments.hang_after / 3, .renew_seconds = arguments.hang_after / 15};
+  options.on_given_up = [&files, place, out = run.out](const std::vector<std::string>& names) {
+    write_given_up(files, out, place, names);
+  };
+  return options;
+}
+
+// Starts the ranks of this machine and keeps them running.
+Status supervise(const TrainArguments& arguments, FileSystem& files, const RunConfig& run, const ClusterPlace& place) {
+  ASSIGN_OR_RETURN(const std::string store_directory, make_store_directory(files, run.out, place));
+  ASSIGN_OR_RETURN(const auto machine_store, open_directory_store(store_directory));
+  ASSIGN_OR_RETURN(const auto run_store, open_store(place.alone() ? store_directory : place.store));
+  if (place.alone())
+    std::fprintf(stderr, "%lld ranks: %s\n", static_cast<long long>(run.mesh.num_ranks()),
+                 layout_text(run.mesh).c_str());
+  else
+    std::fprintf(stderr, "%lld ranks on %d machines, of which this is %s; they meet in %s and listen on %s\n",
+                 static_cast<long long>(run.mesh.num_ranks()), place.machines, place.machine.c_str(),
+                 place.store.c_str(), place.interface.c_str());
   const InterruptScope interrupt("saving and stopping all ranks; Ctrl-C again stops at once");
-  Supervisor supervisor(std::move(options), *store, [](const std::string& text) {
-    std::fprintf(stderr, "%s%s\n", query_terminal(2).interactive ? "\r\033[K" : "", text.c_str());
-  });
+  Supervisor supervisor(supervisor_options(arguments, files, run, place, store_directory), *run_store, *machine_store);
   const Status status = supervisor.run(interrupt.requested());
   static_cast<void>(files.remove_all(store_directory));
+  write_outcome(files, arguments.outcome, run.out, place, status);
   return status;
-}
-
-// What the run, with what its data says about it, has for a mesh to divide.
-Result<MeshLimits> limits_of(FileSystem& files, RunConfig run) {
-  ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files, run.data.sources.front().path));
-  RETURN_IF_ERROR(resolve(run, index.identity.vocab_size));
-  return mesh_limits(run.model, run.train.tokens, run.train.reduction_leaves);
-}
-
-// mesh = "auto"
-Status lay_out_by_rule(const TrainArguments& arguments, FileSystem& files, RunConfig& run) {
-  if (arguments.ranks < 1) return invalid("mesh = \"auto\" lays out the ranks there are; say how many: --ranks N");
-  ASSIGN_OR_RETURN(const MeshLimits limits, limits_of(files, run));
-  ASSIGN_OR_RETURN(run.mesh, auto_mesh(arguments.ranks, arguments.ranks, limits));
-  run.mesh.automatic = true;
-  return ok_status();
-}
-
-// [mesh] as given, or all ranks along `shard`.
-Status lay_out(const TrainArguments& arguments, FileSystem& files, RunConfig& run) {
-  if (run.mesh.automatic) return lay_out_by_rule(arguments, files, run);
-  if (arguments.ranks > 1 && run.mesh.num_ranks() == 1) run.mesh.shard = arguments.ranks;
-  if (arguments.ranks > 0 && arguments.ranks != run.mesh.num_ranks())
-    return invalid(fmt::format("--ranks {}, but [mesh] has {} ranks: give one of them, or the same number",
-                               arguments.ranks, run.mesh.num_ranks()));
-  if (run.mesh.zero_stage != 1)
-    return invalid(
-        fmt::format("[mesh.zero_stage] {}: over shard, the optimizer state is cut so far; use 1", run.mesh.zero_stage));
-  ASSIGN_OR_RETURN(const MeshLimits limits, limits_of(files, run));
-  return check_mesh(run.mesh, limits);
 }
 
 // For this process and the ranks it starts. Those of a call before that was killed may still be saving.
@@ -446,17 +507,24 @@ Status train(const TrainArguments& arguments) {
   FileSystem& files = local_files();
   ASSIGN_OR_RETURN(RunConfig run, read_config(files, arguments));
   ASSIGN_OR_RETURN(TokenizerFile tokenizer, read_tokenizer(files, run.data));
-  RETURN_IF_ERROR(lay_out(arguments, files, run));
+  ASSIGN_OR_RETURN(const ClusterPlace place, find_cluster_place(arguments.cluster, run.out));
+  RETURN_IF_ERROR(lay_out(files, {.ranks = arguments.ranks, .machines = place.machines}, run));
   if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
-    return work(arguments, files, run, tokenizer, worker);
+    return work(arguments, files, run, tokenizer, place, worker);
   RETURN_IF_ERROR(make_trace(arguments));
+  if (!place.alone()) {
+    if (arguments.fresh)
+      return invalid("--fresh with several machines: they start one after the other; remove " + run.out + " before");
+    RETURN_IF_ERROR(files.make_directories(run.out));
+    return supervise(arguments, files, run, place);  // who may write to `out` is settled in the store
+  }
   ASSIGN_OR_RETURN(const DirectoryLock lock, lock_run(files, run.out));
   // That it has no place is said now, not behind its last step.
   if (!arguments.trace.empty()) RETURN_IF_ERROR(files.create(arguments.trace));
   if (arguments.fresh)
     for (const char* name : {"/checkpoints", "/metrics.jsonl", "/events"})
       RETURN_IF_ERROR(files.remove_all(run.out + name));
-  return run.mesh.num_ranks() > 1 ? supervise(arguments, files, run)
+  return run.mesh.num_ranks() > 1 ? supervise(arguments, files, run, place)
                                   : train_alone(arguments, files, std::move(run), std::move(tokenizer));
 }
 
@@ -470,10 +538,23 @@ void add_train_command(Command root) {
   command.option("--data", arguments->data, "directory of token shards, instead of [[data.sources]]; repeatable");
   command.option("--out", arguments->out, "directory of the run, instead of `out`");
   command.flag("--fresh", arguments->fresh, "delete the run's checkpoints and metrics and start over");
-  command.option("--ranks", arguments->ranks, "processes on this machine that share the work; 0: as [mesh] says",
+  command.option("--ranks", arguments->ranks, "processes that share the work, of all machines; 0: as [mesh] says",
                  {.min = 0});
+  ClusterArguments& cluster = arguments->cluster;
+  command.option(
+      "--machines", cluster.machines,
+      "machines that run the same command with an equal share of the ranks; 0: those of Slurm's step, or this",
+      {.min = 0});
+  command.option("--spares", cluster.spares, "further machines, which take the place of one that is lost", {.min = 0});
+  command.option("--machine", cluster.machine, "this machine's name; else the host's");
+  command.option("--store", cluster.store,
+                 "where machines meet: /shared/directory or etcd://host:port/prefix; else OUT/store");
+  command.option("--interface", cluster.interface,
+                 "network interface for other machines' ranks; else the one that leads to the store");
   command.option("--hang-after", arguments->hang_after, "seconds after which a rank that gets nowhere is started again",
                  {.min = 1});
+  command.option("--outcome", arguments->outcome,
+                 "file for how a run of several ranks ended: finished, saved or given_up");
   command.flag("--memory", arguments->show_memory, "print what takes memory, before and after");
   command.option("--trace", arguments->trace, "write a timeline of all ranks to this file, for ui.perfetto.dev");
   command.option("--trace-steps", arguments->trace_steps,

@@ -78,6 +78,8 @@ Status Trainer::open_data() {
   validation_totals_ = index.totals(kValidationSplit);
   RETURN_IF_ERROR(resolve(run_, index.identity.vocab_size));
   const TrainConfig& t = run_.train;
+  // A run that lost ranks may have come to a layout that its model does not divide.
+  RETURN_IF_ERROR(check_mesh(ranks_->mesh.config(), mesh_limits(run_.model, t.tokens, t.reduction_leaves)));
   ASSIGN_OR_RETURN(train_data_, Loader::open(files_, sources,
                                              {.row_tokens = t.tokens,
                                               .rows_per_step = t.batch,
@@ -144,7 +146,15 @@ Status Trainer::load_checkpoint(const std::string& path, bool& of_another_run) {
   return agree(ranks_->world(), load());
 }
 
+void Trainer::abort(const std::string& reason) {
+  aborted_ = true;
+  ranks_->groups.abort(reason);
+  if (checkpoint_ranks_) checkpoint_ranks_->abort(reason);
+  if (keeper_) keeper_->abort(reason);
+}
+
 Status Trainer::start_or_resume() {
+  checkpoint_ranks_ = ranks_->checkpoints.get();
   saver_ = std::make_unique<AsyncSaver>(
       files_, run_.out + "/checkpoints",
       SavePolicy{.keep_last = run_.train.keep_last, .keep_best = run_.train.keep_best},
@@ -352,6 +362,7 @@ Result<TrainResult> Trainer::run(const std::atomic<bool>& stop_requested) {
                               {.stop = stop_requested, .time_is_up = out_of_time(), .before_update = finish_copies},
                               report);
     }());
+    if (aborted_) return interrupted("ended by its own process");  // where no other rank was there to say why
     if (!done) return finish(StopReason::kInterrupted, stop_requested);
     step_ = report.step;
     training_seconds_ += report.seconds;

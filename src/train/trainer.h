@@ -63,6 +63,9 @@ class Trainer {
   // checkpoint before it returns, unless an error or non-finite numbers ended it.
   Result<TrainResult> run(const std::atomic<bool>& stop_requested);
 
+  // Ends run() with this reason, wherever it waits for other ranks, or behind the step it is in; any thread.
+  void abort(const std::string& reason);
+
   const RunConfig& config() const { return run_; }
   int64_t step() const { return step_; }
   const TensorSet& tensors() const { return train_step_->tensors(); }
@@ -117,7 +120,8 @@ class Trainer {
   std::unique_ptr<TrainStep> train_step_;
   std::unique_ptr<Evaluator> evaluator_;
 
-  std::atomic<int64_t> step_ = 0;                // others may look
+  std::atomic<int64_t> step_ = 0;  // others may look
+  std::atomic<bool> aborted_ = false;
   std::optional<StepReport> interrupted_after_;  // a step that was done, but maybe not what comes after it
   int64_t skipped_in_a_row_ = 0;
   int64_t last_saved_step_ = -1;
@@ -127,7 +131,8 @@ class Trainer {
   Evaluation evaluation_;            // of last_evaluated_step_
   double best_validation_loss_ = 0;  // 0: none yet
   double training_seconds_ = 0;
-  std::unique_ptr<MetricsWriter> metrics_;  // of the first rank
+  std::unique_ptr<MetricsWriter> metrics_;    // of the first rank
+  Communicator* checkpoint_ranks_ = nullptr;  // of ranks_, or of saver_
   std::unique_ptr<AsyncSaver> saver_;
 };
 

@@ -33,10 +33,14 @@ checkpoint_every = 8
 kind = "muon"
 )";
 
-std::string text_of(const std::string& path) {
+}  // namespace
+
+std::string text_of_file(const std::string& path) {
   auto text = read_file(local_files(), path);
   return text.ok() ? std::move(*text) : "";
 }
+
+namespace {
 
 // What follows `name` in a line of JSON, up to the next comma.
 std::string number_in(std::string_view line, std::string_view name) {
@@ -61,7 +65,10 @@ int count(std::string_view text, std::string_view what) {
   return found;
 }
 
-// Processes that have this in their environment.
+void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(5)); }
+
+}  // namespace
+
 std::vector<pid_t> processes_with(const std::string& variable) {
   std::vector<pid_t> found;
   std::error_code ignored;
@@ -79,35 +86,32 @@ std::vector<pid_t> processes_with(const std::string& variable) {
   return found;
 }
 
-void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(5)); }
-
-void fail(Verdict& verdict, const std::string& why) { verdict.why += (verdict.why.empty() ? "" : "; ") + why; }
-
-}  // namespace
+void add_reason(Verdict& verdict, const std::string& why) { verdict.why += (verdict.why.empty() ? "" : "; ") + why; }
 
 Ground::Ground(GroundOptions options) : options_(std::move(options)) {
   FileSystem& files = local_files();
   CHECK(files.make_directories(options_.directory).ok(), options_.directory.c_str());
   const std::string text = options_.text.empty() ? path("text.txt") : options_.text;
   if (options_.text.empty()) CHECK(write_file_atomically(files, text, small_text(3000)).ok());
-  CHECK(write_file_atomically(files, path("run.toml"), kSmallModel + fmt::format(kRest, kSteps, kLeaves)).ok());
+  CHECK(write_file_atomically(files, path("run.toml"), kSmallModel + fmt::format(kRest, options_.steps, kLeaves)).ok());
   const auto must = [&](std::vector<std::string> words) {
     words.insert(words.begin(),
                  {"/bin/sh", "-c", "cd \"$0\" && exec \"$@\" >made.log 2>&1", options_.directory, options_.binary});
     auto process = ChildProcess::start({.arguments = words, .environment = {}});
-    CHECK(process.ok() && process->wait().ok(), (words.back() + ": " + text_of(path("made.log"))).c_str());
+    CHECK(process.ok() && process->wait().ok(), (words.back() + ": " + text_of_file(path("made.log"))).c_str());
   };
   must({"tokenizer", "train", "--vocab", "300", "--out", "tok.json", text});
   must({"data", "build", "--tokenizer", "tok.json", "--out", "shards", text});
   must({"train", "run.toml", "--out", "undisturbed", "--ranks", "1"});
   reference_ = curve_of("undisturbed");
-  CHECK(reference_.size() == kSteps + kSteps / 8, "an undisturbed run has one line a step and one an evaluation");
+  CHECK(reference_.size() == static_cast<size_t>(options_.steps + options_.steps / 8),
+        "an undisturbed run has one line a step and one an evaluation");
 }
 
 Ground::Run Ground::start(const std::string& out, int ranks,
                           const std::vector<std::pair<std::string, std::string>>& environment,
-                          const std::vector<std::string>& more) {
-  const std::string log = path(fmt::format("{}.log{}", out, ++num_runs_));
+                          const std::vector<std::string>& more, const std::vector<std::string>& prefix) {
+  const std::string log = path(fmt::format("{}.log{}", out, ++num_logs_));
   // exec: the signals that are sent to it shall reach the binary.
   std::vector<std::string> words = {"/bin/sh",
                                     "-c",
@@ -124,6 +128,7 @@ Ground::Run Ground::start(const std::string& out, int ranks,
                                     "--hang-after",
                                     fmt::format("{}", options_.hang_after_seconds)};
   words.insert(words.end(), more.begin(), more.end());
+  words.insert(words.begin(), prefix.begin(), prefix.end());
   auto process = ChildProcess::start({.arguments = words, .environment = environment, .own_group = true});
   CHECK(process.ok(), process.status().message().c_str());
   return {.out = out, .log = log, .process = std::move(*process)};
@@ -146,17 +151,21 @@ bool Ground::wait(Run& run, ProcessEnd& end) {
 bool Ground::wait_for_steps(Run& run, int steps) {
   const double begun = monotonic_seconds();
   while (monotonic_seconds() - begun < options_.limit_seconds && !run.process.poll()) {
-    if (count(text_of(path(run.out + "/metrics.jsonl")), "train/loss") >= steps) return true;
+    if (num_steps(run.out) >= steps) return true;
     pause();
   }
   return false;
 }
 
-std::string Ground::log_of(const Run& run) const { return text_of(run.log); }
+int Ground::num_steps(const std::string& out) const {
+  return count(text_of_file(path(out + "/metrics.jsonl")), "train/loss");
+}
+
+std::string Ground::log_of(const Run& run) const { return text_of_file(run.log); }
 
 std::vector<Ground::Line> Ground::curve_of(const std::string& out) const {
   std::vector<Line> curve;
-  for_each_line(text_of(path(out + "/metrics.jsonl")), [&](std::string_view line) {
+  for_each_line(text_of_file(path(out + "/metrics.jsonl")), [&](std::string_view line) {
     curve.push_back({.step = std::atoll(number_in(line, "\"step\":").c_str()),
                      .numbers = number_in(line, "\"train/loss\":") + " " + number_in(line, "\"train/grad_norm\":") +
                                 " " + number_in(line, "\"validation/loss\":")});
@@ -177,31 +186,37 @@ bool Ground::newest_checkpoint_is_whole(const std::string& out) {
   return process.ok() && process->wait().ok();
 }
 
+std::string Ground::store_of(const std::string& run) {
+  return fmt::format("/dev/shm/colossus-{}-{:016x}", ::getuid(), std::hash<std::string>()(run));
+}
+
 // Where the ranks of a run meet: in one of these, as `colossus train` chooses.
 void Ground::look_for_leftovers(const std::string& out, Verdict& verdict) {
   const std::string run = std::filesystem::absolute(path(out)).string();
-  for (const std::string& store :
-       {fmt::format("/dev/shm/colossus-{}-{:016x}", ::getuid(), std::hash<std::string>()(run)), run + "/ranks"}) {
+  for (const std::string& store : {store_of(run), run + "/ranks"}) {
     const std::vector<pid_t> left = processes_with("COLOSSUS_STORE=" + store);
     for (const pid_t pid : left) ::kill(pid, SIGKILL);
-    if (!left.empty()) fail(verdict, fmt::format("{} workers were left behind", left.size()));
-    if (local_files().stat(store).ok()) fail(verdict, "the directory of the ranks was left behind: " + store);
+    if (!left.empty()) add_reason(verdict, fmt::format("{} workers were left behind", left.size()));
+    if (local_files().stat(store).ok()) add_reason(verdict, "the directory of the ranks was left behind: " + store);
   }
 }
 
 void Ground::judge(const Run& run, const ProcessEnd& end, Verdict& verdict) {
-  const std::string log = log_of(run);
-  if (!end.ok()) fail(verdict, "the run ended with " + end.to_string());
-  const std::vector<Line> curve = curve_of(run.out);
+  if (!end.ok()) add_reason(verdict, "the run ended with " + end.to_string());
+  judge_curve(run.out, log_of(run), verdict);
+  look_for_leftovers(run.out, verdict);
+}
+
+void Ground::judge_curve(const std::string& out, const std::string& log, Verdict& verdict) {
+  const std::vector<Line> curve = curve_of(out);
   verdict.curve_is_equal = curve == reference_;
   if (!verdict.curve_is_equal) {
     const auto [ours, theirs] = std::ranges::mismatch(curve, reference_);
-    fail(verdict, ours == curve.end() ? fmt::format("the curve ends after {} lines", curve.size())
-                                      : fmt::format("the curve differs from line {} on, step {}",
-                                                    ours - curve.begin() + 1, ours->step));
+    add_reason(verdict, ours == curve.end() ? fmt::format("the curve ends after {} lines", curve.size())
+                                            : fmt::format("the curve differs from line {} on, step {}",
+                                                          ours - curve.begin() + 1, ours->step));
   }
-  if (!newest_checkpoint_is_whole(run.out)) fail(verdict, "a checkpoint does not verify");
-  look_for_leftovers(run.out, verdict);
+  if (!newest_checkpoint_is_whole(out)) add_reason(verdict, "a checkpoint does not verify");
   // "all 4 ranks are past step 7, 1.3 s after the fault"
   for_each_line(log, [&](std::string_view line) {
     const size_t end_of_number = line.find(" s after the fault");
@@ -221,7 +236,7 @@ void Ground::tidy(const std::string& out, const Verdict& verdict) {
 void Ground::finish(const std::string& out, int ranks, Verdict& verdict) {
   Run run = start(out, ranks, {});
   ProcessEnd end;
-  if (!wait(run, end)) fail(verdict, "the run that goes on does not end");
+  if (!wait(run, end)) add_reason(verdict, "the run that goes on does not end");
   judge(run, end, verdict);
   tidy(out, verdict);
 }
@@ -230,7 +245,7 @@ Verdict Ground::survives(int ranks, const std::string& faults) {
   Verdict verdict;
   Run run = start(new_name(), ranks, {{"COLOSSUS_FAULT_OF_RANK", faults}});
   ProcessEnd end;
-  if (!wait(run, end)) fail(verdict, "the run does not end");
+  if (!wait(run, end)) add_reason(verdict, "the run does not end");
   judge(run, end, verdict);
   const std::string log = log_of(run);
   verdict.num_faults = count(log, "killed by signal 9") + count(log, " is silent for ") +
@@ -243,9 +258,9 @@ Verdict Ground::resumes_after_kill(const std::string& fault) {
   Verdict verdict;
   Run run = start(new_name(), 1, {{"COLOSSUS_FAULT", fault}});
   ProcessEnd end;
-  if (!wait(run, end)) fail(verdict, "the run does not end");
+  if (!wait(run, end)) add_reason(verdict, "the run does not end");
   verdict.num_faults = end.signal == SIGKILL ? 1 : 0;
-  if (!newest_checkpoint_is_whole(run.out)) fail(verdict, "a checkpoint does not verify right after the kill");
+  if (!newest_checkpoint_is_whole(run.out)) add_reason(verdict, "a checkpoint does not verify right after the kill");
   finish(run.out, 1, verdict);
   return verdict;
 }
@@ -253,14 +268,15 @@ Verdict Ground::resumes_after_kill(const std::string& fault) {
 Verdict Ground::resumes_after_signal(int ranks, int signal, int after_steps) {
   Verdict verdict;
   Run run = start(new_name(), ranks, {});
-  if (!wait_for_steps(run, after_steps)) fail(verdict, "the run ended before the signal");
+  if (!wait_for_steps(run, after_steps)) add_reason(verdict, "the run ended before the signal");
   run.process.send(signal);
   verdict.num_faults = 1;
   ProcessEnd end;
-  if (!wait(run, end)) fail(verdict, "the run does not end after the signal");
+  if (!wait(run, end)) add_reason(verdict, "the run does not end after the signal");
   if (signal != SIGKILL) {
-    if (end.exit_code != 130) fail(verdict, "stopped with " + end.to_string());
-    if (log_of(run).find("stopped after step") == std::string::npos) fail(verdict, "it does not say where it stopped");
+    if (end.exit_code != 130) add_reason(verdict, "stopped with " + end.to_string());
+    if (log_of(run).find("stopped after step") == std::string::npos)
+      add_reason(verdict, "it does not say where it stopped");
     look_for_leftovers(run.out, verdict);
   }
   // At once: the workers of a killed supervisor may still be saving.
@@ -273,11 +289,11 @@ Verdict Ground::moves(const std::vector<int>& ranks, int steps_each) {
   const std::string out = new_name();
   for (size_t i = 0; i + 1 < ranks.size(); ++i) {
     Run run = start(out, ranks[i], {});
-    if (!wait_for_steps(run, steps_each * static_cast<int>(i + 1))) fail(verdict, "the run ended too early");
+    if (!wait_for_steps(run, steps_each * static_cast<int>(i + 1))) add_reason(verdict, "the run ended too early");
     run.process.send(SIGINT);
     ProcessEnd end;
     if (!wait(run, end) || end.exit_code != 130)
-      fail(verdict, fmt::format("on {} ranks it stopped with {}", ranks[i], end.to_string()));
+      add_reason(verdict, fmt::format("on {} ranks it stopped with {}", ranks[i], end.to_string()));
     ++verdict.num_faults;
   }
   finish(out, ranks.back(), verdict);
@@ -288,10 +304,10 @@ Verdict Ground::gives_up(int ranks, const std::string& faults, const std::string
   Verdict verdict;
   Run run = start(new_name(), ranks, {{"COLOSSUS_FAULT_OF_RANK", faults}});
   ProcessEnd end;
-  if (!wait(run, end)) fail(verdict, "the run does not end");
+  if (!wait(run, end)) add_reason(verdict, "the run does not end");
   verdict.num_faults = count(log_of(run), "killed by signal 9");
-  if (end.exit_code != 6) fail(verdict, "it ended with " + end.to_string());
-  if (log_of(run).find(message) == std::string::npos) fail(verdict, "it does not say \"" + message + "\"");
+  if (end.exit_code != 6) add_reason(verdict, "it ended with " + end.to_string());
+  if (log_of(run).find(message) == std::string::npos) add_reason(verdict, "it does not say \"" + message + "\"");
   look_for_leftovers(run.out, verdict);
   // With the cause gone the same command ends the run.
   finish(run.out, ranks, verdict);

@@ -16,6 +16,7 @@ struct GroundOptions {
   std::string text;       // a file to learn from; empty: made here
   double hang_after_seconds = 8;
   double limit_seconds = 120;  // of one run
+  int steps = 24;
 };
 
 // What came of a try. `why` is for people and empty when it held.
@@ -27,6 +28,13 @@ struct Verdict {
 
   bool held() const { return why.empty(); }
 };
+
+// Adds to `why`.
+void add_reason(Verdict& verdict, const std::string& why);
+// "" of none.
+std::string text_of_file(const std::string& path);
+// Processes that have this in their environment.
+std::vector<pid_t> processes_with(const std::string& variable);
 
 // Data, a configuration, and the curve of an undisturbed run of one rank.
 class Ground {
@@ -52,21 +60,33 @@ class Ground {
   // So many rank losses in a row that the run must end, in order and with a message that says why.
   Verdict gives_up(int ranks, const std::string& faults, const std::string& message);
 
- private:
+  // For runs of another kind, see cluster.h.
   struct Run {
     std::string out, log;
     ChildProcess process;
   };
+  // `prefix`: a command before it.
+  Run start(const std::string& out, int ranks, const std::vector<std::pair<std::string, std::string>>& environment,
+            const std::vector<std::string>& more = {}, const std::vector<std::string>& prefix = {});
+  std::string path(const std::string& name) const { return options_.directory + "/" + name; }
+  std::string new_name() { return "run" + std::to_string(++num_runs_); }
+  double limit_seconds() const { return options_.limit_seconds; }
+  int steps() const { return options_.steps; }
+  int num_steps(const std::string& out) const;  // that were reported
+  // Its curve and its checkpoints; `log` says how long it took to recover.
+  void judge_curve(const std::string& out, const std::string& log, Verdict& verdict);
+  // Removes what held.
+  void tidy(const std::string& out, const Verdict& verdict);
+  // Where the ranks of a machine meet, as `colossus train` chooses it; `run`: an absolute path, and @machine.
+  static std::string store_of(const std::string& run);
+
+ private:
   struct Line {
     int64_t step;
     std::string numbers;  // as printed
     bool operator==(const Line&) const = default;
   };
 
-  std::string path(const std::string& name) const { return options_.directory + "/" + name; }
-  std::string new_name() { return "run" + std::to_string(++num_runs_); }
-  Run start(const std::string& out, int ranks, const std::vector<std::pair<std::string, std::string>>& environment,
-            const std::vector<std::string>& more = {});
   // False when it took longer than the limit; it is then killed.
   bool wait(Run& run, ProcessEnd& end);
   bool wait_for_steps(Run& run, int steps);
@@ -75,12 +95,11 @@ class Ground {
   void finish(const std::string& out, int ranks, Verdict& verdict);
   void look_for_leftovers(const std::string& out, Verdict& verdict);
   bool newest_checkpoint_is_whole(const std::string& out);
-  void tidy(const std::string& out, const Verdict& verdict);
   std::string log_of(const Run& run) const;
   std::vector<Line> curve_of(const std::string& out) const;
 
   const GroundOptions options_;
-  int num_runs_ = 0;
+  int num_runs_ = 0, num_logs_ = 0;
   std::vector<Line> reference_;
 };
 

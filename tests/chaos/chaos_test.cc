@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include "chaos.h"
+#include "cluster.h"
 #include "io/testing.h"
 
 namespace colossus::chaos {
@@ -58,6 +59,44 @@ TEST_F(Chaos, ARunThatGivesUpSaysWhyAndLeavesNothingBehind) {
 TEST_F(Chaos, ARankLostBehindItsLastStep) { expect_held(ground_->survives(3, "1:kill:finish:1"), 1); }
 
 TEST_F(Chaos, FromFourRanksToThreeToOne) { expect_held(ground_->moves({4, 3, 1}, 5), 2); }
+
+// Machines that are groups of processes on this one, with names of their own.
+ClusterPlan four_machines() {
+  ClusterPlan plan;
+  for (const char* name : {"m0", "m1", "m2", "m3"}) plan.hosts.push_back({.name = name, .prefix = {}});
+  return plan;
+}
+
+TEST_F(Chaos, AMachineOfFourIsLost) {
+  expect_held(survives_on_machines(*ground_, four_machines(),
+                                   [](ClusterRun& run) {
+                                     EXPECT_TRUE(run.wait_for_steps(5));
+                                     run.kill_machine((run.leader() + 1) % 4);
+                                   }),
+              1);
+}
+
+TEST_F(Chaos, TheMachineThatLeadsIsLostAndASpareTakesItsRanks) {
+  ClusterPlan plan = four_machines();
+  plan.num_spares = 1;
+  plan.ranks = 6;
+  expect_held(survives_on_machines(*ground_, plan,
+                                   [](ClusterRun& run) {
+                                     EXPECT_TRUE(run.wait_for_steps(5));
+                                     run.kill_supervisor(run.leader());  // its workers end with it
+                                     EXPECT_TRUE(run.wait_for_steps(Ground::kSteps));
+                                   }),
+              1);
+}
+
+TEST_F(Chaos, AWorkerOfAnotherMachineIsLost) {
+  expect_held(survives_on_machines(*ground_, four_machines(),
+                                   [](ClusterRun& run) {
+                                     EXPECT_TRUE(run.wait_for_steps(5));
+                                     run.kill_worker((run.leader() + 1) % 4, 1);
+                                   }),
+              1);
+}
 
 }  // namespace
 }  // namespace colossus::chaos

@@ -35,6 +35,8 @@ struct FleetShape {
   int num_blocks() const { return data_ranks / data_ranks_per_block(); }
   int num_slots() const { return num_blocks() * machines_per_block(); }
   int num_machines() const { return num_slots() + num_spares; }
+
+  friend bool operator==(const FleetShape&, const FleetShape&) = default;
 };
 Status check(const FleetShape& shape);
 

@@ -94,4 +94,24 @@ Result<std::string> read_waits(KeyValueStore& store, int64_t generation, const s
   return text.value_or("");
 }
 
+Status report_all_finished(KeyValueStore& store, int64_t generation) {
+  return store.set(fmt::format("all_finished/{}", generation), "yes");
+}
+
+Result<bool> all_have_finished(KeyValueStore& store, int64_t generation) {
+  ASSIGN_OR_RETURN(const auto text, store.get(fmt::format("all_finished/{}", generation)));
+  return text.has_value();
+}
+
+Status write_lease(KeyValueStore& store, double since) { return store.set("lease", fmt::format("{:.6f}", since)); }
+
+Result<std::optional<double>> read_lease(KeyValueStore& store) {
+  ASSIGN_OR_RETURN(const auto text, store.get("lease"));
+  if (!text) return std::optional<double>();
+  std::istringstream in(*text);
+  double since = 0;
+  if (!(in >> since)) return malformed("lease", *text);
+  return std::optional(since);
+}
+
 }  // namespace colossus

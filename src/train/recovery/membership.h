@@ -1,5 +1,6 @@
-// What supervisor and workers tell each other through the store. A generation is one membership of a run: which worker
-// process is which rank. When one begins, all its workers meet and go on from the newest state they have together.
+// What the supervisor of a machine and its workers tell each other through the machine's store. A generation is one
+// membership of a run: which worker process is which rank. When one begins, all its workers, of all machines, meet and
+// go on from the newest state they have together.
 #pragma once
 
 #include <optional>
@@ -18,6 +19,8 @@ struct Membership {
 
   // The run's layout with this many ranks.
   MeshConfig mesh(MeshConfig run) const;
+
+  friend bool operator==(const Membership&, const Membership&) = default;
 };
 
 Status publish(KeyValueStore& store, const Membership& generation);
@@ -31,6 +34,8 @@ struct Heartbeat {
   int64_t step = -1;       // finished
   int64_t progress = 0;    // grows as long as it gets on
   std::string waits_in;    // the collective it is in; empty while it computes
+
+  friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
 };
 Status write_heartbeat(KeyValueStore& store, const std::string& worker, const Heartbeat& heartbeat);
 Result<std::optional<Heartbeat>> read_heartbeat(KeyValueStore& store, const std::string& worker);
@@ -46,6 +51,13 @@ Result<std::optional<std::string>> read_broken(KeyValueStore& store, int64_t gen
 // A worker that has finished the run stays until all have: its memory may be needed until then.
 Status report_finished(KeyValueStore& store, int64_t generation, const std::string& worker);
 Result<bool> has_finished(KeyValueStore& store, int64_t generation, const std::string& worker);
+Status report_all_finished(KeyValueStore& store, int64_t generation);
+Result<bool> all_have_finished(KeyValueStore& store, int64_t generation);
+
+// When this machine was last heard by the others, on the clock of all its processes (monotonic_seconds). Workers that
+// have not seen a new one for long do nothing more: their places may be others'.
+Status write_lease(KeyValueStore& store, double since);
+Result<std::optional<double>> read_lease(KeyValueStore& store);
 
 // Where a worker that gets nowhere stands in its groups (train/recovery/waits.h); empty once it gets on.
 Status report_waits(KeyValueStore& store, int64_t generation, const std::string& worker, const std::string& text);

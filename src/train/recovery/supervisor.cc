@@ -1,15 +1,14 @@
 #include "train/recovery/supervisor.h"
 
 #include <fmt/format.h>
-#include <signal.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
 #include <thread>
 
 #include "base/clock.h"
-#include "base/milestone.h"
 #include "train/recovery/waits.h"
 
 namespace colossus {
@@ -17,233 +16,258 @@ namespace {
 
 constexpr auto kLookEvery = std::chrono::milliseconds(20);
 
-FleetShape shape_of(const MeshConfig& mesh) {
-  const auto num_ranks = static_cast<int>(mesh.num_ranks());
-  return {.ranks_per_machine = num_ranks, .ranks_per_data_rank = 1, .data_ranks = num_ranks, .num_spares = 0};
+// Differs from that of any other process, also of those that had this machine's name before.
+std::string unique_name(const std::string& machine) {
+  std::string name =
+      fmt::format("{}.{}.{}", machine, ::getpid(), std::chrono::system_clock::now().time_since_epoch().count());
+  std::ranges::replace(name, ' ', '-');
+  return name;
 }
+
+// What passes once the store answers again.
+bool of_store(const Status& status) { return !status.ok() && status.code() == ErrorCode::kUnavailable; }
 
 }  // namespace
 
-Status Supervisor::start(int64_t rank) {
-  auto& worker = workers_[static_cast<size_t>(rank)];
-  worker.reset();  // kills what is left of the one before
-  const int64_t ordinal = ++num_started_[static_cast<size_t>(rank)];
-  const std::string name = fmt::format("w{}.{}", rank, ordinal);
-  ChildProcess::Options options{.arguments = options_.command,
-                                .environment = options_.environment,
-                                .own_group = true,
-                                .signal_when_parent_ends = SIGTERM};
-  options.environment.emplace_back(kWorkerVariable, name);
-  if (!options_.faults.empty())
-    options.environment.emplace_back("COLOSSUS_FAULT", faults_of_process(options_.faults, rank, ordinal));
-  ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::start(options));
-  worker.emplace(WorkerProcess{
-      .name = name, .started_in = fleet_.generation, .process = std::move(process), .last_words = {}, .heartbeat = {}});
+CoordinatorOptions Supervisor::coordinator_options() const {
+  return {.policy = options_.policy, .shape = options_.shape, .mesh = options_.mesh, .note = options_.agent.note};
+}
+
+// This machine's report. Another one that writes in its place has its name: then this one ends.
+Status Supervisor::tell(double now) {
+  ++report_.beat;
+  report_.ranks = agent_->records();
+  const std::string key = report_key(entry_.machine), text = print_report(report_);
+  if (!report_text_) {
+    ASSIGN_OR_RETURN(report_text_, life_store_->get(key));
+  }
+  for (int attempt = 0;; ++attempt) {
+    ASSIGN_OR_RETURN(const bool written, life_store_->compare_and_set(key, report_text_, text));
+    if (written) break;
+    ASSIGN_OR_RETURN(const auto found, life_store_->get(key));
+    // One that was sent before and whose answer was lost.
+    const bool mine = found && parse_report(*found).ok() && parse_report(*found)->incarnation == report_.incarnation;
+    if (attempt > 0 || !(mine || !found))
+      return invalid(fmt::format("another `colossus train` takes part as machine {}; give each its own --machine",
+                                 options_.machine));
+    report_text_ = found;
+  }
+  report_text_ = text;
+  told_at_ = now;
+  return several_machines() ? agent_->renew_lease(now) : ok_status();
+}
+
+Status Supervisor::elect(double now) {
+  ASSIGN_OR_RETURN(const auto record, life_store_->get(kLeaderKey));
+  ASSIGN_OR_RETURN(const auto write, next_write(options_.election, election_, record, now));
+  if (coordinator_ && record && parse_leader_record(*record)->leader != election_.self) {
+    note("another machine leads now");
+    coordinator_.reset();
+  }
+  if (!write) return ok_status();
+  const double began = monotonic_seconds();
+  const auto done = life_store_->compare_and_set(kLeaderKey, write->expected, write->value);
+  const WriteOutcome outcome = !done.ok() ? WriteOutcome::kUnknown
+                               : *done    ? WriteOutcome::kDone
+                                          : WriteOutcome::kRefused;
+  on_written(options_.election, election_, *write, outcome, began);
+  return done.status();
+}
+
+Result<std::optional<MachineReport>> Supervisor::report_of(int machine) {
+  ASSIGN_OR_RETURN(const auto text, life_store_->get(report_key(machine)));
+  if (!text) return std::optional<MachineReport>();
+  ASSIGN_OR_RETURN(auto report, parse_report(*text));
+  return std::optional(std::move(report));
+}
+
+Result<std::string> Supervisor::name_of(int machine) {
+  ASSIGN_OR_RETURN(auto name, life_store_->get(machine_key(machine)));
+  return name.value_or(fmt::format("machine-{}", machine));
+}
+
+// Of a leader. Refused or unanswered: what is in the store now decides, not what this one believes.
+Status Supervisor::write(const Assignment& assignment) {
+  const auto written = life_store_->compare_and_set(kAssignmentKey, assignment_text_, print_assignment(assignment));
+  if (!written.ok() || !*written) {
+    coordinator_.reset();
+    return written.status();
+  }
+  assignment_ = assignment;
+  assignment_text_ = print_assignment(assignment);
+  return agent_->obey(*assignment_, entry_.machine);
+}
+
+Status Supervisor::begin_when_all_are_there(double now) {
+  if (forming_since_ < 0) forming_since_ = waiting_said_at_ = now;
+  std::vector<std::optional<MachineReport>> reports;
+  std::vector<std::string> names;
+  int num_there = 0;
+  for (int machine = 0; machine < options_.shape.num_machines(); ++machine) {
+    ASSIGN_OR_RETURN(auto report, report_of(machine));
+    ASSIGN_OR_RETURN(std::string name, name_of(machine));
+    num_there += report ? 1 : 0;
+    reports.push_back(std::move(report));
+    names.push_back(std::move(name));
+  }
+  const int needed = options_.shape.num_slots();
+  if (num_there < needed) {
+    if (now - forming_since_ > options_.policy.give_up_seconds)
+      return invalid(fmt::format("{} of {} machines came within {:.0f} s", num_there, needed, now - forming_since_));
+    constexpr double kSayEvery = 15;
+    if (now - waiting_said_at_ > kSayEvery) {
+      note(fmt::format("{} of {} machines are there", num_there, needed));
+      waiting_said_at_ = now;
+    }
+    return ok_status();
+  }
+  coordinator_ = std::make_unique<Coordinator>(coordinator_options(), names, reports, now);
+  return write(coordinator_->assignment(election_.lease, now));
+}
+
+Status Supervisor::hear(double now) {
+  for (int machine = 0; machine < coordinator_->num_machines(); ++machine) {
+    ASSIGN_OR_RETURN(const auto report, report_of(machine));
+    if (!report) continue;
+    const bool known = !assignment_->machines[static_cast<size_t>(machine)].incarnation.empty();
+    std::string name = assignment_->machines[static_cast<size_t>(machine)].name;
+    if (!known) {
+      ASSIGN_OR_RETURN(name, name_of(machine));
+    }
+    coordinator_->observe(machine, name, *report, now);
+  }
   return ok_status();
 }
 
-Status Supervisor::begin_generation() {
-  Membership generation{.id = fleet_.generation + 1,  // the store's begin at 1
-                        .data = options_.mesh.data,
-                        .shard = options_.mesh.shard,
-                        .workers = {}};
-  for (const auto& worker : workers_) generation.workers.push_back(worker->name);
-  return publish(store_, generation);
-}
-
-void Supervisor::listen(double now) {
-  observe(fleet_, MachineHeartbeat{.time = now, .first_machine = 0, .end_machine = 1});
-  for (size_t i = 0; i < workers_.size(); ++i) {
-    auto& worker = workers_[i];
-    if (!worker) continue;
-    const int rank = static_cast<int>(i);
-    if (const auto end = worker->process.poll()) {
-      if (worker->end) continue;
-      worker->end = end;
-      worker->last_words = read_last_words(store_, worker->name).ok() ? *read_last_words(store_, worker->name) : "";
-      // One that is lost when all is done is no loss.
-      const auto finished = has_finished(store_, fleet_.generation + 1, worker->name);
-      const bool lost = !end->ok() && !(finished.ok() && *finished);
-      if (lost && !stopping_) {
-        if (fault_at_ < 0) fault_after_step_ = fleet_.best_step;
-        if (fault_at_ < 0) fault_at_ = now;
-        note_(fmt::format("rank {} ended after step {}: {}{}{}", rank, std::max<int64_t>(0, worker->heartbeat.step),
-                          end->to_string(), worker->last_words.empty() ? "" : ": ", worker->last_words));
-      }
-      observe(fleet_, RankExit{.machine = 0,
-                               .local_rank = rank,
-                               .process = worker->started_in,
-                               .code = lost ? end->exit_code : 0,
-                               .signal = lost ? end->signal : 0});
-      continue;
-    }
-    const auto heard = read_heartbeat(store_, worker->name);
-    if (!heard.ok() || !*heard) continue;
-    // The store keeps the last one for ever: only a new beat is a sign of life.
-    if ((*heard)->beat == worker->heartbeat.beat) continue;
-    worker->heartbeat = **heard;
-    observe(fleet_, RankHeartbeat{.time = now,
-                                  .first_rank = rank,
-                                  .end_rank = rank + 1,
-                                  .generation = worker->heartbeat.generation - 1,
-                                  .step = worker->heartbeat.step,
-                                  .collective = worker->heartbeat.progress,
-                                  .waits_in = worker->heartbeat.waits_in});
+Status Supervisor::lead(double now) {
+  if (!election_.lease.valid(now)) return ok_status();
+  if (!coordinator_) {
+    if (!assignment_) return begin_when_all_are_there(now);
+    if (assignment_->phase != RunPhase::kRunning && assignment_->phase != RunPhase::kSaving) return ok_status();
+    note(fmt::format("this machine leads from now on, in term {}", election_.lease.term));
+    coordinator_ = std::make_unique<Coordinator>(coordinator_options(), *assignment_, now);
   }
-}
-
-// A step more than before the fault, with everyone there.
-void Supervisor::tell_of_recovery(double now) {
-  if (fault_at_ < 0) return;
-  for (const auto& worker : workers_)
-    if (!worker || worker->heartbeat.generation != fleet_.generation + 1 ||
-        worker->heartbeat.step <= std::max<int64_t>(0, fault_after_step_))
-      return;
-  note_(fmt::format("all {} ranks are past step {}, {:.1f} s after the fault", workers_.size(),
-                    std::max<int64_t>(0, fault_after_step_), now - fault_at_));
-  fault_at_ = -1;
-}
-
-Status Supervisor::carry_out(const Decision& decision) {
-  bool changed = false;
-  for (const Action& action : decision.actions) {
-    if (std::holds_alternative<Continue>(action.what)) continue;
-    if (const auto* stop = std::get_if<Stop>(&action.what)) {
-      if (stop->finished) return ok_status();
-      return end_run(action.reason, stop->advice);
-    }
-    const auto* restart = std::get_if<RestartRanks>(&action.what);
-    CHECK(restart != nullptr, "a run on one machine has nobody to move to");
-    if (fault_at_ < 0) {
-      fault_at_ = monotonic_seconds();
-      fault_after_step_ = fleet_.best_step;
-    }
-    if (const std::string waits = who_waits(store_); !changed && !waits.empty()) note_(waits);
-    note_(fmt::format("{}: started again", action.reason));
-    for (int64_t rank = restart->first_rank; rank < restart->end_rank; ++rank) RETURN_IF_ERROR(start(rank));
-    changed = true;
+  // This process, its machine, or the store stood still: nobody else is silent because of that.
+  constexpr double kPause = 1;
+  if (led_at_ >= 0 && now - led_at_ > kPause) coordinator_->listen_anew(now);
+  led_at_ = now;
+  RETURN_IF_ERROR(hear(now));
+  const auto next = coordinator_->decide(election_.lease, monotonic_seconds());
+  if (auto given_up = coordinator_->machines_out_of_order(); given_up != given_up_) {
+    given_up_ = std::move(given_up);
+    options_.on_given_up(given_up_);
   }
-  return changed ? begin_generation() : ok_status();
+  if (!next) return ok_status();
+  if (const std::string waits = who_waits(machine_store_); !waits.empty()) note(waits);
+  return write(*next);
 }
 
-// Workers that live but lost each other, by a network that failed for a moment: they meet again.
-Status Supervisor::join_again_when_broken(double now) {
-  std::string why;
-  for (const auto& worker : workers_) {
-    if (!worker || worker->end.has_value()) return ok_status();  // decide() has something to say about this
-    if (const auto broken = read_broken(store_, fleet_.generation + 1, worker->name); broken.ok() && *broken)
-      why = **broken;
+// The others have not heard of this machine for so long that its place may be another's. What it has is worth nothing
+// to them then; it comes back as one that is ready for work.
+void Supervisor::come_back_after_absence(double now) {
+  const double patience = options_.policy.dead_after_seconds;
+  if (told_at_ > 0 && now - told_at_ > patience / 2) absent_at_ = now;
+  // One that lost its place for another reason, a rank that failed on it again and again, waits for a person.
+  const bool was_absent = now - absent_at_ < 10 * patience;
+  if (!was_absent || !assignment_ || assignment_->slot_of(entry_.machine)) return;
+  absent_at_ = -1e300;
+  agent_->end_all();
+  note("the run goes on without this machine, which was cut off; it is spare now");
+  report_.incarnation = unique_name(options_.machine);
+}
+
+Status Supervisor::check_same_shape() const {
+  const FleetShape &theirs = assignment_->shape, &ours = options_.shape;
+  const auto print = [](const FleetShape& shape) {
+    return fmt::format("{} machines of {} ranks and {} spares", shape.num_slots(), shape.ranks_per_machine,
+                       shape.num_spares);
+  };
+  if (theirs == ours) return ok_status();
+  return invalid(
+      fmt::format("the run in this store has {}; this machine was started for {}", print(theirs), print(ours)));
+}
+
+Status Supervisor::look_into_store(bool urgent, double now) {
+  // Read before telling: a machine that lost its place says in its next report that it has no ranks.
+  ASSIGN_OR_RETURN(const auto text, life_store_->get(kAssignmentKey));
+  if (text != assignment_text_) {
+    if (coordinator_) note("another machine has decided");
+    coordinator_.reset();
+    assignment_text_ = text;
+    assignment_.reset();
+    if (text) {
+      ASSIGN_OR_RETURN(assignment_, parse_assignment(*text));
+      RETURN_IF_ERROR(check_same_shape());
+    }
   }
-  if (why.empty()) {
-    broken_since_ = -1;
+  if (!std::exchange(has_read_, true) && assignment_)  // what was decided before this process came is not for it
+    agent_->ignore_up_to(assignment_->term, assignment_->generation);
+  if (assignment_) RETURN_IF_ERROR(agent_->obey(*assignment_, entry_.machine));
+  come_back_after_absence(now);
+  if (urgent || now - told_at_ >= options_.report_seconds) RETURN_IF_ERROR(tell(now));
+  RETURN_IF_ERROR(elect(monotonic_seconds()));
+  return lead(monotonic_seconds());
+}
+
+std::optional<Status> Supervisor::outcome(double now) {
+  if (!assignment_ || assignment_->phase == RunPhase::kRunning || assignment_->phase == RunPhase::kSaving)
+    return std::nullopt;
+  if (over_since_ < 0) over_since_ = now;
+  static_cast<void>(leave_run(run_store_, entry_.life));  // another machine does it, if this one cannot
+  if (assignment_->phase == RunPhase::kFinished) {
+    // They have nothing to do but to say so.
+    if (!agent_->all_ended() && now - over_since_ < options_.policy.hang_after_seconds) return std::nullopt;
     return ok_status();
   }
-  if (broken_since_ < 0) broken_since_ = now;
-  // Long enough to hear of the end of a process, if that is why.
-  constexpr double kSecondsToHear = 2;
-  if (now - broken_since_ < kSecondsToHear) return ok_status();
-  broken_since_ = -1;
-  constexpr int kMostInARow = 5;
-  num_broken_in_a_row_ = fleet_.best_step > broken_at_step_ ? 1 : num_broken_in_a_row_ + 1;
-  broken_at_step_ = fleet_.best_step;
-  if (num_broken_in_a_row_ > kMostInARow)
-    return unavailable(
-        fmt::format("the ranks lost each other {} times without a step in between: {}", kMostInARow, why));
-  note_("the ranks lost each other, and meet again: " + why);
-  ++fleet_.generation;
-  fleet_.generation_since = now;
-  return begin_generation();
-}
-
-Status Supervisor::end_run(const std::string& reason, const std::string& advice) {
-  // The error that a worker ended with says more than the decision that followed from it.
-  std::string words;
-  for (const auto& worker : workers_)
-    if (words.empty() && worker && worker->end.has_value()) words = worker->last_words;
-  return unavailable(
-      fmt::format("{}{}{}{}{}", reason, words.empty() ? "" : ": ", words, advice.empty() ? "" : "; ", advice));
-}
-
-bool Supervisor::all_ended() const {
-  return std::ranges::all_of(workers_, [](const auto& worker) { return !worker || worker->end.has_value(); });
-}
-
-void Supervisor::stop_workers(double now) {
-  if (stop_at_ < 0) stop_at_ = now;
-  if (!stopping_) {
-    // What is in the memory of some ranks can be saved once the others are back.
-    const auto can_save = [&](const auto& worker) {
-      return worker && !worker->end &&
-             (fleet_.generation == 0 ||
-              (worker->heartbeat.generation == fleet_.generation + 1 && worker->heartbeat.step >= 0));
-    };
-    const bool together = fleet_.num_finished > 0 || std::ranges::all_of(workers_, can_save);
-    if (!together && now - stop_at_ < options_.policy.hang_after_seconds) return;
-    stopping_ = true;
-    progress_of_stop_at_ = now;
-    for (auto& worker : workers_)
-      if (worker) worker->process.send(SIGTERM);
-  }
-  int64_t progress = 0;
-  for (const auto& worker : workers_)
-    if (worker) progress += worker->heartbeat.progress + (worker->end ? 1 : 0);
-  if (std::exchange(progress_of_stop_, progress) != progress) progress_of_stop_at_ = now;
-  if (now - progress_of_stop_at_ < options_.policy.hang_after_seconds) return;
-  for (auto& worker : workers_)
-    if (worker) worker->process.send(SIGKILL);
-}
-
-// The first rank says where the run was saved, and all end with the code for an interruption; unless they could not.
-Status Supervisor::end_of_stop() const {
-  if (fleet_.best_step < 0) return interrupted("stopped before the first step");
-  for (size_t rank = 0; rank < workers_.size(); ++rank) {
-    const WorkerProcess& worker = *workers_[rank];
-    const ProcessEnd end = *worker.end;
-    if (end.signal == 0 && worker.last_words.empty()) continue;
-    return interrupted(
-        fmt::format("stopped, but rank {} could not save: {}; the same command goes on from the newest "
-                    "checkpoint",
-                    rank, worker.last_words.empty() ? end.to_string() : worker.last_words));
-  }
-  return interrupted("");
-}
-
-Status Supervisor::run(const std::atomic<bool>& stop_requested) {
-  const Status status = watch(stop_requested);
-  workers_.clear();  // ends those that still run: before the caller removes what they write to
-  return status;
+  return assignment_->phase == RunPhase::kSaved ? interrupted(assignment_->reason) : unavailable(assignment_->reason);
 }
 
 Status Supervisor::watch(const std::atomic<bool>& stop_requested) {
-  const FleetShape shape = shape_of(options_.mesh);
-  RETURN_IF_ERROR(check(shape));
-  fleet_ = make_fleet(shape, monotonic_seconds());
-  fleet_.machine_names = {"this machine"};
-  workers_.resize(static_cast<size_t>(options_.mesh.num_ranks()));
-  num_started_.resize(workers_.size());
-  for (size_t rank = 0; rank < workers_.size(); ++rank) RETURN_IF_ERROR(start(static_cast<int64_t>(rank)));
-  RETURN_IF_ERROR(begin_generation());
-  for (double now = monotonic_seconds(), looked_at = now;; looked_at = now) {
-    now = monotonic_seconds();
-    // This process, or the whole machine, stood still: nobody is silent because of that.
-    constexpr double kPause = 1;
-    if (now - looked_at > kPause) take_office(fleet_, now);
-    listen(now);
-    if (stop_requested.load()) stop_workers(now);
-    if (stopping_) {
-      if (all_ended()) return end_of_stop();
-    } else {
-      tell_of_recovery(now);
-      // One machine, one supervisor: nobody else can lead.
-      const Lease lease{.term = 1, .valid_until = now + 1e9};
-      const Decision decision = decide(options_.policy, fleet_, lease, now);
-      const Status done = carry_out(decision);
-      if (fleet_.num_finished == static_cast<int>(workers_.size())) return ok_status();
-      RETURN_IF_ERROR(done);
-      RETURN_IF_ERROR(join_again_when_broken(now));
+  bool urgent = false;
+  while (true) {
+    const double now = monotonic_seconds();
+    urgent = agent_->look() || urgent;
+    if (stop_requested.load() && !std::exchange(report_.stop_requested, true)) {
+      urgent = true;
+      stop_since_ = now;
     }
+    if (urgent || now - asked_at_ >= options_.store_seconds) {
+      const Status looked = look_into_store(urgent, now);
+      if (!looked.ok() && !of_store(looked)) return looked;
+      asked_at_ = monotonic_seconds();
+      if (looked.ok()) urgent = false;
+    }
+    if (auto ended = outcome(now)) return *ended;
+    if (stop_requested.load() && !assignment_) return interrupted("stopped before the machines met");
+    // Nobody can agree on anything without a store.
+    const double silent = now - std::max(told_at_, stop_since_);
+    if (stop_requested.load() && silent > options_.policy.hang_after_seconds)
+      return interrupted(
+          "stopped, but the store of the run did not answer, so that the ranks could not agree on a step "
+          "to save; the same command goes on from the newest checkpoint");
+    if (told_at_ > 0 && now - told_at_ > options_.policy.give_up_seconds)
+      return unavailable(fmt::format("the store of the run has not answered for {:.0f} s", now - told_at_));
     std::this_thread::sleep_for(kLookEvery);
   }
+}
+
+Status Supervisor::run(const std::atomic<bool>& stop_requested) {
+  RETURN_IF_ERROR(check(options_.shape));
+  const EntryOptions entry{.machine = options_.machine,
+                           .launch = options_.launch,
+                           .num_machines = options_.shape.num_machines(),
+                           .preferred = options_.preferred_machine,
+                           .lease_seconds = options_.election.lease_seconds,
+                           .patience_seconds = std::max(60.0, 2 * options_.policy.hang_after_seconds)};
+  ASSIGN_OR_RETURN(entry_, enter_run(run_store_, entry, stop_requested, [this](const auto& text) { note(text); }));
+  life_store_ = part_of_store(run_store_, entry_.life.prefix());
+  report_.incarnation = election_.self = unique_name(options_.machine);
+  AgentOptions agent = options_.agent;
+  agent.environment.emplace_back(kLifeVariable, entry_.life.prefix());
+  agent_ = std::make_unique<Agent>(std::move(agent), machine_store_, options_.shape.ranks_per_machine);
+  const Status status = watch(stop_requested);
+  agent_->end_all();  // before the caller removes what they write to
+  return status;
 }
 
 }  // namespace colossus

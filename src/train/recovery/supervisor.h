@@ -1,76 +1,94 @@
-// Starts the workers of a run on one machine, watches them, and does what decide() says when some are lost.
+// One machine's part in keeping a run alive: its own workers (Agent), what it tells the others of them, and, while it
+// leads, what all machines do (Coordinator). A run on one machine is led by that one.
+//
+// All machines run the same. They meet in the run's store; the workers of a machine speak with its supervisor through
+// the machine's own.
 #pragma once
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "base/child_process.h"
-#include "train/recovery/decision.h"
-#include "train/recovery/membership.h"
+#include "train/recovery/agent.h"
+#include "train/recovery/coordinator.h"
+#include "train/recovery/leader_election.h"
+#include "train/recovery/run_entry.h"
 
 namespace colossus {
 
 struct SupervisorOptions {
-  std::vector<std::string> command;  // of a worker; it learns who it is from kWorkerVariable
-  MeshConfig mesh;                   // of the whole run
-  std::vector<std::pair<std::string, std::string>> environment;  // of all workers
+  AgentOptions agent;
   RecoveryPolicy policy;
-  std::string faults;  // for tests: see faults_of_process
+  FleetShape shape;
+  MeshConfig mesh;  // of the whole run
+  std::string machine = "this machine";
+  std::string launch = "-";     // see EntryOptions
+  int preferred_machine = -1;   // likewise
+  double report_seconds = 0.1;  // between reports, when nothing happens
+  double store_seconds = 0.02;  // between looks into the store
+  ElectionPolicy election;
+  // While this machine leads: those that were given up and have not come back, when they change.
+  std::function<void(const std::vector<std::string>&)> on_given_up = [](const auto&) {};
 };
 
-// In the environment of a worker: its name in Membership::workers.
-inline constexpr const char* kWorkerVariable = "COLOSSUS_WORKER";
+// What workers need to know of the life they are started in.
+inline constexpr const char* kLifeVariable = "COLOSSUS_LIFE";
 
 class Supervisor {
  public:
-  // `note`: what happened and what is done about it, a line each.
-  Supervisor(SupervisorOptions options, KeyValueStore& store, std::function<void(const std::string&)> note)
-      : options_(std::move(options)), store_(store), note_(std::move(note)) {}
+  // `run_store`: of all machines. `machine_store`: of this one; may be the same where it is the only one.
+  Supervisor(SupervisorOptions options, KeyValueStore& run_store, KeyValueStore& machine_store)
+      : options_(std::move(options)), run_store_(run_store), machine_store_(machine_store) {}
 
   // Until all workers have finished (ok), the run cannot go on (why, and what a person should do), or it was stopped
-  // (kInterrupted, once the workers have saved). No worker outlives the call.
+  // (kInterrupted, once the workers have saved). No worker of this machine outlives the call.
   Status run(const std::atomic<bool>& stop_requested);
 
  private:
-  struct WorkerProcess {
-    std::string name;
-    int64_t started_in = 0;  // generation
-    ChildProcess process;
-    std::optional<ProcessEnd> end;  // once the fleet was told
-    std::string last_words;
-    Heartbeat heartbeat;
-  };
-
   Status watch(const std::atomic<bool>& stop_requested);
-  Status start(int64_t rank);
-  Status begin_generation();
-  void listen(double now);
-  Status carry_out(const Decision& decision);
-  Status join_again_when_broken(double now);
-  Status end_run(const std::string& reason, const std::string& advice);
-  void tell_of_recovery(double now);
-  bool all_ended() const;
-  // A stop: passed on to the workers once they can save, and enforced when they do not get on with it.
-  void stop_workers(double now);
-  Status end_of_stop() const;
+  // One look into the store, and what follows from it. Errors of a store that does not answer are no errors here.
+  Status look_into_store(bool urgent, double now);
+  Status tell(double now);
+  Status elect(double now);
+  Status lead(double now);
+  Status begin_when_all_are_there(double now);
+  Status write(const Assignment& assignment);
+  Status hear(double now);
+  Result<std::optional<MachineReport>> report_of(int machine);
+  Result<std::string> name_of(int machine);
+  CoordinatorOptions coordinator_options() const;
+  Status check_same_shape() const;
+  void come_back_after_absence(double now);
+  // Once the run is over; else nothing.
+  std::optional<Status> outcome(double now);
+  bool several_machines() const { return options_.shape.num_machines() > 1; }
+  void note(const std::string& text) const { options_.agent.note(text); }
 
   const SupervisorOptions options_;
-  KeyValueStore& store_;
-  const std::function<void(const std::string&)> note_;
-  Fleet fleet_;
-  std::vector<std::optional<WorkerProcess>> workers_;  // by rank
-  std::vector<int64_t> num_started_;                   // by rank
-  double fault_at_ = -1;                               // heard of first; -1: none that is not overcome
-  int64_t fault_after_step_ = -1;
-  double stop_at_ = -1;  // requested; -1: not
-  bool stopping_ = false;
-  int64_t progress_of_stop_ = -1;
-  double progress_of_stop_at_ = 0;
-  double broken_since_ = -1;
-  int num_broken_in_a_row_ = 0;
-  int64_t broken_at_step_ = -1;
+  KeyValueStore& run_store_;
+  KeyValueStore& machine_store_;
+  std::unique_ptr<KeyValueStore> life_store_;
+  Entry entry_;
+  std::unique_ptr<Agent> agent_;
+  MachineReport report_;                    // of this machine
+  std::optional<std::string> report_text_;  // as last written
+  double told_at_ = -1e300;                 // a report that arrived was begun
+  double asked_at_ = -1e300;
+  double absent_at_ = -1e300;  // for so long that others may have taken its place
+
+  std::optional<Assignment> assignment_;  // as last read
+  std::optional<std::string> assignment_text_;
+  bool has_read_ = false;
+  double over_since_ = -1;
+
+  Election election_;
+  std::unique_ptr<Coordinator> coordinator_;  // while this machine leads
+  std::vector<std::string> given_up_;
+  double led_at_ = -1;  // this process, last
+  double forming_since_ = -1, waiting_said_at_ = 0;
+  double stop_since_ = -1;
 };
 
 }  // namespace colossus

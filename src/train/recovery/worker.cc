@@ -49,11 +49,12 @@ class Heart {
 // The store as the workers of a generation see it: once the next one has begun, there is nobody to wait for.
 class StoreOfGeneration final : public KeyValueStore {
  public:
-  StoreOfGeneration(KeyValueStore& store, int64_t generation) : store_(store), generation_(generation) {}
+  StoreOfGeneration(KeyValueStore& store, KeyValueStore& machine_store, int64_t generation)
+      : store_(store), machine_store_(machine_store), generation_(generation) {}
 
   Status set(const std::string& key, const std::string& value) override { return store_.set(key, value); }
   Result<std::optional<std::string>> get(const std::string& key) override {
-    ASSIGN_OR_RETURN(const auto current, current_membership(store_));
+    ASSIGN_OR_RETURN(const auto current, current_membership(machine_store_));
     if (current && current->id > generation_)
       return unavailable(fmt::format("generation {} has begun meanwhile", current->id));
     return store_.get(key);
@@ -66,6 +67,7 @@ class StoreOfGeneration final : public KeyValueStore {
 
  private:
   KeyValueStore& store_;
+  KeyValueStore& machine_store_;
   const int64_t generation_;
 };
 
@@ -87,6 +89,23 @@ Result<Membership> Worker::next_membership(const std::atomic<bool>& stop_request
     std::this_thread::sleep_for(kPollEvery);
   }
   return interrupted("stopped before the ranks met");
+}
+
+std::string Worker::reason_to_leave() {
+  if (const auto current = current_membership(store_); current.ok() && *current && (*current)->id > last_generation_)
+    return fmt::format("generation {} has begun meanwhile", (*current)->id);
+  if (options_.lease_seconds <= 0) return "";
+  const auto lease = read_lease(store_);
+  const double since = lease.ok() && *lease ? **lease : 0;
+  const double silent = monotonic_seconds() - since;
+  if (silent < options_.lease_seconds) return "";
+  return fmt::format("this machine was not heard for {:.1f} s: others may have taken its place", silent);
+}
+
+void Worker::leave_when_it_must() {
+  const std::lock_guard lock(mutex_);
+  if (!trainer_) return;
+  if (const std::string why = reason_to_leave(); !why.empty()) trainer_->abort(why);
 }
 
 Heartbeat Worker::heartbeat() {
@@ -132,6 +151,7 @@ Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device&
     const Heartbeat now = heartbeat();
     static_cast<void>(write_heartbeat(store_, options_.id, now));  // the next one may go through
     tell_of_waits(now);
+    leave_when_it_must();
     options_.on_heartbeat(now.progress);
   });
   while (true) {
@@ -153,13 +173,8 @@ Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device&
 bool Worker::all_finish(const Membership& generation, const std::atomic<bool>& stop_requested) {
   milestone("finish");
   static_cast<void>(report_finished(store_, generation.id, options_.id));
-  size_t num_finished = 0;
   while (!stop_requested.load(std::memory_order_relaxed)) {
-    const auto next = has_finished(store_, generation.id, generation.workers[num_finished]);
-    if (next.ok() && *next) {
-      if (++num_finished == generation.workers.size()) return true;
-      continue;
-    }
+    if (const auto all = all_have_finished(store_, generation.id); all.ok() && *all) return true;
     const auto current = current_membership(store_);
     if (current.ok() && *current && (*current)->id > generation.id) return false;
     std::this_thread::sleep_for(kPollEvery);
@@ -177,21 +192,24 @@ Result<TrainResult> Worker::run_generation(const Membership& generation, RunConf
     return invalid(fmt::format("generation {} has {} workers for a mesh of {} ranks", generation.id,
                                generation.workers.size(), mesh.size()));
   milestone("join");
-  StoreOfGeneration store(store_, generation.id);
+  StoreOfGeneration store(meeting_store_, store_, generation.id);
   ASSIGN_OR_RETURN(auto ranks,
                    join_ranks(mesh, rank, store, fmt::format("groups/{}", generation.id),
                               {.timeout_seconds = options_.timeout_seconds, .interface = options_.interface}));
+  // A rank alone keeps no copies; those of before would be older than what it does.
+  if (mesh.size() == 1) keeper_ = std::make_unique<StateKeeper>();
   // The next machine's rank of the same place, or on one machine the next rank.
   const bool several_machines = mesh.size() > options_.ranks_on_machine;
   ranks->copy_distance = several_machines ? options_.ranks_on_machine : 1;
   ASSIGN_OR_RETURN(const auto trainer, Trainer::create(std::move(run), files, device, tokenizer_json, observer,
-                                                       std::move(ranks), mesh.size() > 1 ? &keeper_ : nullptr));
+                                                       std::move(ranks), mesh.size() > 1 ? keeper_.get() : nullptr));
   on_trainer_(*trainer);
-  const auto show = [&](const Trainer* shown) {
+  const auto show = [&](Trainer* shown) {
     const std::lock_guard lock(mutex_);
     trainer_ = shown;
   };
   show(trainer.get());
+  leave_when_it_must();
   auto result = trainer->run(stop_requested);
   show(nullptr);
   return result;
