@@ -198,8 +198,8 @@ void ConfigReader::begin_group(const FieldSpec& spec) {
     } else if (node->text() != nullptr) {
       group.value = ConfigTable{{"extends", *node}};
     } else {
-      fault(invalid(fmt::format("{}{} = {} must be a table, the name of a file that holds it, or that of a flag in it",
-                                frame.path, spec.name, toml_text(*node)))
+      fault(invalid(fmt::format("{}{} = {} must be a table, or the name of a file that holds it", frame.path, spec.name,
+                                toml_text(*node)))
                 .at(node->place.label));
     }
   }

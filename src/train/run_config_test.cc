@@ -122,5 +122,13 @@ TEST(Dial, TurnsUp) {
   }
 }
 
+TEST(RunConfig, AMeshMayBeLaidOutByRule) {
+  const auto run = parse_config<RunConfig>("mesh = \"auto\"\n", "run.toml");
+  ASSERT_TRUE(run.ok()) << run.status().message();
+  EXPECT_TRUE(run->mesh.automatic);
+  EXPECT_THAT(parse_config<RunConfig>("mesh = \"autp\"\n", "run.toml").status().message(),
+              testing::HasSubstr("mesh.autp: unknown key; did you mean mesh.auto?"));
+}
+
 }  // namespace
 }  // namespace colossus
