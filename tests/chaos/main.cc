@@ -118,7 +118,6 @@ class Chaos {
                                                  {"all_gather", 60},
                                                  {"all_to_all", 40},
                                                  {"send_receive", 20},
-                                                 {"broadcast", 2},
                                                  {"barrier", 3},
                                                  {"update", Ground::kSteps},
                                                  {"copy", Ground::kSteps},
