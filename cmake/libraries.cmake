@@ -23,6 +23,7 @@ colossus_system_library(xxhash xxhash.h libxxhash-dev)
 colossus_system_library(lzma lzma.h liblzma-dev)
 colossus_system_library(gloo gloo/config.h libgloo-dev)
 colossus_system_library(curl curl/curl.h libcurl4-openssl-dev)
+colossus_system_library(crypto openssl/evp.h libssl-dev)
 if(COLOSSUS_TESTS)
   colossus_system_library(pcre2-8 pcre2.h libpcre2-dev)  # the oracle of the text splitters; the program does not use it
 endif()

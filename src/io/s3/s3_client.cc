@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
-#include "base/sha256.h"
+#include "io/s3/sha256.h"
 #include "io/s3/xml.h"
 
 namespace colossus {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
-#include "base/sha256.h"
+#include "io/s3/sha256.h"
 
 namespace colossus {
 namespace {

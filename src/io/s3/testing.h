@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "base/sha256.h"
 #include "io/checksum.h"
 #include "io/s3/s3_client.h"
+#include "io/s3/sha256.h"
 #include "io/s3/testing_http.h"
 #include "io/s3/xml.h"
 

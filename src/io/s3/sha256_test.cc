@@ -1,4 +1,4 @@
-#include "base/sha256.h"
+#include "io/s3/sha256.h"
 
 #include <gtest/gtest.h>
 
