@@ -65,12 +65,7 @@ class FrontToBack {
 
 Status consolidate_checkpoint(FileSystem& files, const std::string& from, const std::string& to,
                               const ConsolidateOptions& options) {
-  std::string path = to;
-  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  const auto present = files.stat(path);
-  if (present.ok()) return invalid(fmt::format("[{}] is there already; give a directory that is not", path));
-  // Where nobody may look, something could be overwritten.
-  if (present.status().code() != ErrorCode::kNotFound) return present.status();
+  ASSIGN_OR_RETURN(const std::string path, new_checkpoint_path(files, to));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(files, from));
   FrontToBack reader(checkpoint, options.progress);
   std::vector<CheckpointTensor> tensors;

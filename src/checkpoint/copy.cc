@@ -47,12 +47,7 @@ Status verify_at(FileSystem& files, const std::string& path) {
 }  // namespace
 
 Status copy_checkpoint(FileSystem& files, const std::string& from, const std::string& to, const CopyOptions& options) {
-  std::string path = to;
-  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  const auto present = files.stat(path);
-  if (present.ok()) return invalid(fmt::format("[{}] is there already; give a directory that is not", path));
-  // Where nobody may look, something could be overwritten.
-  if (present.status().code() != ErrorCode::kNotFound) return present.status();
+  ASSIGN_OR_RETURN(const std::string path, new_checkpoint_path(files, to));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(files, from));
   const bool to_disk = files.can_rename(path);
   if (!to_disk) RETURN_IF_ERROR(checkpoint.verify());

@@ -116,6 +116,16 @@ Status prune(FileSystem& files, const std::string& directory, int64_t keep_last,
 
 std::string checkpoint_directory_name(int64_t step) { return fmt::format("step-{:08}", step); }
 
+Result<std::string> new_checkpoint_path(FileSystem& files, const std::string& path) {
+  std::string trimmed = path;
+  while (trimmed.size() > 1 && trimmed.ends_with('/')) trimmed.pop_back();
+  const auto present = files.stat(trimmed);
+  if (present.ok()) return invalid(fmt::format("[{}] is there already; give a directory that is not", trimmed));
+  // Where nobody may look, something could be overwritten.
+  if (present.status().code() != ErrorCode::kNotFound) return present.status();
+  return trimmed;
+}
+
 std::string unfinished_path(FileSystem& files, const std::string& path) {
   return files.can_rename(path) ? path + std::string(kUnfinishedSuffix) : path;
 }

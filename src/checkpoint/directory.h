@@ -15,6 +15,9 @@ inline constexpr std::string_view kReplacedSuffix = ".replaced";
 // One being written.
 inline constexpr std::string_view kUnfinishedSuffix = ".tmp";
 
+// `path` without slashes at its end, where nothing is yet: the place of a checkpoint that somebody asks for by name.
+Result<std::string> new_checkpoint_path(FileSystem& files, const std::string& path);
+
 // Where a checkpoint is written before it is whole: beside its place, or, where names cannot be changed, in it.
 std::string unfinished_path(FileSystem& files, const std::string& path);
 
