@@ -42,10 +42,10 @@ Status agree(Communicator* ranks, const Status& mine) {
 Result<std::vector<std::string>> gather_texts(Communicator* ranks, const Result<std::string>& mine, int64_t max_bytes) {
   RETURN_IF_ERROR(agree(ranks, mine.status()));
   const auto own_bytes = static_cast<int64_t>(mine->size());
-  std::vector<int64_t> sizes(static_cast<size_t>(num_ranks_of(ranks)), own_bytes);
-  if (sizes.size() > 1)
-    RETURN_IF_ERROR(
-        ranks->all_gather(std::as_bytes(std::span(&own_bytes, 1)), std::as_writable_bytes(std::span(sizes))));
+  std::vector<int64_t> sizes = {own_bytes};
+  if (num_ranks_of(ranks) > 1) {
+    ASSIGN_OR_RETURN(sizes, share_values(*ranks, own_bytes));
+  }
   // Looked at by all: exchange_texts() would refuse on rank 0 alone, and the others would wait for it.
   int64_t left = max_bytes;
   for (const int64_t bytes : sizes)

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/status.h"
 #include "comm/communicator.h"
 
@@ -16,6 +18,15 @@ namespace colossus {
 // 0 for none.
 int rank_of(const Communicator* ranks);
 int num_ranks_of(const Communicator* ranks);
+
+// Everybody's value, by rank, on all ranks.
+template <class T>
+Result<std::vector<T>> share_values(Communicator& ranks, const T& mine) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  std::vector<T> all(static_cast<size_t>(ranks.size()));
+  RETURN_IF_ERROR(ranks.all_gather(bytes_of(mine), std::as_writable_bytes(std::span(all))));
+  return all;
+}
 
 // Ok on all ranks if `mine` is on all; else on all of them the error of the lowest rank that has one, with "rank N".
 Status agree(Communicator* ranks, const Status& mine);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "device/device.h"
 
 namespace colossus {
@@ -38,15 +39,5 @@ class TensorSet {
 
   std::map<std::string, Entry> entries_;  // ordered: whatever walks it does so in one order
 };
-
-// Scalars and small arrays as bytes, for Device::write and Executable::read_output.
-template <class T>
-std::span<const std::byte> bytes_of(const T& value) {
-  return std::as_bytes(std::span(&value, 1));
-}
-template <class T>
-std::span<std::byte> writable_bytes_of(T& value) {
-  return std::as_writable_bytes(std::span(&value, 1));
-}
 
 }  // namespace colossus
