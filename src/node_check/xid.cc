@@ -91,14 +91,16 @@ constexpr std::array kXids = {
 };
 static_assert(std::ranges::is_sorted(kXids, {}, &XidMeaning::code));
 
-bool contains_word(std::string_view text, std::string_view word) {
-  const auto found = std::search(text.begin(), text.end(), word.begin(), word.end(), [](char a, char b) {
+bool contains_ignoring_case(std::string_view text, std::string_view part) {
+  const auto found = std::search(text.begin(), text.end(), part.begin(), part.end(), [](char a, char b) {
     return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
   });
   return found != text.end();
 }
 
-bool is_non_fatal(std::string_view text) { return contains_word(text, "non-fatal") || contains_word(text, "nonfatal"); }
+bool is_non_fatal(std::string_view text) {
+  return contains_ignoring_case(text, "non-fatal") || contains_ignoring_case(text, "nonfatal");
+}
 
 }  // namespace
 

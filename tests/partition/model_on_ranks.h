@@ -7,6 +7,7 @@
 #include "device/cpu/cpu_device.h"
 #include "device/tensor_set.h"
 #include "model_case.h"
+#include "train/rank_model.h"
 
 namespace colossus {
 
@@ -86,15 +87,9 @@ inline std::vector<MeshAxis> axes_of(const RankGroup& group) {
   return axes;
 }
 
-inline std::map<std::string, Placement> placements_of(const ModelConfig& model) {
-  std::map<std::string, Placement> placements;
-  for (const ParameterSpec& spec : *parameter_table(model)) placements[spec.name] = spec.placement;
-  return placements;
-}
-
 inline Result<RankProgram> partition_case(const Case& c, const MeshPosition& position) {
   ASSIGN_OR_RETURN(const Program whole, write_loss_program(c.model, options_of(c)));
-  return partition(whole, placements_of(c.model), position);
+  return partition(whole, placements_of(*parameter_table(c.model)), position);
 }
 
 // All ranks of a mesh, as threads.
