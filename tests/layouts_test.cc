@@ -5,31 +5,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <thread>
 
-#include "device/cpu/cpu_device.h"
 #include "io/config.h"
-#include "train/testing.h"
+#include "train/testing_ranks.h"
 
 namespace colossus {
 namespace {
 
 constexpr int64_t kSteps = 20;
-
-class Losses final : public TrainObserver {
- public:
-  std::vector<std::array<double, 3>> steps;  // loss, auxiliary loss, gradient norm
-  std::vector<double> evaluations;
-  std::string notes;
-  int64_t stop_after = kSteps;
-  std::atomic<bool> stop = false;
-  void on_step(const StepReport& report) override {
-    steps.push_back({report.loss, report.aux_loss, report.grad_norm});
-    stop = report.step >= stop_after && stop_after < kSteps;
-  }
-  void on_note(const std::string& note) override { notes += note; }
-  void on_evaluation(const EvaluationReport& report) override { evaluations.push_back(report.evaluation.loss); }
-};
 
 struct Outcome {
   std::vector<Losses> losses;  // by rank
@@ -54,28 +37,14 @@ std::map<std::string, std::vector<std::byte>> read_saved(const std::string& dire
 }
 
 struct Life {
-  int64_t stop_after = kSteps;
+  int64_t stop_after = std::numeric_limits<int64_t>::max();
   bool resumes = false;
 };
 
 Outcome train_on(const TinyData& data, RunConfig run, const MeshConfig& layout, const Life& life = {}) {
   run.mesh = layout;
   if (!life.resumes) CHECK(local_files().remove_all(run.out).ok());
-  const Mesh mesh(run.mesh);
-  auto ranks = make_thread_ranks(mesh, 120);
-  Outcome outcome{.losses = std::vector<Losses>(ranks.size()), .saved = {}};
-  std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < ranks.size(); ++rank)
-    threads.emplace_back([&, rank] {
-      const auto device = *make_cpu_device({.num_threads = 1, .pin = false});
-      outcome.losses[rank].stop_after = life.stop_after;
-      auto trainer = Trainer::create(run, local_files(), *device, data.tokenizer_json(), outcome.losses[rank],
-                                     std::move(ranks[rank]));
-      ASSERT_TRUE(trainer.ok()) << "rank " << rank << ": " << trainer.status().message();
-      const auto result = (*trainer)->run(outcome.losses[rank].stop);
-      ASSERT_TRUE(result.ok()) << "rank " << rank << ": " << result.status().message();
-    });
-  for (std::thread& thread : threads) thread.join();
+  Outcome outcome{.losses = train_on_ranks(data, run, life.stop_after), .saved = {}};
   if (!testing::Test::HasFailure()) outcome.saved = read_saved(run.out + "/checkpoints");
   return outcome;
 }
@@ -153,7 +122,10 @@ TEST_P(Layouts, HaveTheBitsOfTheirSums) {
   if (c.base.num_ranks() > 1) expect_near(base.losses.front(), train_on(project_text(), run, {}).losses.front());
   for (const MeshConfig& layout : c.layouts) {
     SCOPED_TRACE(print_config(layout));
-    ASSERT_TRUE(check_mesh(layout, mesh_limits(run.model, run.model.context, run.train.reduction_leaves)).ok());
+    RunConfig laid_out = run;
+    laid_out.mesh = layout;
+    ASSERT_TRUE(resolve_with_data(local_files(), laid_out).ok());
+    ASSERT_TRUE(check_layout(laid_out).ok());
     const Outcome other = train_on(project_text(), run, layout);
     ASSERT_FALSE(HasFailure());
     for (const Losses& losses : other.losses) {

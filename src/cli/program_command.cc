@@ -86,7 +86,8 @@ Result<ShownPrograms> write_rank_programs(const ShowArguments& arguments, const 
   const int64_t data_ranks =
       std::clamp<int64_t>(run.mesh.data, 1, 1 << 20) * std::clamp<int64_t>(run.mesh.shard, 1, 1 << 20);
   run.train.reduction_leaves = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(data_ranks)));
-  RETURN_IF_ERROR(check_mesh(run.mesh, mesh_limits(model, options.tokens, run.train.reduction_leaves)));
+  if (run.mesh.automatic) return invalid("[--mesh] auto needs the ranks of a run; name the axes");
+  RETURN_IF_ERROR(check_layout(run));
   Ranks ranks{.mesh = Mesh(run.mesh), .rank = arguments.rank};
   if (arguments.rank >= ranks.size())
     return invalid(fmt::format("[--rank] {}; the mesh has ranks 0 to {}", arguments.rank, ranks.size() - 1));

@@ -5,22 +5,15 @@
 #include <algorithm>
 #include <utility>
 
-#include "data/shard_set.h"
-
 namespace colossus {
 namespace {
 
-// What the run, with what its data says about it, has for a mesh to divide.
-Result<MeshLimits> limits_of(FileSystem& files, RunConfig run) {
-  ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files, run.data.sources.front().path));
-  RETURN_IF_ERROR(resolve(run, index.identity.vocab_size));
-  return mesh_limits(run.model, run.train.tokens, run.train.reduction_leaves);
-}
-
 Status lay_out_by_rule(FileSystem& files, const AskedRanks& asked, RunConfig& run) {
   if (asked.ranks < 1) return invalid("mesh = \"auto\" lays out the ranks there are; say how many: --ranks N");
-  ASSIGN_OR_RETURN(const MeshLimits limits, limits_of(files, run));
-  ASSIGN_OR_RETURN(run.mesh, auto_mesh(asked.ranks, std::max<int64_t>(1, asked.ranks / asked.machines), limits));
+  RunConfig resolved = run;  // the workers resolve it again: it stays as it was written
+  RETURN_IF_ERROR(resolve_with_data(files, resolved));
+  ASSIGN_OR_RETURN(run.mesh,
+                   auto_mesh(asked.ranks, std::max<int64_t>(1, asked.ranks / asked.machines), mesh_limits(resolved)));
   run.mesh.automatic = true;
   return ok_status();
 }
@@ -35,11 +28,9 @@ Status lay_out(FileSystem& files, const AskedRanks& asked, RunConfig& run) {
     if (asked.ranks > 0 && asked.ranks != run.mesh.num_ranks())
       return invalid(fmt::format("--ranks {}, but [mesh] has {} ranks: give one of them, or the same number",
                                  asked.ranks, run.mesh.num_ranks()));
-    if (run.mesh.zero_stage != 1)
-      return invalid(fmt::format("[mesh.zero_stage] {}: over shard, the optimizer state is cut so far; use 1",
-                                 run.mesh.zero_stage));
-    ASSIGN_OR_RETURN(const MeshLimits limits, limits_of(files, run));
-    RETURN_IF_ERROR(check_mesh(run.mesh, limits));
+    RunConfig resolved = run;
+    RETURN_IF_ERROR(resolve_with_data(files, resolved));
+    RETURN_IF_ERROR(check_layout(resolved));
   }
   if (run.mesh.num_ranks() % asked.machines != 0)
     return invalid(

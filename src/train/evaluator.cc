@@ -4,6 +4,7 @@
 
 #include "base/exact_sum.h"
 #include "base/milestone.h"
+#include "comm/agreement.h"
 #include "train/rank_model.h"
 
 namespace colossus {
@@ -14,9 +15,7 @@ Status add_over_ranks(Communicator& ranks, ExactSum& sum, int64_t& num_tokens, b
     ExactSum::Words words;
     int64_t num_tokens, stopped;
   };
-  const Share own{sum.words(), num_tokens, stopped ? 1 : 0};
-  std::vector<Share> all(static_cast<size_t>(ranks.size()));
-  RETURN_IF_ERROR(ranks.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(all))));
+  ASSIGN_OR_RETURN(const auto all, share_values(ranks, Share{sum.words(), num_tokens, stopped ? 1 : 0}));
   sum = {};
   num_tokens = 0;
   for (const Share& share : all) {
@@ -116,10 +115,7 @@ Status Evaluator::run_batch(const Loader& loader, int64_t batch, int64_t num_row
 
 Result<bool> Evaluator::stops(bool own) const {
   if (!shares_model_) return own;
-  const char mine = own ? 1 : 0;
-  std::vector<char> all(static_cast<size_t>(ranks_.size()));
-  RETURN_IF_ERROR(
-      ranks_.world()->all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all))));
+  ASSIGN_OR_RETURN(const auto all, share_values<char>(*ranks_.world(), own ? 1 : 0));
   return std::ranges::count(all, 1) > 0;
 }
 

@@ -29,8 +29,17 @@ InputFeed::InputFeed(Device& device, const ProgramOptions& options, std::span<co
 }
 
 Status InputFeed::add(Executable& executable) {
-  RETURN_IF_ERROR(memories_.add_role(device_, executable.program(), Role::kInput));
+  const Program& program = executable.program();
+  RETURN_IF_ERROR(memories_.add_role(device_, program, Role::kInput));
   memories_.bind_to(executable);
+  for (const auto& [name, whole] :
+       {std::pair{"tokens", &tokens_}, {"targets", &targets_}, {"document_start", &document_start_}}) {
+    if (!program.find(name)) continue;
+    const auto cut = elements_.find(name);
+    rows_of_[&program].push_back({.whole = whole,
+                                  .elements = cut == elements_.end() ? nullptr : &cut->second,
+                                  .memory = memories_.at(name).memory});
+  }
   return ok_status();
 }
 
@@ -41,19 +50,15 @@ Status InputFeed::read(const Loader& data, int64_t step, int64_t first_row, int6
 }
 
 void InputFeed::write(const Program& program) {
-  if (program.find("tokens")) write_part("tokens", tokens_);
-  if (program.find("targets")) write_part("targets", targets_);
-  if (program.find("document_start")) write_part("document_start", document_start_);
-}
-
-void InputFeed::write_part(const std::string& name, const std::vector<int32_t>& whole) {
-  const auto cut = elements_.find(name);
-  if (cut != elements_.end()) {
-    part_.resize(cut->second.size());
-    std::ranges::transform(cut->second, part_.begin(), [&](size_t element) { return whole[element]; });
+  for (const Rows& rows : rows_of_[&program]) {
+    std::span<const int32_t> values = *rows.whole;
+    if (rows.elements) {
+      part_.resize(rows.elements->size());
+      std::ranges::transform(*rows.elements, part_.begin(), [&](size_t element) { return values[element]; });
+      values = part_;
+    }
+    device_.write(*rows.memory, 0, std::as_bytes(values));
   }
-  const std::vector<int32_t>& values = cut == elements_.end() ? whole : part_;
-  device_.write(*memories_.at(name).memory, 0, std::as_bytes(std::span(values)));
 }
 
 }  // namespace colossus

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,6 +22,9 @@ class InputFeed {
 
   // Memory for the inputs of a program that is not here yet, bound to it. Others may be written by name.
   Status add(Executable& executable);
+  InputFeed(const InputFeed&) = delete;
+  InputFeed& operator=(const InputFeed&) = delete;
+
   const TensorSet& tensors() const { return memories_; }
   template <class T>
   void set(const char* name, const T& value) {
@@ -32,11 +36,16 @@ class InputFeed {
   Status read(const Loader& data, int64_t step, int64_t first_row) {
     return read(data, step, first_row, options_.batch);
   }
-  // Those that `program` has, to where they are bound.
+  // Those that the program of an executable has, to where they are bound.
   void write(const Program& program);
 
  private:
-  void write_part(const std::string& name, const std::vector<int32_t>& whole);
+  // An input of a program: the rows' tensor it is of, and which elements of it; none: all.
+  struct Rows {
+    const std::vector<int32_t>* whole;
+    const std::vector<size_t>* elements;
+    std::shared_ptr<DeviceMemory> memory;
+  };
 
   Device& device_;
   const ProgramOptions options_;
@@ -44,6 +53,7 @@ class InputFeed {
   std::vector<int32_t> tokens_, targets_, document_start_;  // (B, T), whole
   // By input: which element of the whole each of the rank's is; none for what the rank has whole.
   std::map<std::string, std::vector<size_t>> elements_;
+  std::map<const Program*, std::vector<Rows>> rows_of_;
   std::vector<int32_t> part_;
 };
 

@@ -8,8 +8,7 @@
 namespace colossus {
 namespace {
 
-void add_output(Executable& executable, const char* name, ExactSum& sum) {
-  const TensorId id = executable.program().find(name);
+void add_output(Executable& executable, TensorId id, ExactSum& sum) {
   if (!id) return;
   float value = 0;
   executable.read_output(id, writable_bytes_of(value));
@@ -47,8 +46,11 @@ Status Microbatches::compile(const RankModel& model) {
                                       device_, ranks_.groups));
   } else {
     ASSIGN_OR_RETURN(whole_, device_.compile(model.microbatch, {.groups = &ranks_.groups}));
+    loss_ = whole_->program().find("loss");
+    aux_loss_ = whole_->program().find("aux_loss");
   }
   for (Executable* executable : executables()) RETURN_IF_ERROR(inputs_.add(*executable));
+  has_rng_ = inputs_.tensors().find("rng") != nullptr;
   if (inputs_.tensors().find("loss_grad"))
     inputs_.set("loss_grad", static_cast<float>(run_.train.microbatch) / static_cast<float>(run_.train.batch));
   return ok_status();
@@ -80,7 +82,7 @@ Status Microbatches::feed(const Loader& data, int64_t step, int64_t first_row, c
   const Traced traced(device_.trace(), kComputeLane, "load");
   RETURN_IF_ERROR(inputs_.read(data, step, first_row));
   inputs_.write(program);
-  if (program.find("rng")) inputs_.set("rng", std::array<int64_t, 3>{run_.train.seed, step, first_row});
+  if (has_rng_) inputs_.set("rng", std::array<int64_t, 3>{run_.train.seed, step, first_row});
   return ok_status();
 }
 
@@ -111,8 +113,8 @@ Result<bool> Microbatches::run_whole(int64_t step, const Loader& data, const std
       milestone("microbatch");
       RETURN_IF_ERROR(whole_->run());
       seconds_.push_back(monotonic_seconds() - begun);
-      add_output(*whole_, "loss", losses.loss);
-      add_output(*whole_, "aux_loss", losses.aux_loss);
+      add_output(*whole_, loss_, losses.loss);
+      add_output(*whole_, aux_loss_, losses.aux_loss);
     }
     trees_.front()->end_leaf();
   }

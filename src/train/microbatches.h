@@ -61,7 +61,9 @@ class Microbatches {
   LeafRange leaves_;
   std::unique_ptr<Executable> whole_;  // one of the two
   std::unique_ptr<PipelineStage> stage_;
+  TensorId loss_, aux_loss_;  // of whole_
   InputFeed inputs_;
+  bool has_rng_ = false;
   std::vector<std::optional<GradientTree>> trees_;  // by executable
   std::vector<double> seconds_;
 };

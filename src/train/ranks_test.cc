@@ -3,50 +3,26 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <thread>
-
-#include "device/cpu/cpu_device.h"
-#include "train/testing.h"
+#include "train/testing_ranks.h"
 
 namespace colossus {
 namespace {
 
-class Losses final : public TrainObserver {
- public:
-  std::vector<std::array<double, 3>> steps;  // loss, auxiliary loss, gradient norm
-  std::vector<double> evaluations;
-  void on_step(const StepReport& report) override { steps.push_back({report.loss, report.aux_loss, report.grad_norm}); }
-  void on_evaluation(const EvaluationReport& report) override { evaluations.push_back(report.evaluation.loss); }
-};
-
+// Every rank's parameters, and what it was told.
 struct Outcome {
-  Losses losses;
-  std::map<std::string, std::vector<std::byte>> parameters;
+  std::vector<Losses> losses;
+  std::vector<std::map<std::string, std::vector<std::byte>>> parameters;
 };
 
-// Every rank's outcome.
-std::vector<Outcome> train_on(const TinyData& data, const RunConfig& run) {
-  const Mesh mesh(run.mesh);
-  auto ranks = make_thread_ranks(mesh, 60);
-  std::vector<Outcome> outcomes(ranks.size());
-  std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < ranks.size(); ++rank)
-    threads.emplace_back([&, rank] {
-      const auto device = *make_cpu_device({.num_threads = 1, .pin = false});
-      auto trainer = Trainer::create(run, local_files(), *device, data.tokenizer_json(), outcomes[rank].losses,
-                                     std::move(ranks[rank]));
-      ASSERT_TRUE(trainer.ok()) << trainer.status().message();
-      const auto result = (*trainer)->run(false);
-      ASSERT_TRUE(result.ok()) << result.status().message();
-      for (const ParameterSpec& spec : *parameter_table((*trainer)->config().model)) {
-        const TensorSet::Entry& entry = (*trainer)->tensors().at(spec.name);
-        auto& bytes = outcomes[rank].parameters[spec.name];
-        bytes.resize(static_cast<size_t>(entry.type.num_bytes()));
-        device->read(*entry.memory, entry.offset_bytes, bytes);
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  return outcomes;
+Outcome train_on(const TinyData& data, const RunConfig& run) {
+  Outcome outcome;
+  outcome.parameters.resize(static_cast<size_t>(run.mesh.num_ranks()));
+  outcome.losses = train_on_ranks(
+      data, run, std::numeric_limits<int64_t>::max(), [&](size_t rank, const Trainer& trainer, Device& device) {
+        for (const ParameterSpec& spec : *parameter_table(trainer.config().model))
+          outcome.parameters[rank][spec.name] = bytes_of_tensor(device, trainer.tensors().at(spec.name));
+      });
+  return outcome;
 }
 
 RunConfig run_of_eight_leaves(const TinyData& data, const std::string& out, Family family, OptimizerKind optimizer) {
@@ -69,20 +45,22 @@ TEST_P(Layouts, HaveTheBitsOfOneRank) {
   const auto [family, optimizer] = GetParam();
   const TinyData data;
   const RunConfig run = run_of_eight_leaves(data, "one", family, optimizer);
-  const Outcome one = std::move(train_on(data, run).front());
-  ASSERT_EQ(one.losses.steps.size(), 6u);
-  ASSERT_EQ(one.losses.evaluations.size(), 2u);
+  const Outcome alone = train_on(data, run);
+  const Losses& one = alone.losses.front();
+  ASSERT_EQ(one.steps.size(), 6u);
+  ASSERT_EQ(one.evaluations.size(), 2u);
   for (const Layout& layout : {Layout{2, 1}, {3, 1}, {8, 1}, {1, 2}, {1, 3}, {1, 5}, {1, 8}, {2, 2}, {2, 3}, {4, 2}}) {
     SCOPED_TRACE(testing::Message() << layout.data << " x " << layout.shard);
     RunConfig other = run;
     other.out = data / "other";
     ASSERT_TRUE(local_files().remove_all(other.out).ok());
     other.mesh = {.data = layout.data, .shard = layout.shard};
-    for (const Outcome& outcome : train_on(data, other)) {
-      EXPECT_EQ(outcome.losses.steps, one.losses.steps);
-      EXPECT_EQ(outcome.losses.evaluations, one.losses.evaluations);
-      EXPECT_TRUE(outcome.parameters == one.parameters);
+    const Outcome outcome = train_on(data, other);
+    for (const Losses& losses : outcome.losses) {
+      EXPECT_EQ(losses.steps, one.steps);
+      EXPECT_EQ(losses.evaluations, one.evaluations);
     }
+    for (const auto& parameters : outcome.parameters) EXPECT_TRUE(parameters == alone.parameters.front());
   }
 }
 

@@ -102,15 +102,31 @@ Status resolve(RunConfig& run, int64_t tokenizer_vocab_size) {
   return ok_status();
 }
 
-MeshLimits mesh_limits(const ModelConfig& model, int64_t tokens, int64_t reduction_leaves) {
-  return {.num_layers = model.num_layers,
-          .num_heads = model.num_heads,
-          .num_kv_heads = model.num_kv_heads,
-          .ffn_width = model.ffn_width,
-          .num_experts = model.num_experts,
-          .expert_width = model.expert_width,
-          .tokens = tokens,
-          .reduction_leaves = reduction_leaves};
+Result<ShardIndex> resolve_with_data(FileSystem& files, RunConfig& run) {
+  if (run.data.sources.empty())
+    return invalid("[data.sources] none; build shards with `colossus data build` and name their directory: --data DIR");
+  ASSIGN_OR_RETURN(ShardIndex index, read_shard_index(files, run.data.sources.front().path));
+  RETURN_IF_ERROR(resolve(run, index.identity.vocab_size));
+  return index;
+}
+
+MeshLimits mesh_limits(const RunConfig& run) {
+  return {.num_layers = run.model.num_layers,
+          .num_heads = run.model.num_heads,
+          .num_kv_heads = run.model.num_kv_heads,
+          .ffn_width = run.model.ffn_width,
+          .num_experts = run.model.num_experts,
+          .expert_width = run.model.expert_width,
+          .tokens = run.train.tokens,
+          .reduction_leaves = run.train.reduction_leaves};
+}
+
+Status check_layout(const RunConfig& run) {
+  RETURN_IF_ERROR(check_mesh(run.mesh, mesh_limits(run)));
+  if (run.mesh.zero_stage != 1)
+    return invalid(
+        fmt::format("[mesh.zero_stage] {}: over shard, the optimizer state is cut so far; use 1", run.mesh.zero_stage));
+  return ok_status();
 }
 
 }  // namespace colossus

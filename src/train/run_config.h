@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "data/shard_set.h"
 #include "model/model_config.h"
 #include "parallel/mesh.h"
 #include "program/passes.h"
@@ -83,7 +84,12 @@ struct RunConfig {
 //   reduction_leaves: the largest power of two, at most 8, that divides the number of microbatches.
 Status resolve(RunConfig& run, int64_t tokenizer_vocab_size);
 
-// What a mesh must divide.
-MeshLimits mesh_limits(const ModelConfig& model, int64_t tokens, int64_t reduction_leaves);
+// The same with what the run's first shards say, whose index it returns.
+Result<ShardIndex> resolve_with_data(FileSystem& files, RunConfig& run);
+
+// What the mesh of a completed run must divide.
+MeshLimits mesh_limits(const RunConfig& run);
+// Every fault of its mesh, and what training does not do yet.
+Status check_layout(const RunConfig& run);
 
 }  // namespace colossus

@@ -82,14 +82,18 @@ inline RunConfig tiny_run(const TinyData& data, const std::string& out, Family f
   return run;
 }
 
+inline std::vector<std::byte> bytes_of_tensor(Device& device, const TensorSet::Entry& entry) {
+  std::vector<std::byte> bytes(static_cast<size_t>(entry.type.num_bytes()));
+  device.read(*entry.memory, entry.offset_bytes, bytes);
+  return bytes;
+}
+
 // Parameters and optimizer states by name, as bytes.
 inline std::map<std::string, std::vector<std::byte>> state_of(Device& device, const TensorSet& tensors) {
   std::map<std::string, std::vector<std::byte>> state;
-  for (const auto& [name, entry] : tensors.entries()) {
-    if (entry.role != Role::kParameter && entry.role != Role::kOptimizerState) continue;
-    state[name].resize(static_cast<size_t>(entry.type.num_bytes()));
-    device.read(*entry.memory, entry.offset_bytes, state[name]);
-  }
+  for (const auto& [name, entry] : tensors.entries())
+    if (entry.role == Role::kParameter || entry.role == Role::kOptimizerState)
+      state[name] = bytes_of_tensor(device, entry);
   return state;
 }
 

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/clock.h"
 #include "base/exact_sum.h"
 #include "base/milestone.h"
+#include "comm/agreement.h"
 #include "train/leaf_balance.h"
 
 namespace colossus {
@@ -54,37 +56,30 @@ Status TrainStep::build() {
   grad_norm_ = update_->program().find("grad_norm");
   clip_scale_ = update_->program().find("clip_scale");
   all_step_sums_ = update_->program().find("all_step_sums");
-  RETURN_IF_ERROR(make_gradient_trees(groups));
+  RETURN_IF_ERROR(make_gradient_trees());
   list_state(update.parts);
   return ok_status();
 }
 
 // Each program of a microbatch has a tree of its own: programs of a stage come to the end of a leaf at different times.
-Status TrainStep::make_gradient_trees(const std::vector<UpdateGroup>& groups) {
-  struct Place {
-    size_t bucket, accumulator;
-  };
-  const std::vector<const Program*> programs = microbatches_->gradients().programs;
-  std::vector<std::vector<Place>> places(programs.size());
-  size_t bucket = 0;
-  for (const UpdateGroup& group : groups)
-    for (size_t i = 0; i < parameter_buckets(model_.table, run_.optimizer, group, kUpdateBucketElements).size();
-         ++i, ++bucket)
-      for (size_t j = 0; j < group.num_accumulators(); ++j) {
-        const std::string& gradient = group.parameters.front().gradients[j];
-        const auto adds = [&](const Program* program) { return static_cast<bool>(program->find(gradient)); };
-        places[static_cast<size_t>(std::ranges::find_if(programs, adds) - programs.begin())].push_back({bucket, j});
-      }
-  std::vector<std::vector<std::shared_ptr<DeviceMemory>>> accumulators(programs.size());
-  for (size_t program = 0; program < programs.size(); ++program)
-    for (const Place& place : places[program])
-      accumulators[program].push_back(tensors_.at(accumulator_name(place.bucket, place.accumulator)).memory);
+// What it sums are the buffers that the program's gradients are views of.
+Status TrainStep::make_gradient_trees() {
+  const Program& update = update_->program();
+  std::vector<std::vector<std::string>> names;
+  std::vector<std::vector<std::shared_ptr<DeviceMemory>>> accumulators;
+  for (const Program* program : microbatches_->gradients().programs) {
+    std::set<std::string> buffers;
+    for (const TensorId id : program->with_role(Role::kGradient))
+      buffers.insert(update.tensor(update.root(update.find(program->tensor(id).name))).name);
+    names.emplace_back(buffers.begin(), buffers.end());
+    accumulators.emplace_back();
+    for (const std::string& name : names.back()) accumulators.back().push_back(tensors_.at(name).memory);
+  }
   RETURN_IF_ERROR(microbatches_->sum_into(accumulators));
-  for (size_t program = 0; program < programs.size(); ++program)
-    for (size_t at = 0; at < places[program].size(); ++at)
+  for (size_t program = 0; program < names.size(); ++program)
+    for (size_t at = 0; at < names[program].size(); ++at)
       for (size_t i = 0;; ++i) {
-        const TensorId id =
-            update_->program().find(partial_sum_name(places[program][at].bucket, places[program][at].accumulator, i));
+        const TensorId id = update.find(partial_sum_name(names[program][at], i));
         if (!id) break;
         update_->bind(id, microbatches_->tree(program)->partial(i)[at]);
       }
@@ -96,9 +91,7 @@ Result<std::string> TrainStep::balance() {
   const double own = microbatches_->take_median_seconds();
   // Stages wait for one another, and experts over data ranks need all of these at once.
   if (ranks_.num_data_ranks() == 1 || mesh.pipeline > 1 || mesh.experts_over_data_ranks()) return std::string();
-  std::vector<double> all(static_cast<size_t>(ranks_.size()));
-  RETURN_IF_ERROR(
-      ranks_.world()->all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(all))));
+  ASSIGN_OR_RETURN(const auto all, share_values(*ranks_.world(), own));
   std::vector<double> seconds(static_cast<size_t>(ranks_.num_data_ranks()), 0);
   for (size_t rank = 0; rank < all.size(); ++rank) {
     double& of_data_rank = seconds[static_cast<size_t>(ranks_.data_rank(static_cast<int64_t>(rank)))];

@@ -61,7 +61,7 @@ class TrainStep {
   TrainStep(const RunConfig& run, Device& device, Ranks& ranks) : run_(run), device_(device), ranks_(ranks) {}
 
   Status build();
-  Status make_gradient_trees(const std::vector<UpdateGroup>& groups);
+  Status make_gradient_trees();
   void list_state(const std::vector<UpdatedPart>& updated);
   StatePart part_of(const Tensor& tensor, size_t parameter, const ElementRange& elements) const;
   Status apply_update(int64_t step, StepReport& report);

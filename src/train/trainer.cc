@@ -69,17 +69,11 @@ Result<std::unique_ptr<Trainer>> Trainer::create(RunConfig run, FileSystem& file
 }
 
 Status Trainer::open_data() {
-  if (run_.data.sources.empty())
-    return invalid(
-        "[data.sources] none; build shards with `colossus data build` and name their directory under [[data.sources]]");
+  ASSIGN_OR_RETURN(const ShardIndex index, resolve_with_data(files_, run_));
   std::vector<DataSource> sources;
   for (const DataSourceConfig& source : run_.data.sources) sources.push_back({source.path, source.weight});
-  ASSIGN_OR_RETURN(const ShardIndex index, read_shard_index(files_, sources.front().directory));
   validation_totals_ = index.totals(kValidationSplit);
-  RETURN_IF_ERROR(resolve(run_, index.identity.vocab_size));
   const TrainConfig& t = run_.train;
-  // A run that lost ranks may have come to a layout that its model does not divide.
-  RETURN_IF_ERROR(check_mesh(ranks_->mesh.config(), mesh_limits(run_.model, t.tokens, t.reduction_leaves)));
   ASSIGN_OR_RETURN(train_data_, Loader::open(files_, sources,
                                              {.row_tokens = t.tokens,
                                               .rows_per_step = t.batch,

@@ -11,6 +11,22 @@ bool by_muon(const ParameterSpec& spec, const OptimizerConfig& optimizer) {
   return optimizer.kind == OptimizerKind::kMuon && spec.kind == ParameterSpec::Kind::kMatrix;
 }
 
+// Where the programs of a rank add their gradients.
+std::string accumulator_name(size_t bucket, size_t accumulator) {
+  return accumulator == 0 ? fmt::format("gradients.{}", bucket) : fmt::format("gradients.{}.{}", bucket, accumulator);
+}
+
+// The parameters of a group as they lie in memory.
+std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
+                                      const UpdateGroup& group, int64_t bucket_elements) {
+  std::vector<FlatTensor> tensors;
+  for (const UpdateParameter& parameter : group.parameters) {
+    const ParameterSpec& spec = table[parameter.index];
+    tensors.push_back({.name = spec.name, .shape = parameter.shape, .whole_matrices = by_muon(spec, optimizer)});
+  }
+  return make_buckets(tensors, bucket_elements);
+}
+
 CollectiveAttributes among(const Peers& peers) { return {peers.group, peers.ranks, peers.rank}; }
 
 // One bucket as this rank sees it.
@@ -135,7 +151,7 @@ class UpdateWriter {
     std::vector<TensorId> own;
     for (size_t i = 0; i < bucket.accumulators.size(); ++i) {
       for (int64_t j = 0; j + 1 < own_sums / num_accumulators; ++j)
-        own.push_back(b_.declare(partial_sum_name(bucket.index, i, static_cast<size_t>(j)),
+        own.push_back(b_.declare(partial_sum_name(b_.tensor(bucket.accumulators[i]).name, static_cast<size_t>(j)),
                                  b_.tensor(bucket.accumulators[i]).type, Role::kState));
       own.push_back(bucket.accumulators[i]);
     }
@@ -252,12 +268,8 @@ class UpdateWriter {
 
 }  // namespace
 
-std::string accumulator_name(size_t bucket, size_t accumulator) {
-  return accumulator == 0 ? fmt::format("gradients.{}", bucket) : fmt::format("gradients.{}.{}", bucket, accumulator);
-}
-
-std::string partial_sum_name(size_t bucket, size_t accumulator, size_t i) {
-  return fmt::format("partial.{}.{}.{}", bucket, accumulator, i);
+std::string partial_sum_name(const std::string& accumulator, size_t i) {
+  return fmt::format("partial.{}.{}", i, accumulator);
 }
 
 std::vector<UpdateGroup> update_on_one_rank(std::span<const ParameterSpec> table) {
@@ -265,16 +277,6 @@ std::vector<UpdateGroup> update_on_one_rank(std::span<const ParameterSpec> table
   for (size_t i = 0; i < table.size(); ++i)
     group.parameters.push_back({.index = i, .shape = table[i].shape, .gradients = {"grad." + table[i].name}});
   return {group};
-}
-
-std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
-                                      const UpdateGroup& group, int64_t bucket_elements) {
-  std::vector<FlatTensor> tensors;
-  for (const UpdateParameter& parameter : group.parameters) {
-    const ParameterSpec& spec = table[parameter.index];
-    tensors.push_back({.name = spec.name, .shape = parameter.shape, .whole_matrices = by_muon(spec, optimizer)});
-  }
-  return make_buckets(tensors, bucket_elements);
 }
 
 Result<UpdateProgram> write_update_program(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,

@@ -64,26 +64,20 @@ struct UpdateProgram {
 // All parameters on one rank, with gradients "grad.<parameter>".
 std::vector<UpdateGroup> update_on_one_rank(std::span<const ParameterSpec> table);
 
-// The parameters of a group as they lie in memory.
-std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
-                                      const UpdateGroup& group, int64_t bucket_elements);
-
-// "gradients.2", "gradients.2.1": where the programs of a rank add their gradients; of parameters with several, the
-// first, the second, ...
-std::string accumulator_name(size_t bucket, size_t accumulator);
 // What a rank has of the gradient tree, but for the last of an accumulator's sums, which is in the accumulator.
-std::string partial_sum_name(size_t bucket, size_t accumulator, size_t i);
+std::string partial_sum_name(const std::string& accumulator, size_t i);
 
 // What ranks exchange in one operation: large enough that the wire is busy, small enough that the sum of one overlaps
 // the exchange of the next.
 inline constexpr int64_t kUpdateBucketElements = int64_t{4} << 20;
 
 // Inputs: lr () and muon_lr () f32, step () i64 from 1, step_sums (kStepSums) i64. Buckets are counted through all
-// groups; bucket b is "parameters.b" and "gradients.b" (N) f32, with views of every parameter under its name and of its
-// gradients; where others sum with this rank, there are also states of partial_sum_name.
-// Optimizer states "<parameter>.m", ".v", ".momentum" have the shape of the updated part: the parameter's where it is
-// whole, else (elements) or (matrices, K, N). Outputs: grad_norm (), clip_scale (): NaN when the step was skipped
-// because loss or norm is not finite; all_step_sums, step_sums added over all ranks of `world`.
+// groups; bucket b is "parameters.b" and "gradients.b" (N) f32 (of parameters with several gradients "gradients.b.1"
+// and on, too: accumulators), with views of every parameter and every gradient under its name; where others sum with
+// this rank, there are also states of partial_sum_name. Optimizer states "<parameter>.m", ".v", ".momentum" have the
+// shape of the updated part: the parameter's where it is whole, else (elements) or (matrices, K, N). Outputs: grad_norm
+// (), clip_scale (): NaN when the step was skipped because loss or norm is not finite; all_step_sums, step_sums added
+// over all ranks of `world`.
 struct UpdateOptions {
   int64_t bucket_elements = kUpdateBucketElements;
   int64_t num_microbatches = 1;

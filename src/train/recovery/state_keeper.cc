@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/milestone.h"
+#include "comm/agreement.h"
 #include "comm/texts.h"
 
 namespace colossus {
@@ -117,8 +118,7 @@ void StateKeeper::hand_on(Copy& own, Copy& of_peer) {
   of_peer.position.step = -1;
   RunPosition position;
   milestone("copy");
-  copied_ = peers_->send_receive(std::as_bytes(std::span(&own.position, 1)), to_,
-                                 std::as_writable_bytes(std::span(&position, 1)), from_);
+  copied_ = peers_->send_receive(bytes_of(own.position), to_, writable_bytes_of(position), from_);
   const auto bytes_of_copy = [](Copy& copy) {
     const int64_t size = copy.parts.empty() ? 0 : copy.parts.back().offset + copy.parts.back().elements.size();
     return std::span(copy.bytes.data(), static_cast<size_t>(size * kFloat));
@@ -307,8 +307,7 @@ Result<RunPosition> StateKeeper::position_at(Communicator& world, const std::vec
   RunPosition mine{.step = -1};
   for (const Copy* copy : own)
     if (copy->position.step == step) mine = copy->position;
-  std::vector<RunPosition> all(static_cast<size_t>(world.size()));
-  RETURN_IF_ERROR(world.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all))));
+  ASSIGN_OR_RETURN(const auto all, share_values(world, mine));
   for (const RunPosition& position : all)
     if (position.step == step) return position;
   return corrupt(fmt::format("no rank knows the position of step {}, which some said they have", step));
@@ -321,9 +320,7 @@ Result<std::optional<RunPosition>> StateKeeper::restore(Communicator& world, Dev
   RETURN_IF_ERROR(search.share());
   for (const int64_t step : search.steps()) {
     const auto found = search.find(step, needed);
-    const char mine = found ? 1 : 0;
-    std::vector<char> all(static_cast<size_t>(world.size()));
-    RETURN_IF_ERROR(world.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all))));
+    ASSIGN_OR_RETURN(const auto all, share_values<char>(world, found ? 1 : 0));
     if (std::find(all.begin(), all.end(), 0) != all.end()) continue;
     RETURN_IF_ERROR(fetch(world, device, own, *found, needed));
     ASSIGN_OR_RETURN(const RunPosition position, position_at(world, own, step));

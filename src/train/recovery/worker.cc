@@ -186,6 +186,10 @@ Result<TrainResult> Worker::run_generation(const Membership& generation, RunConf
                                            Device& device, const std::string& tokenizer_json, TrainObserver& observer,
                                            const std::atomic<bool>& stop_requested) {
   run.mesh = generation.mesh(run.mesh);
+  // A run that lost ranks may have come to a layout that its model does not divide.
+  RunConfig resolved = run;
+  RETURN_IF_ERROR(resolve_with_data(files, resolved));
+  RETURN_IF_ERROR(check_layout(resolved));
   const Mesh mesh(run.mesh);
   const auto rank = std::ranges::find(generation.workers, options_.id) - generation.workers.begin();
   if (mesh.size() != static_cast<int64_t>(generation.workers.size()))
