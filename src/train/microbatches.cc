@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/milestone.h"
+#include "train/shared_state.h"
 
 namespace colossus {
 namespace {
@@ -26,10 +27,18 @@ bool counts_losses(const Ranks& ranks) {
 Result<std::unique_ptr<Microbatches>> Microbatches::create(const RunConfig& run, const RankModel& model, Device& device,
                                                            Ranks& ranks) {
   std::unique_ptr<Microbatches> microbatches(new Microbatches(run, model, device, ranks));
-  microbatches->leaves_ =
-      leaves_of_data_ranks(run.train.reduction_leaves, ranks)[static_cast<size_t>(ranks.data_rank())];
+  microbatches->leaves_ = leaves_of_tree(run.train.reduction_leaves, ranks);
   RETURN_IF_ERROR(microbatches->compile(model));
   return microbatches;
+}
+
+void Microbatches::share(const RankModel& model, std::vector<Program>& programs,
+                         const std::vector<std::string>& shared) {
+  RankGradients gradients{.programs = {}, .shared = shared};
+  for (const Program& program : programs) gradients.programs.push_back(&program);
+  groups_ = colossus::update_groups(model, gradients, run_.train.reduction_leaves, ranks_);
+  buckets_ = make_update_buckets(model.table, run_.optimizer, groups_, kUpdateBucketElements);
+  for (Program& program : programs) program = share_state(std::move(program), buckets_);
 }
 
 Status Microbatches::compile(const RankModel& model) {
@@ -42,10 +51,17 @@ Status Microbatches::compile(const RankModel& model) {
                                                  .num_chunks = static_cast<int>(mesh.chunks),
                                                  .num_microbatches = leaves_.size() * per_leaf()},
                                        .stage = ranks_.mesh.coordinate(ranks_.rank, MeshAxis::kPipeline),
-                                       .num_leaves = leaves_.size()},
+                                       .num_leaves = leaves_.size(),
+                                       .rewrite =
+                                           [&](std::vector<Program>& programs, const std::vector<std::string>& shared) {
+                                             share(model, programs, shared);
+                                             return ok_status();
+                                           }},
                                       device_, ranks_.groups));
   } else {
-    ASSIGN_OR_RETURN(whole_, device_.compile(model.microbatch, {.groups = &ranks_.groups}));
+    std::vector<Program> programs = {model.microbatch};
+    share(model, programs, {});
+    ASSIGN_OR_RETURN(whole_, device_.compile(std::move(programs.front()), {.groups = &ranks_.groups}));
     loss_ = whole_->program().find("loss");
     aux_loss_ = whole_->program().find("aux_loss");
   }
@@ -60,12 +76,9 @@ std::vector<Executable*> Microbatches::executables() const {
   return stage_ ? stage_->executables() : std::vector<Executable*>{whole_.get()};
 }
 
-RankGradients Microbatches::gradients() const {
-  RankGradients gradients;
-  for (const Executable* executable : executables()) gradients.programs.push_back(&executable->program());
-  // Of chunks on one stage there is one parameter, and its gradients are added here.
-  if (stage_) gradients.shared = stage_->shared_parameters();
-  return gradients;
+int64_t Microbatches::leaf_of_turn(int64_t turn) const {
+  if (ranks_.mesh.config().zero_stage == 1) return leaves_.begin + turn;
+  return turn * ranks_.num_data_ranks() + ranks_.data_rank();  // in turn: those of one turn make up a whole subtree
 }
 
 Status Microbatches::sum_into(const std::vector<std::vector<std::shared_ptr<DeviceMemory>>>& accumulators) {
@@ -104,8 +117,9 @@ Result<bool> Microbatches::run(int64_t step, const Loader& data, const std::atom
 }
 
 Result<bool> Microbatches::run_whole(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses) {
-  for (int64_t leaf = leaves_.begin; leaf < leaves_.end; ++leaf) {
-    if (leaf > leaves_.begin) trees_.front()->begin_leaf();
+  for (int64_t turn = 0; turn < leaves_.size(); ++turn) {
+    if (turn > 0) trees_.front()->begin_leaf();
+    const int64_t leaf = leaf_of_turn(turn);
     for (int64_t i = 0; i < per_leaf(); ++i) {
       if (ranks_.size() == 1 && stop.load(std::memory_order_relaxed)) return false;
       RETURN_IF_ERROR(feed(data, step, (leaf * per_leaf() + i) * run_.train.microbatch, whole_->program()));
@@ -126,7 +140,8 @@ Status Microbatches::run_stage(int64_t step, const Loader& data, Losses& losses)
   const PipelineCallbacks callbacks{
       .fill_inputs =
           [&](int64_t microbatch, const Program& program) {
-            return feed(data, step, (leaves_.begin * per_leaf() + microbatch) * run_.train.microbatch, program);
+            const int64_t leaf = leaf_of_turn(microbatch / per_leaf());
+            return feed(data, step, (leaf * per_leaf() + microbatch % per_leaf()) * run_.train.microbatch, program);
           },
       .end_leaf =
           [&](int64_t leaf, const Program& program) {
