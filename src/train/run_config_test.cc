@@ -7,6 +7,7 @@
 
 #include "io/config.h"
 #include "model/model.h"
+#include "model/testing.h"
 #include "train/dial.h"
 
 namespace colossus {

@@ -19,12 +19,6 @@ int64_t part_of_model(const std::string& name, size_t index) {
   return layer >= 0 ? layer : -1 - static_cast<int64_t>(index);
 }
 
-// Pieces lie shard by shard, so that what the replicas of one shard have together is one range.
-size_t piece_of(const UpdateGroup& group, int64_t rank_of_all) {
-  const int64_t shard = rank_of_all % group.shards.ranks, replica = rank_of_all / group.shards.ranks;
-  return static_cast<size_t>(shard * group.replicas.ranks + replica);
-}
-
 // Elements of a bucket from `begin` on, as `base` holds them.
 struct Held {
   TensorId base;
@@ -125,7 +119,7 @@ class UpdateWriter {
     const UpdateGroup& group = *bucket.group;
     std::vector<ElementRange> of_rank;
     for (int64_t replica = 0; replica < group.replicas.ranks; ++replica)
-      of_rank.push_back(bucket.pieces[piece_of(group, replica * group.shards.ranks + group.shards.rank)]);
+      of_rank.push_back(bucket.piece_of(replica * group.shards.ranks + group.shards.rank));
     return of_rank;
   }
 
@@ -310,15 +304,25 @@ class UpdateWriter {
 
 }  // namespace
 
-std::vector<ElementRange> UpdateBucket::pieces_by_rank() const {
-  std::vector<ElementRange> of_rank;
-  for (int64_t rank = 0; rank < group->all.ranks; ++rank) of_rank.push_back(pieces[piece_of(*group, rank)]);
-  return of_rank;
+size_t UpdateBucket::first_piece(int64_t shard) const {
+  const int64_t turned = (shard + static_cast<int64_t>(index)) % group->shards.ranks;
+  return static_cast<size_t>(turned * group->replicas.ranks);
+}
+
+ElementRange UpdateBucket::piece_of(int64_t rank_of_all) const {
+  const int64_t shards = group->shards.ranks;
+  return pieces[first_piece(rank_of_all % shards) + static_cast<size_t>(rank_of_all / shards)];
 }
 
 ElementRange UpdateBucket::range_of_shard(int64_t shard) const {
-  const int64_t replicas = group->replicas.ranks, first = shard * replicas;
-  return {pieces[static_cast<size_t>(first)].begin, pieces[static_cast<size_t>(first + replicas - 1)].end};
+  const size_t first = first_piece(shard);
+  return {pieces[first].begin, pieces[first + static_cast<size_t>(group->replicas.ranks) - 1].end};
+}
+
+std::vector<ElementRange> UpdateBucket::pieces_by_rank() const {
+  std::vector<ElementRange> of_rank;
+  for (int64_t rank = 0; rank < group->all.ranks; ++rank) of_rank.push_back(piece_of(rank));
+  return of_rank;
 }
 
 std::string UpdateBucket::parameters_name() const { return fmt::format("parameters.{}", index); }
@@ -344,7 +348,7 @@ std::vector<UpdateBucket> make_update_buckets(std::span<const ParameterSpec> tab
       UpdateBucket own{.index = buckets.size(), .group = &group, .first_parameter = first, .bucket = std::move(bucket)};
       first += own.bucket.tensors.size();
       own.pieces = own.bucket.cut(group.all.ranks);
-      own.summed = own.pieces[piece_of(group, group.all.rank)];
+      own.summed = own.piece_of(group.all.rank);
       own.updated = own.range_of_shard(group.shards.rank);
       if (group.exchange) own.exchanged = group.is_on_both_ends() ? own.updated : own.summed;
       buckets.push_back(std::move(own));

@@ -65,16 +65,22 @@ struct UpdateBucket {
   const UpdateGroup* group = nullptr;
   size_t first_parameter = 0;  // of the group's
   Bucket bucket;
-  std::vector<ElementRange> pieces;  // in order: shard by shard, of each shard its replicas'
+  std::vector<ElementRange> pieces;  // in order
   ElementRange summed;               // what this rank sums of all ranks' gradients: its piece
   ElementRange exchanged;            // ZeRO 2: what it keeps of the sums of its exchange
   ElementRange updated;              // by this rank and its replicas
 
   const UpdateParameter& parameter(size_t i) const { return group->parameters[first_parameter + i]; }
-  std::vector<ElementRange> pieces_by_rank() const;  // of `all`
+  // Pieces lie shard by shard, so that what the replicas of one shard have together is one range. Where they come out
+  // uneven (whole matrices, short layers) the long ones are another shard's in the next bucket.
+  ElementRange piece_of(int64_t rank_of_all) const;
   ElementRange range_of_shard(int64_t shard) const;  // what it and its replicas update
+  std::vector<ElementRange> pieces_by_rank() const;  // of `all`
   std::string parameters_name() const;
   std::string gradients_name(size_t accumulator) const;
+
+ private:
+  size_t first_piece(int64_t shard) const;
 };
 
 // `groups` outlive them. Buckets of ZeRO 2 and 3 end with their layer.

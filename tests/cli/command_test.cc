@@ -59,6 +59,21 @@ TEST(Command, TakesTextToAModelThatAnswers) {
               HasSubstr("parameters"));
 }
 
+TEST(Command, ProgramShowHasTheExchangesAndGathersOfZero) {
+  const Workplace place;
+  const auto shown = [&](const std::string& zero_stage) {
+    return place
+        .must_succeed({"program", "show", std::string(COLOSSUS_SOURCE_DIR) + "/configs/models/llama-3-8b.toml", "--seq",
+                       "256", "--mesh", "shard=4", "--mesh", zero_stage, "--rank", "1"})
+        .out;
+  };
+  EXPECT_THAT(shown("zero_stage=1"), Not(HasSubstr("data+shard+context+tensor.gradients")));
+  EXPECT_THAT(shown("zero_stage=2"),
+              AllOf(HasSubstr("zeros() size="), HasSubstr("= exchange_pieces(gradients."),
+                    HasSubstr("data+shard+context+tensor.gradients"), Not(HasSubstr("collect_pieces"))));
+  EXPECT_THAT(shown("zero_stage=3"), AllOf(HasSubstr("= collect_pieces(parameters."), HasSubstr("tensor.parameters")));
+}
+
 TEST(Command, CheckpointsAreShownVerifiedAndMadeIntoOne) {
   const Workplace place;
   place.must_succeed(Workplace::train("run", {"--set", "train.steps=100"}));
