@@ -13,6 +13,7 @@ void GpuSpec::visit_fields(FieldVisitor& v) {
   v.field("host_gb_per_second", host_gb_per_second, "bandwidth to the host's memory, each direction", {.min = 0});
   v.field("power_watts", power_watts, "of the part at full load", {.min = 0});
   v.field("idle_watts", idle_watts, "of the part at rest", {.min = 0});
+  v.field("num_units", num_units, "streaming multiprocessors; 0: not known", {.min = 0});
 }
 
 void NetworkTier::visit_fields(FieldVisitor& v) {

@@ -22,6 +22,7 @@ struct GpuSpec {
   double host_gb_per_second = 0;    // to the host's memory, each direction
   double power_watts = 0;           // at full load, of the part alone
   double idle_watts = 0;
+  int64_t num_units = 0;  // streaming multiprocessors; 0: not known, and their last wave costs nothing
   void visit_fields(FieldVisitor& v);
 };
 

@@ -1,0 +1,21 @@
+#include "plan/layout.h"
+
+namespace colossus {
+
+void StackConfig::visit_fields(FieldVisitor& v) {
+  v.field("name", name, "of the software");
+  v.field("sequence_parallel", sequence_parallel, "tensor ranks share the tokens between the large products");
+  v.field("tensor_overlap", tensor_overlap, "share of the tensor axis's communication beside the products",
+          {.min = 0, .max = 1});
+  v.field("context_overlap", context_overlap, "the same of the context axis", {.min = 0, .max = 1});
+  v.field("expert_overlap", expert_overlap, "the same of the expert axis", {.min = 0, .max = 1});
+  v.field("pipeline_overlap", pipeline_overlap, "share of transfers between stages beside other microbatches",
+          {.min = 0, .max = 1});
+  v.field("data_overlap", data_overlap, "share of the exchange of gradients and parameters beside computation",
+          {.min = 0, .max = 1});
+  v.field("gradient_bytes", gradient_bytes, "of an element on the wire", {.min = 1, .max = 8});
+  v.field("parameter_bytes", parameter_bytes, "of an element on the wire", {.min = 0.5, .max = 8});
+  v.field("efficiency", efficiency, "of all kernels, beside the machine's", {.max = 2, .above = 0});
+}
+
+}  // namespace colossus

@@ -1,0 +1,252 @@
+#include "plan/step_time.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "parallel/pipeline_schedule.h"
+
+namespace colossus {
+namespace {
+
+// Seconds of a program, or of a piece of so many layers, and where they go.
+struct PassTime {
+  double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0;  // the last three: waited for
+
+  PassTime& operator+=(const PassTime& other) {
+    seconds += other.seconds;
+    compute += other.compute;
+    tensor += other.tensor;
+    context += other.context;
+    expert += other.expert;
+    return *this;
+  }
+  PassTime scaled(double factor) const {
+    return {seconds * factor, compute * factor, tensor * factor, context * factor, expert * factor};
+  }
+};
+
+PassTime at_layers(const PassTime& one, const PassTime& two, int64_t layers) {
+  // one + (two - one) (layers - 1)
+  PassTime result = one.scaled(static_cast<double>(2 - layers));
+  result += two.scaled(static_cast<double>(layers - 1));
+  return result;
+}
+
+class Pricer {
+ public:
+  Pricer(const StepPrices& prices, const Layout& layout) : prices_(prices), layout_(layout) {}
+
+  PassTime time_of(const PlayableProgram& program) const {
+    PassTime time;
+    double waited[3] = {};
+    const PlayedProgram played = play(program, [&](const KernelWork& work) {
+      if (work.kind != WorkKind::kCommunication) return kernel(work);
+      // Transfers between stages are the schedule's.
+      if (work.exchange == Exchange::kSend || work.exchange == Exchange::kReceive) return 0.0;
+      const double whole = prices_.communication(work.group, work.exchange, work.bytes_sent);
+      const auto [kind, overlap] = axis_of(work.group);
+      waited[kind] += whole * (1 - overlap);
+      return whole * (1 - overlap);
+    });
+    time.seconds = played.seconds;
+    time.compute = played.compute_seconds;
+    // What was waited for is told apart by the share of each in the communication.
+    const double all = waited[0] + waited[1] + waited[2],
+                 exposed = std::max(0.0, played.seconds - played.compute_seconds);
+    if (all > 0) {
+      time.tensor = exposed * waited[0] / all;
+      time.context = exposed * waited[1] / all;
+      time.expert = exposed * waited[2] / all;
+    }
+    return time;
+  }
+
+  double kernel(const KernelWork& work) const {
+    double seconds = prices_.kernels->seconds(work) / prices_.stack.efficiency;
+    // Without sequence parallelism every tensor rank does what lies between the products for all tokens.
+    if (work.kind == WorkKind::kMemory && !prices_.stack.sequence_parallel)
+      seconds *= static_cast<double>(layout_.mesh.tensor);
+    return seconds;
+  }
+
+ private:
+  std::pair<int, double> axis_of(RankGroup group) const {
+    if (group.contains(MeshAxis::kExpert) || group.contains(MeshAxis::kExpertTensor))
+      return {2, prices_.stack.expert_overlap};
+    if (group.contains(MeshAxis::kContext)) return {1, prices_.stack.context_overlap};
+    return {0, prices_.stack.tensor_overlap};
+  }
+
+  const StepPrices& prices_;
+  const Layout& layout_;
+};
+
+struct PieceTime {
+  PassTime forward, backward, backward_weight;
+  double seconds() const { return forward.seconds + backward.seconds + backward_weight.seconds; }
+};
+
+PieceTime piece_time(const Pricer& pricer, const std::array<PiecePrograms, 2>& programs, int64_t layers) {
+  const auto of = [&](PieceProgram PiecePrograms::*part) {
+    return at_layers(pricer.time_of((programs[0].*part).works), pricer.time_of((programs[1].*part).works), layers);
+  };
+  return {of(&PiecePrograms::forward), of(&PiecePrograms::backward), of(&PiecePrograms::backward_weight)};
+}
+
+struct UpdateTime {
+  double gradients = 0, parameters = 0, compute = 0;
+};
+
+UpdateTime update_time(const Pricer& pricer, const StepPrices& prices, const PlayableProgram& program) {
+  UpdateTime time;
+  for (const KernelWork& work : program.works) {
+    if (work.kind != WorkKind::kCommunication) {
+      time.compute += pricer.kernel(work);
+      continue;
+    }
+    // Pieces are fp32 in our programs; others send other widths.
+    const bool gathers = work.exchange == Exchange::kAllGather;
+    const double width = (gathers ? prices.stack.parameter_bytes : prices.stack.gradient_bytes) / 4;
+    (gathers ? time.parameters : time.gradients) +=
+        prices.communication(work.group, work.exchange, work.bytes_sent * width);
+  }
+  return time;
+}
+
+// Of a stage with so many layers and the ends it has; `share` of what lies outside the layers.
+UpdateTime update_of_stage(const UpdateTime& one, const UpdateTime& two, double layers, double share) {
+  const auto of = [&](double UpdateTime::*part) {
+    const double layer = two.*part - one.*part;
+    return layer * layers + std::max(0.0, one.*part - layer) * share;
+  };
+  return {of(&UpdateTime::gradients), of(&UpdateTime::parameters), of(&UpdateTime::compute)};
+}
+
+// Steps repeat themselves in the middle of a long schedule: it is played for so many microbatches, and for one round of
+// the pipeline more.
+constexpr int64_t kPlayedRounds = 6;
+
+struct Schedule {
+  double seconds = 0;
+};
+
+Result<Schedule> play_schedule(const Layout& layout, const std::vector<PieceTimes>& pieces, double transfer) {
+  const int64_t stages = layout.mesh.pipeline, whole = layout.num_microbatches();
+  const auto seconds_of = [&](int64_t microbatches) -> Result<double> {
+    const PipelineShape shape{.kind = layout.mesh.schedule,
+                              .num_stages = static_cast<int>(stages),
+                              .num_chunks = static_cast<int>(layout.mesh.chunks),
+                              .num_microbatches = microbatches};
+    ASSIGN_OR_RETURN(const auto lists, write_pipeline_schedule(shape));
+    ASSIGN_OR_RETURN(const PipelineFigures figures,
+                     play_pipeline_schedule(shape, lists, {.pieces = pieces, .transfer = transfer}));
+    return figures.makespan;
+  };
+  const int64_t played = kPlayedRounds * stages;
+  if (whole <= played + stages) {
+    ASSIGN_OR_RETURN(const double seconds, seconds_of(whole));
+    return Schedule{seconds};
+  }
+  // As long a last round as the whole schedule has.
+  const int64_t rest = whole % stages;
+  ASSIGN_OR_RETURN(const double shorter, seconds_of(played + rest));
+  ASSIGN_OR_RETURN(const double longer, seconds_of(played + rest + stages));
+  return Schedule{shorter +
+                  (longer - shorter) * static_cast<double>(whole - played - rest) / static_cast<double>(stages)};
+}
+
+}  // namespace
+
+std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces) {
+  if (num_layers % pieces != 0) return cut_layers(num_layers, pieces);
+  std::vector<LayerRange> ranges;
+  for (int64_t i = 0; i < pieces; ++i) ranges.push_back({i * num_layers / pieces, (i + 1) * num_layers / pieces});
+  return ranges;
+}
+
+Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                              const StepPrices& prices) {
+  const Pricer pricer(prices, layout);
+  const int64_t stages = layout.mesh.pipeline, num_pieces = stages * layout.mesh.chunks;
+  const auto microbatches = static_cast<double>(layout.num_microbatches());
+  const std::vector<LayerRange> ranges = layers_of_pieces(model.num_layers, num_pieces);
+  const UpdateTime update_one = update_time(pricer, prices, pieces.update[0]),
+                   update_two = update_time(pricer, prices, pieces.update[1]);
+  const double outside = static_cast<double>(pieces.first_parameters + pieces.last_parameters);
+
+  StepTime time;
+  std::vector<PieceTime> piece_times;
+  if (!pieces.has_pipeline) {
+    piece_times.push_back(piece_time(pricer, pieces.of(PieceKind::kWhole), model.num_layers));
+    time.seconds = piece_times.front().seconds() * microbatches;
+  } else {
+    std::vector<PieceTimes> of_schedule;
+    for (int64_t i = 0; i < num_pieces; ++i) {
+      const PieceKind kind = i == 0 ? PieceKind::kFirst : i == num_pieces - 1 ? PieceKind::kLast : PieceKind::kMiddle;
+      const LayerRange& range = ranges[static_cast<size_t>(i)];
+      piece_times.push_back(piece_time(pricer, pieces.of(kind), range.end - range.begin));
+      of_schedule.push_back({piece_times.back().forward.seconds, piece_times.back().backward.seconds,
+                             piece_times.back().backward_weight.seconds});
+    }
+    double sent = 0;
+    for (const KernelWork& work : pieces.of(PieceKind::kMiddle)[0].forward.works.works)
+      if (work.exchange == Exchange::kSend) sent += work.bytes_sent;
+    const double transfer =
+        prices.communication(RankGroup::to(Link::kToNext), Exchange::kSend, sent) * (1 - prices.stack.pipeline_overlap);
+    ASSIGN_OR_RETURN(const Schedule schedule, play_schedule(layout, of_schedule, transfer));
+    time.seconds = schedule.seconds;
+  }
+
+  // The stage with most work, and what its step is made of.
+  PassTime busiest;
+  UpdateTime update;
+  double last_pass = 0;  // of one microbatch: what the exchange of gradients runs beside
+  for (int64_t stage = 0; stage < stages; ++stage) {
+    PassTime all;
+    int64_t layers = 0;
+    for (int64_t chunk = 0; chunk < layout.mesh.chunks; ++chunk) {
+      const auto i = static_cast<size_t>(chunk * stages + stage);
+      for (const PassTime* pass : {&piece_times[i].forward, &piece_times[i].backward, &piece_times[i].backward_weight})
+        all += *pass;
+      layers += ranges[i].end - ranges[i].begin;
+    }
+    if (all.seconds <= busiest.seconds) continue;
+    busiest = all;
+    last_pass = all.seconds;
+  }
+  for (int64_t stage = 0; stage < stages; ++stage) {
+    double layers = 0;
+    for (int64_t chunk = 0; chunk < layout.mesh.chunks; ++chunk) {
+      const LayerRange& range = ranges[static_cast<size_t>(chunk * stages + stage)];
+      layers += static_cast<double>(range.end - range.begin);
+    }
+    const double share = outside == 0 ? 0
+                                      : ((stage == 0 ? static_cast<double>(pieces.first_parameters) : 0) +
+                                         (stage == stages - 1 ? static_cast<double>(pieces.last_parameters) : 0)) /
+                                            outside;
+    const UpdateTime of_stage = update_of_stage(update_one, update_two, layers, share);
+    if (of_stage.gradients + of_stage.parameters + of_stage.compute >
+        update.gradients + update.parameters + update.compute)
+      update = of_stage;
+  }
+  time.compute = busiest.compute * microbatches;
+  time.exposed_tensor = busiest.tensor * microbatches;
+  time.exposed_context = busiest.context * microbatches;
+  time.exposed_expert = busiest.expert * microbatches;
+  time.bubble = time.seconds - busiest.seconds * microbatches;
+  // Two thirds of a microbatch's passes are backward: gradients leave beside that of the last one, parameters arrive
+  // beside the first one's forward pass. What is not hidden comes on top.
+  const double hidden = prices.stack.data_overlap;
+  const auto exposed = [&](double communication, double beside) {
+    return std::max(communication * (1 - hidden), communication - beside * hidden);
+  };
+  time.exposed_data = exposed(update.gradients, last_pass * 2 / 3) + exposed(update.parameters, last_pass / 3);
+  time.update = update.compute;
+  time.seconds += time.exposed_data + time.update;
+  time.straggling = time.seconds * prices.straggling;
+  time.seconds += time.straggling;
+  return time;
+}
+
+}  // namespace colossus
