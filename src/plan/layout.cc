@@ -13,6 +13,8 @@ void StackConfig::visit_fields(FieldVisitor& v) {
           {.min = 0, .max = 1});
   v.field("data_overlap", data_overlap, "share of the exchange of gradients and parameters beside computation",
           {.min = 0, .max = 1});
+  v.field("fused_attention", fused_attention, "attention stores no scores");
+  v.field("expert_deduplication", expert_deduplication, "a row goes once to each machine that has experts for it");
   v.field("gradient_bytes", gradient_bytes, "of an element on the wire", {.min = 1, .max = 8});
   v.field("parameter_bytes", parameter_bytes, "of an element on the wire", {.min = 0.5, .max = 8});
   v.field("efficiency", efficiency, "of all kernels, beside the machine's", {.max = 2, .above = 0});

@@ -22,8 +22,10 @@ struct StackConfig {
   double context_overlap = 0;
   double expert_overlap = 0;
   double pipeline_overlap = 1;  // of transfers between stages, with work of other microbatches
-  double data_overlap = 1;      // of gradients and parameters, with the backward and the forward pass
-  double gradient_bytes = 4;    // an element, on the wire
+  double data_overlap = 1;      // of gradients and parameters, with the backward and the forward pass of the layers
+  bool fused_attention = true;  // scores never stored (Dao et al. 2022)
+  bool expert_deduplication = false;  // a row goes once to each machine, whatever number of experts it meets there
+  double gradient_bytes = 4;          // an element, on the wire
   double parameter_bytes = 2;
   double efficiency = 1;  // of all kernels, beside those of the machine: one number for a release of the software
   void visit_fields(FieldVisitor& v);

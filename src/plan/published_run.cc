@@ -60,6 +60,7 @@ constexpr std::array kKnownModels = {
     KnownModel{"nemotronh", 0, "state-space layers are not among the operations"},
     KnownModel{"llama4", 0, "layers of two kinds and shared experts are not described by the columns"},
     KnownModel{"lora", 0, "adapters are trained, not the model"},
+    KnownModel{"sft", 0, "how full the packed sequences of fine-tuning are is not in the columns"},
 };
 
 Result<ModelConfig> read_model(const Row& row) {
@@ -145,6 +146,7 @@ Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) 
                                layout.microbatch * mesh.shard, layout.batch));
   ASSIGN_OR_RETURN(layout.recompute, read_recompute(row.text("recompute")));
   ASSIGN_OR_RETURN(layout.products, read_products(row.text("dtype")));
+  mesh.zero_stage = contains(run.note, "FSDP") || contains(run.note, "ZeRO-3") ? 3 : 1;
   return ok_status();
 }
 

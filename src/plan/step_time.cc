@@ -63,7 +63,10 @@ class Pricer {
   }
 
   double kernel(const KernelWork& work) const {
-    double seconds = prices_.kernels->seconds(work) / prices_.stack.efficiency;
+    const bool is_attention = work.kind == WorkKind::kAttention || work.kind == WorkKind::kAttentionGrad;
+    double seconds = is_attention && !prices_.stack.fused_attention ? prices_.kernels->unfused_attention_seconds(work)
+                                                                    : prices_.kernels->seconds(work);
+    seconds /= prices_.stack.efficiency;
     // Without sequence parallelism every tensor rank does what lies between the products for all tokens.
     if (work.kind == WorkKind::kMemory && !prices_.stack.sequence_parallel)
       seconds *= static_cast<double>(layout_.mesh.tensor);
@@ -111,6 +114,36 @@ UpdateTime update_time(const Pricer& pricer, const StepPrices& prices, const Pla
     (gathers ? time.parameters : time.gradients) +=
         prices.communication(work.group, work.exchange, work.bytes_sent * width);
   }
+  return time;
+}
+
+// With parameters cut over the data ranks (ZeRO 3, Rajbhandari et al. 2020), each microbatch gathers every layer's
+// before its forward and again before its backward pass, and sums its gradients behind that: one layer's exchange
+// beside the computation of the layer before.
+struct ShardedTime {
+  double exposed = 0;  // of one microbatch, through all layers
+};
+
+ShardedTime sharded_time(const StepPrices& prices, const Layout& layout, const RankPieces& pieces, double layers,
+                         double layer_seconds) {
+  const auto ranks = static_cast<double>(layout.mesh.data * layout.mesh.shard * layout.mesh.context);
+  const RankGroup group = RankGroup::along({MeshAxis::kShard, MeshAxis::kContext});
+  const auto seconds_of = [&](double elements) -> std::pair<double, double> {
+    const double sent = elements * (ranks - 1) / ranks;
+    return {prices.communication(group, Exchange::kAllGather, sent * prices.stack.parameter_bytes),
+            prices.communication(group, Exchange::kReduceScatter, sent * prices.stack.gradient_bytes)};
+  };
+  const auto [gather, scatter] = seconds_of(static_cast<double>(pieces.layer_parameters));
+  const auto [first_gather, first_scatter] = seconds_of(static_cast<double>(pieces.first_parameters));
+  const double hidden = prices.stack.data_overlap;
+  const bool again = layout.recompute == Recompute::kFull;
+  const double forward = layer_seconds / (again ? 4 : 3), backward = layer_seconds - forward;
+  const auto exposed = [&](double communication, double beside) {
+    return std::max(communication * (1 - hidden), communication - beside * hidden);
+  };
+  ShardedTime time;
+  time.exposed = layers * (exposed(gather, forward) + exposed(gather + scatter, backward)) + first_gather +
+                 first_scatter + gather + scatter;  // nothing runs beside the first and the last
   return time;
 }
 
@@ -241,7 +274,12 @@ Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, co
   const auto exposed = [&](double communication, double beside) {
     return std::max(communication * (1 - hidden), communication - beside * hidden);
   };
-  time.exposed_data = exposed(update.gradients, last_pass * 2 / 3) + exposed(update.parameters, last_pass / 3);
+  if (layout.mesh.zero_stage == 3) {
+    const double layers = static_cast<double>(model.num_layers) / static_cast<double>(stages);
+    time.exposed_data = microbatches * sharded_time(prices, layout, pieces, layers, last_pass / layers).exposed;
+  } else {
+    time.exposed_data = exposed(update.gradients, last_pass * 2 / 3) + exposed(update.parameters, last_pass / 3);
+  }
   time.update = update.compute;
   time.seconds += time.exposed_data + time.update;
   time.straggling = time.seconds * prices.straggling;

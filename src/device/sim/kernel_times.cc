@@ -75,6 +75,20 @@ double KernelTimes::product_seconds(const KernelWork& work) const {
   return std::max(compute, memory);
 }
 
+double KernelTimes::unfused_attention_seconds(const KernelWork& work) const {
+  const bool backward = work.kind == WorkKind::kAttentionGrad;
+  // `flops` are of the unmasked half: 2 products of 2 D operations a score forward, and 5 backward, of which one is the
+  // scores again, which are here.
+  const double scores = 2 * work.flops / ((backward ? 5 : 2) * 2 * static_cast<double>(work.head_dim));
+  const double products = (backward ? 4 : 2) * 2 * static_cast<double>(work.head_dim) * scores;
+  // Bytes a score moves: written, scaled, masked and normalised (read and written), dropped (read, written, and its
+  // mask), read; backward likewise, for two products each way.
+  const double bytes = scores * (backward ? 17 : 13);
+  const double depth = static_cast<double>(work.head_dim) / (static_cast<double>(work.head_dim) + rates_.half_k);
+  return 4 * rates_.launch_us * 1e-6 + products / (gpu_.bf16_tflops * 1e12 * rates_.matmul_bf16 * depth) +
+         bytes / (gpu_.memory_gb_per_second * 1e9 * rates_.memory);
+}
+
 double KernelTimes::seconds(const KernelWork& work) const {
   const double launch = rates_.launch_us * 1e-6;
   const double memory = work.bytes / (gpu_.memory_gb_per_second * 1e9 * rates_.memory);

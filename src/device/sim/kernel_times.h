@@ -42,6 +42,9 @@ class KernelTimes {
 
   // Not of communication.
   double seconds(const KernelWork& work) const;
+  // Of attention that computes all scores, masked or not, stores them, and reads and writes them for scale, mask,
+  // softmax and dropout (Shoeybi et al. 2019).
+  double unfused_attention_seconds(const KernelWork& work) const;
 
   // Share of the units' time that a product of this shape keeps them busy with work of its own: tiles at the edges and
   // the last, partly filled wave.

@@ -112,10 +112,55 @@ KernelWork work_of(const Program& program, const Operation& operation) {
   return work;
 }
 
+namespace {
+
+// Rows that arrive at experts lie in tensors with room for those of all ranks; what works on them there skips what is
+// empty (ops/expert_exchange). By tensor, how much longer it is than what is in it with balanced loads.
+class Room {
+ public:
+  explicit Room(const Program& program) : program_(program), of_(program.tensors.size(), 1) {}
+
+  // How much of an operation's traffic is room. Operations come in order.
+  double of(const Operation& operation) {
+    double room = 1;
+    if (const auto* rows = std::get_if<RowsToExperts>(&operation.op)) {
+      room = static_cast<double>(rows->ranks / rows->expert_tensor);
+      set(operation.outputs[RowsToExperts::kArrived], room);
+      return 1;
+    }
+    if (std::holds_alternative<RowsFromExperts>(operation.op)) return 1;
+    int64_t num_rows = 0;
+    for (const TensorId id : operation.inputs)
+      if (id && of_[static_cast<size_t>(id.index)] > room) {
+        room = of_[static_cast<size_t>(id.index)];
+        num_rows = program_.tensor(id).type.shape[0];
+      }
+    if (room > 1)
+      for (const TensorId id : operation.outputs)
+        if (id && program_.tensor(id).type.shape.rank() > 0 && program_.tensor(id).type.shape[0] == num_rows)
+          set(id, room);
+    return room;
+  }
+
+ private:
+  void set(TensorId id, double room) { of_[static_cast<size_t>(id.index)] = room; }
+
+  const Program& program_;
+  std::vector<double> of_;
+};
+
+}  // namespace
+
 PlayableProgram playable(const Program& program) {
   PlayableProgram result;
   result.works.reserve(program.operations.size());
-  for (const Operation& operation : program.operations) result.works.push_back(work_of(program, operation));
+  Room room(program);
+  for (const Operation& operation : program.operations) {
+    KernelWork work = work_of(program, operation);
+    const double empty = room.of(operation);
+    if (work.kind == WorkKind::kMemory) work.bytes /= empty;
+    result.works.push_back(std::move(work));
+  }
   LaneOrder order = order_lanes(program);
   result.waits = std::move(order.waits);
   result.outlives_run = std::move(order.outlives_run);
