@@ -10,6 +10,7 @@
 #include "cli/eval_command.h"
 #include "cli/exit_code.h"
 #include "cli/generate_command.h"
+#include "cli/plan_command.h"
 #include "cli/program_command.h"
 #include "cli/tokenizer_command.h"
 #include "cli/train_command.h"
@@ -31,6 +32,7 @@ int run(int argc, char** argv) {
   add_checkpoint_command(root);
   add_program_command(root);
   add_check_command(root);
+  add_plan_command(root);
   return command_line.parse(argc, argv);
 }
 

@@ -48,22 +48,23 @@ class Row {
 struct KnownModel {
   std::string_view name;
   int64_t head_dim;
+  bool attention_sink;
   std::string_view cannot;  // be played, and why
 };
 constexpr std::array kKnownModels = {
-    KnownModel{"qwen3", 128, ""},
-    KnownModel{"gpt_oss", 64, ""},
-    KnownModel{"deepseek", 0, "multi-head latent attention is not among the operations"},
-    KnownModel{"dsv3", 0, "multi-head latent attention is not among the operations"},
-    KnownModel{"kimi", 0, "multi-head latent attention is not among the operations"},
-    KnownModel{"nemotron_3", 0, "state-space layers are not among the operations"},
-    KnownModel{"nemotronh", 0, "state-space layers are not among the operations"},
-    KnownModel{"llama4", 0, "layers of two kinds and shared experts are not described by the columns"},
-    KnownModel{"lora", 0, "adapters are trained, not the model"},
-    KnownModel{"sft", 0, "how full the packed sequences of fine-tuning are is not in the columns"},
+    KnownModel{"qwen3", 128, false, ""},
+    KnownModel{"gpt_oss", 64, true, ""},
+    KnownModel{"deepseek", 0, false, "multi-head latent attention is not among the operations"},
+    KnownModel{"dsv3", 0, false, "multi-head latent attention is not among the operations"},
+    KnownModel{"kimi", 0, false, "multi-head latent attention is not among the operations"},
+    KnownModel{"nemotron_3", 0, false, "state-space layers are not among the operations"},
+    KnownModel{"nemotronh", 0, false, "state-space layers are not among the operations"},
+    KnownModel{"llama4", 0, false, "layers of two kinds and shared experts are not described by the columns"},
+    KnownModel{"lora", 0, false, "adapters are trained, not the model"},
+    KnownModel{"sft", 0, false, "how full the packed sequences of fine-tuning are is not in the columns"},
 };
 
-Result<ModelConfig> read_model(const Row& row) {
+Result<ModelConfig> read_model(const Row& row, bool& attention_sink) {
   for (const char* column : {"layers", "hidden", "ffn", "heads", "vocab"})
     if (!row.has(column)) return invalid(fmt::format("{} is not given", column));
   ModelConfig model;
@@ -82,6 +83,7 @@ Result<ModelConfig> read_model(const Row& row) {
     if (!contains(all, known.name)) continue;
     if (!known.cannot.empty()) return invalid(std::string(known.cannot));
     model.head_dim = known.head_dim;
+    attention_sink = known.attention_sink;
   }
   if (model.head_dim % 2 != 0)
     return invalid(fmt::format("hidden / heads = {} is no head width, and the name tells no other", model.head_dim));
@@ -144,7 +146,9 @@ Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) 
   if (layout.batch % (layout.microbatch * mesh.shard) != 0)
     return invalid(fmt::format("micro_batch x dp = {} does not divide global_batch = {}",
                                layout.microbatch * mesh.shard, layout.batch));
-  ASSIGN_OR_RETURN(layout.recompute, read_recompute(row.text("recompute")));
+  const std::string& recompute = row.text("recompute");
+  run.recompute_stated = !recompute.empty() && !contains(recompute, "unstated");
+  ASSIGN_OR_RETURN(layout.recompute, read_recompute(recompute));
   ASSIGN_OR_RETURN(layout.products, read_products(row.text("dtype")));
   mesh.zero_stage = contains(run.note, "FSDP") || contains(run.note, "ZeRO-3") ? 3 : 1;
   return ok_status();
@@ -184,7 +188,7 @@ Result<PublishedRun> read_published_run(const CsvTable& table, size_t index) {
   run.source = row.text("source");
   run.gpu = row.text("gpu");
   run.note = row.text("verified");
-  ASSIGN_OR_RETURN(run.model, read_model(row));
+  ASSIGN_OR_RETURN(run.model, read_model(row, run.attention_sink));
   RETURN_IF_ERROR(read_layout(row, run.model, run));
   RETURN_IF_ERROR(read_time(row, run));
   return run;

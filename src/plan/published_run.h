@@ -16,7 +16,9 @@ struct PublishedRun {
   int64_t num_gpus = 0;
   ModelConfig model;
   Layout layout;
-  double step_seconds = 0;  // published, or from the rate that was
+  double step_seconds = 0;      // published, or from the rate that was
+  bool attention_sink = false;  // its scores have a learned one
+  bool recompute_stated = false;
   // What of it is a guess of ours, for the table: "microbatch 1", "parameters sharded".
   std::string filled;
 };

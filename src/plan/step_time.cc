@@ -9,27 +9,22 @@
 namespace colossus {
 namespace {
 
-// Seconds of a program, or of a piece of so many layers, and where they go.
-struct PassTime {
-  double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0;  // the last three: waited for
-
-  PassTime& operator+=(const PassTime& other) {
-    seconds += other.seconds;
-    compute += other.compute;
-    tensor += other.tensor;
-    context += other.context;
-    expert += other.expert;
-    return *this;
-  }
-  PassTime scaled(double factor) const {
-    return {seconds * factor, compute * factor, tensor * factor, context * factor, expert * factor};
-  }
-};
+void add(PassTime& sum, const PassTime& other) {
+  sum.seconds += other.seconds;
+  sum.compute += other.compute;
+  sum.tensor += other.tensor;
+  sum.context += other.context;
+  sum.expert += other.expert;
+}
+PassTime scaled(const PassTime& time, double factor) {
+  return {time.seconds * factor, time.compute * factor, time.tensor * factor, time.context * factor,
+          time.expert * factor};
+}
 
 PassTime at_layers(const PassTime& one, const PassTime& two, int64_t layers) {
   // one + (two - one) (layers - 1)
-  PassTime result = one.scaled(static_cast<double>(2 - layers));
-  result += two.scaled(static_cast<double>(layers - 1));
+  PassTime result = scaled(one, static_cast<double>(2 - layers));
+  add(result, scaled(two, static_cast<double>(layers - 1)));
   return result;
 }
 
@@ -64,9 +59,10 @@ class Pricer {
 
   double kernel(const KernelWork& work) const {
     const bool is_attention = work.kind == WorkKind::kAttention || work.kind == WorkKind::kAttentionGrad;
-    double seconds = is_attention && !prices_.stack.fused_attention ? prices_.kernels->unfused_attention_seconds(work)
-                                                                    : prices_.kernels->seconds(work);
-    seconds /= prices_.stack.efficiency;
+    double seconds = is_attention && !prices_.stack.fused_attention
+                         ? prices_.kernels->unfused_attention_seconds(work, prices_.stack.attention_dropout)
+                         : prices_.kernels->seconds(work);
+    seconds /= prices_.stack.efficiency * (is_attention ? prices_.stack.attention : 1);
     // Without sequence parallelism every tensor rank does what lies between the products for all tokens.
     if (work.kind == WorkKind::kMemory && !prices_.stack.sequence_parallel)
       seconds *= static_cast<double>(layout_.mesh.tensor);
@@ -90,11 +86,10 @@ struct PieceTime {
   double seconds() const { return forward.seconds + backward.seconds + backward_weight.seconds; }
 };
 
-PieceTime piece_time(const Pricer& pricer, const std::array<PiecePrograms, 2>& programs, int64_t layers) {
-  const auto of = [&](PieceProgram PiecePrograms::*part) {
-    return at_layers(pricer.time_of((programs[0].*part).works), pricer.time_of((programs[1].*part).works), layers);
-  };
-  return {of(&PiecePrograms::forward), of(&PiecePrograms::backward), of(&PiecePrograms::backward_weight)};
+PieceTime piece_time(const PassTimes& passes, PieceKind kind, int64_t layers) {
+  const auto& of = passes.of[static_cast<size_t>(kind)];
+  return {at_layers(of[0][0], of[0][1], layers), at_layers(of[1][0], of[1][1], layers),
+          at_layers(of[2][0], of[2][1], layers)};
 }
 
 struct UpdateTime {
@@ -198,8 +193,26 @@ std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces) {
   return ranges;
 }
 
+PassTimes time_passes(const Layout& layout, const RankPieces& pieces, const StepPrices& prices) {
+  const Pricer pricer(prices, layout);
+  PassTimes passes;
+  for (size_t kind = 0; kind < kNumPieceKinds; ++kind)
+    for (size_t layers = 0; layers < 2; ++layers) {
+      const PiecePrograms& programs = pieces.pieces[kind][layers];
+      passes.of[kind][0][layers] = pricer.time_of(programs.forward.works);
+      passes.of[kind][1][layers] = pricer.time_of(programs.backward.works);
+      passes.of[kind][2][layers] = pricer.time_of(programs.backward_weight.works);
+    }
+  return passes;
+}
+
 Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
                               const StepPrices& prices) {
+  return time_of_step(model, layout, pieces, time_passes(layout, pieces, prices), prices);
+}
+
+Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                              const PassTimes& passes, const StepPrices& prices) {
   const Pricer pricer(prices, layout);
   const int64_t stages = layout.mesh.pipeline, num_pieces = stages * layout.mesh.chunks;
   const auto microbatches = static_cast<double>(layout.num_microbatches());
@@ -211,14 +224,14 @@ Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, co
   StepTime time;
   std::vector<PieceTime> piece_times;
   if (!pieces.has_pipeline) {
-    piece_times.push_back(piece_time(pricer, pieces.of(PieceKind::kWhole), model.num_layers));
+    piece_times.push_back(piece_time(passes, PieceKind::kWhole, model.num_layers));
     time.seconds = piece_times.front().seconds() * microbatches;
   } else {
     std::vector<PieceTimes> of_schedule;
     for (int64_t i = 0; i < num_pieces; ++i) {
       const PieceKind kind = i == 0 ? PieceKind::kFirst : i == num_pieces - 1 ? PieceKind::kLast : PieceKind::kMiddle;
       const LayerRange& range = ranges[static_cast<size_t>(i)];
-      piece_times.push_back(piece_time(pricer, pieces.of(kind), range.end - range.begin));
+      piece_times.push_back(piece_time(passes, kind, range.end - range.begin));
       of_schedule.push_back({piece_times.back().forward.seconds, piece_times.back().backward.seconds,
                              piece_times.back().backward_weight.seconds});
     }
@@ -241,7 +254,7 @@ Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, co
     for (int64_t chunk = 0; chunk < layout.mesh.chunks; ++chunk) {
       const auto i = static_cast<size_t>(chunk * stages + stage);
       for (const PassTime* pass : {&piece_times[i].forward, &piece_times[i].backward, &piece_times[i].backward_weight})
-        all += *pass;
+        add(all, *pass);
       layers += ranges[i].end - ranges[i].begin;
     }
     if (all.seconds <= busiest.seconds) continue;

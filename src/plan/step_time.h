@@ -40,6 +40,19 @@ struct StepTime {
 // as layers where only that divides or nothing does.
 std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces);
 
+// Seconds of a program, or of a piece of so many layers, and where they go.
+struct PassTime {
+  double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0;  // the last three: waited for
+};
+// Of pieces with one layer and with two, by kind: forward, backward, and the weights' gradients where they are apart.
+// The same for all layouts that differ in data ranks and stages alone.
+struct PassTimes {
+  std::array<std::array<std::array<PassTime, 2>, 3>, kNumPieceKinds> of;
+};
+PassTimes time_passes(const Layout& layout, const RankPieces& pieces, const StepPrices& prices);
+
+Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                              const PassTimes& passes, const StepPrices& prices);
 Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
                               const StepPrices& prices);
 
