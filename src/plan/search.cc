@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "model/model.h"
 #include "plan/layout_network.h"
 #include "plan/published_run.h"
+#include "plan/step_trace.h"
 
 namespace colossus {
 namespace {
@@ -42,28 +44,53 @@ NetworkSpec usable_network(const NetworkSpec& whole, int64_t num_gpus) {
   return spec;
 }
 
+// What a layout's operations cost on the question's GPUs.
+class LayoutPrices {
+ public:
+  static Result<std::unique_ptr<LayoutPrices>> create(const PlanQuestion& question, const Calibration& calibration,
+                                                      const Layout& layout) {
+    const GpuSpec& gpu = question.cluster.pools[question.pool].gpu;
+    const KernelRates* rates = calibration.rates_of(gpu.name);
+    if (!rates)
+      return invalid("[gpu] no rates are known of " + gpu.name + "; give it a name that configs/calibration.toml has");
+    return std::unique_ptr<LayoutPrices>(new LayoutPrices(question, calibration, layout, *rates));
+  }
+  LayoutPrices(const LayoutPrices&) = delete;
+  LayoutPrices& operator=(const LayoutPrices&) = delete;
+
+  const StepPrices& get() const { return prices_; }
+
+ private:
+  LayoutPrices(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
+               const KernelRates& rates)
+      : kernels_(question.cluster.pools[question.pool].gpu, rates, layout.products),
+        network_(usable_network(question.cluster.network, layout.mesh.num_ranks())),
+        groups_(network_, layout.mesh, question.model.num_experts_per_token, question.stack.expert_deduplication) {
+    prices_ = {.kernels = &kernels_,
+               .communication = [this](RankGroup group, Exchange exchange,
+                                       double bytes) { return groups_.seconds(group, exchange, bytes); },
+               .stack = question.stack,
+               .straggling = calibration.straggling(layout.mesh.num_ranks())};
+  }
+
+  const KernelTimes kernels_;
+  const Network network_;
+  LayoutNetwork groups_;
+  StepPrices prices_;
+};
+
 // `passes`: null to find them.
 Result<JudgedLayout> judge_with(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
                                 const RankPieces& pieces, const RankMemory& memory, std::optional<PassTimes>& passes) {
-  const GpuSpec& gpu = question.cluster.pools[question.pool].gpu;
-  const KernelRates* rates = calibration.rates_of(gpu.name);
-  if (!rates)
-    return invalid("[gpu] no rates are known of " + gpu.name + "; give it a name that configs/calibration.toml has");
+  ASSIGN_OR_RETURN(const auto prices, LayoutPrices::create(question, calibration, layout));
   JudgedLayout judged{.layout = layout, .time = {}, .memory = memory, .num_gpus = layout.mesh.num_ranks()};
-  const KernelTimes kernels(gpu, *rates, layout.products);
-  const Network network(usable_network(question.cluster.network, judged.num_gpus));
-  LayoutNetwork groups(network, layout.mesh, question.model.num_experts_per_token, question.stack.expert_deduplication);
-  const StepPrices prices{.kernels = &kernels,
-                          .communication = [&](RankGroup group, Exchange exchange,
-                                               double bytes) { return groups.seconds(group, exchange, bytes); },
-                          .stack = question.stack,
-                          .straggling = calibration.straggling(judged.num_gpus)};
-  if (!passes) passes = time_passes(layout, pieces, prices);
-  ASSIGN_OR_RETURN(judged.time, time_of_step(question.model, layout, pieces, *passes, prices));
+  if (!passes) passes = time_passes(layout, pieces, prices->get());
+  ASSIGN_OR_RETURN(judged.time, time_of_step(question.model, layout, pieces, *passes, prices->get()));
   judged.tokens_per_second =
       static_cast<double>(layout.batch) * static_cast<double>(layout.tokens) / judged.time.seconds;
-  judged.utilization = model_flops_of_step(question.model, layout) /
-                       (judged.time.seconds * static_cast<double>(judged.num_gpus) * gpu.bf16_tflops * 1e12);
+  judged.utilization =
+      model_flops_of_step(question.model, layout) / (judged.time.seconds * static_cast<double>(judged.num_gpus) *
+                                                     question.cluster.pools[question.pool].gpu.bf16_tflops * 1e12);
   return judged;
 }
 
@@ -259,6 +286,12 @@ Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& cali
   ASSIGN_OR_RETURN(const RankMemory memory, memory_of(question.model, layout, pieces, question.state));
   std::optional<PassTimes> passes;
   return judge_with(question, calibration, layout, pieces, memory, passes);
+}
+
+Status write_trace_of(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
+                      FileSystem& files, const std::string& path) {
+  ASSIGN_OR_RETURN(const auto prices, LayoutPrices::create(question, calibration, layout));
+  return write_step_trace(files, question.model, layout, prices->get(), {.path = path});
 }
 
 Result<SearchResult> search_layouts(const PlanQuestion& question, const Calibration& calibration,

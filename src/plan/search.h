@@ -38,6 +38,10 @@ struct PlanQuestion {
 // Everything of one layout. Fails where it is not legal; a layout that does not fit is judged all the same.
 Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& calibration, const Layout& layout);
 
+// The step of a layout as a timeline (plan/step_trace.h).
+Status write_trace_of(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
+                      FileSystem& files, const std::string& path);
+
 struct SearchOptions {
   size_t keep = 10;
   int num_threads = 0;  // 0: all cores

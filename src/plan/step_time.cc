@@ -36,13 +36,9 @@ class Pricer {
     PassTime time;
     double waited[3] = {};
     const PlayedProgram played = play(program, [&](const KernelWork& work) {
-      if (work.kind != WorkKind::kCommunication) return kernel(work);
-      // Transfers between stages are the schedule's.
-      if (work.exchange == Exchange::kSend || work.exchange == Exchange::kReceive) return 0.0;
-      const double whole = prices_.communication(work.group, work.exchange, work.bytes_sent);
-      const auto [kind, overlap] = axis_of(work.group);
-      waited[kind] += whole * (1 - overlap);
-      return whole * (1 - overlap);
+      const double exposed = seconds(work);
+      if (work.kind == WorkKind::kCommunication) waited[axis_of(work.group).first] += exposed;
+      return exposed;
     });
     time.seconds = played.seconds;
     time.compute = played.compute_seconds;
@@ -55,6 +51,12 @@ class Pricer {
       time.expert = exposed * waited[2] / all;
     }
     return time;
+  }
+
+  double seconds(const KernelWork& work) const {
+    if (work.kind != WorkKind::kCommunication) return kernel(work);
+    if (work.exchange == Exchange::kSend || work.exchange == Exchange::kReceive) return 0;
+    return prices_.communication(work.group, work.exchange, work.bytes_sent) * (1 - axis_of(work.group).second);
   }
 
   double kernel(const KernelWork& work) const {
@@ -185,6 +187,10 @@ Result<Schedule> play_schedule(const Layout& layout, const std::vector<PieceTime
 }
 
 }  // namespace
+
+double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work) {
+  return Pricer(prices, layout).seconds(work);
+}
 
 std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces) {
   if (num_layers % pieces != 0) return cut_layers(num_layers, pieces);

@@ -36,6 +36,10 @@ struct StepTime {
   double model_flops_utilization = 0;  // filled by who knows the model
 };
 
+// Of one operation, as the stack runs it: a kernel, or what is exposed of a communication; 0 for a transfer between
+// stages, which is the schedule's.
+double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work);
+
 // How the layers lie on the pieces of the pipeline: evenly where they divide, with the embedding and the head counted
 // as layers where only that divides or nothing does.
 std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces);
