@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <map>
 
 #include "io/config.h"
@@ -30,7 +31,16 @@ struct Parameter {
 class Fit {
  public:
   Fit(Calibration& calibration, std::vector<RunToPlay> runs) : calibration_(calibration), runs_(std::move(runs)) {
-    for (MachineRates& machine : calibration_.machines) add_machine(machine);
+    // A part with less power is the same part at another clock.
+    MachineRates* hopper = nullptr;
+    MachineRates* bounded = nullptr;
+    for (MachineRates& machine : calibration_.machines) {
+      if (machine.gpu == "H") hopper = &machine;
+      if (machine.gpu == "H100-SXM-500W") bounded = &machine;
+    }
+    for (MachineRates& machine : calibration_.machines)
+      if (&machine != bounded) add_machine(machine, &machine == hopper ? bounded : nullptr);
+    if (bounded) add("H100-SXM-500W.clock", {&bounded->rates.clock}, 0.5, 1);
     std::map<std::string, Parameter> efficiencies, attentions;
     std::map<std::string, Parameter> tensor;
     for (StackRule& rule : calibration_.stacks) {
@@ -40,6 +50,10 @@ class Fit {
       if (stack.tensor_overlap > 0)
         tensor[stack.name.starts_with("torch") ? "torchtitan" : "megatron"].values.push_back(&stack.tensor_overlap);
     }
+    std::map<std::string, Parameter> expert;
+    for (StackRule& rule : calibration_.stacks)
+      if (rule.stack.expert_overlap > 0) expert[rule.stack.name].values.push_back(&rule.stack.expert_overlap);
+    for (auto& [name, parameter] : expert) add(name + ".expert_overlap", parameter.values, 0.05, 0.95);
     for (auto& [name, parameter] : efficiencies) add(name + ".efficiency", parameter.values, 0.6, 1.4);
     for (auto& [name, parameter] : attentions) add(name + ".attention", parameter.values, 0.3, 1.2);
     for (auto& [name, parameter] : tensor) add(name + ".tensor_overlap", parameter.values, 0.05, 0.95);
@@ -61,6 +75,9 @@ class Fit {
       pull += std::pow(std::log(*parameter.values[0] / parameter.start), 2);
     return sum / static_cast<double>(count) + 0.0005 * pull;
   }
+
+  // Called after each round: what was found so far.
+  void on_round(std::function<void()> call) { on_round_ = std::move(call); }
 
   void run(int rounds) {
     const auto started = std::chrono::steady_clock::now();
@@ -86,23 +103,29 @@ class Fit {
         parameter.step = moved ? std::min(0.3, parameter.step * 1.5) : std::max(0.002, parameter.step * 0.5);
       }
       std::fprintf(stderr, "round %d: %.5f\n", round, best);
+      if (on_round_) on_round_();
       if (before - best < 1e-6 && round > 8) break;
     }
   }
 
  private:
-  void add_machine(MachineRates& machine) {
-    KernelRates& r = machine.rates;
-    const std::string name = machine.gpu;
-    add(name + ".matmul_bf16", {&r.matmul_bf16}, 0.4, 0.98);
-    if (name != "A100") add(name + ".matmul_fp8", {&r.matmul_fp8}, 0.3, 0.98);
-    if (name.starts_with("GB") || name == "B") add(name + ".matmul_fp4", {&r.matmul_fp4}, 0.2, 0.98);
-    add(name + ".attention", {&r.attention}, 0.2, 0.85);
-    add(name + ".attention_grad", {&r.attention_grad}, 0.15, 0.85);
-    add(name + ".memory", {&r.memory}, 0.4, 0.95);
-    if (name != "A100" && name != "H100-SXM-500W") add(name + ".grouped", {&r.grouped}, 0.3, 1);
-    add(name + ".half_k", {&r.half_k}, 16, 1500);
-    add(name + ".launch_us", {&r.launch_us}, 0.5, 15);
+  void add_machine(MachineRates& machine, MachineRates* like) {
+    const std::string& name = machine.gpu;
+    const auto fit = [&](const char* field, double KernelRates::*of, double low, double high) {
+      std::vector<double*> values = {&(machine.rates.*of)};
+      if (like) values.push_back(&(like->rates.*of));
+      add(name + "." + field, std::move(values), low, high);
+    };
+    const bool blackwell = name.starts_with("GB") || name == "B";
+    fit("matmul_bf16", &KernelRates::matmul_bf16, 0.4, 0.98);
+    if (name != "A100") fit("matmul_fp8", &KernelRates::matmul_fp8, 0.3, 0.98);
+    if (blackwell) fit("matmul_fp4", &KernelRates::matmul_fp4, 0.2, 0.98);
+    fit("attention", &KernelRates::attention, 0.2, 0.85);
+    fit("attention_grad", &KernelRates::attention_grad, 0.15, 0.85);
+    fit("memory", &KernelRates::memory, 0.4, 0.95);
+    if (name != "A100") fit("grouped", &KernelRates::grouped, 0.3, 1);
+    fit("half_k", &KernelRates::half_k, 16, 1500);
+    fit("launch_us", &KernelRates::launch_us, 0.5, 15);
   }
   void add(const std::string& name, std::vector<double*> values, double low, double high) {
     for (double* value : values) *value = *values[0];
@@ -116,11 +139,12 @@ class Fit {
   Calibration& calibration_;
   std::vector<RunToPlay> runs_;
   std::vector<Parameter> parameters_;
+  std::function<void()> on_round_;
 };
 
 int main_of(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "usage: fit_calibration RUNS.csv ROUNDS [CALIBRATION.toml]\n");
+    std::fprintf(stderr, "usage: fit_calibration RUNS.csv ROUNDS [CALIBRATION.toml [SO_FAR.toml]]\n");
     return 2;
   }
   const std::string path = argc > 3 ? argv[3] : "configs/calibration.toml";
@@ -141,6 +165,8 @@ int main_of(int argc, char** argv) {
     if (is_used_to_fit(table->at(row, "name"))) used.push_back(all.back());
   }
   Fit fit(*calibration, used);
+  if (argc > 4)
+    fit.on_round([&] { static_cast<void>(write_file_atomically(local_files(), argv[4], print_config(*calibration))); });
   fit.run(std::atoi(argv[2]));
   std::vector<PlayedRun> fitted, checked;
   for (const RunToPlay& run : all) {

@@ -12,6 +12,7 @@
 #include "cli/generate_command.h"
 #include "cli/plan_command.h"
 #include "cli/program_command.h"
+#include "cli/simulate_command.h"
 #include "cli/tokenizer_command.h"
 #include "cli/train_command.h"
 
@@ -33,6 +34,7 @@ int run(int argc, char** argv) {
   add_program_command(root);
   add_check_command(root);
   add_plan_command(root);
+  add_simulate_command(root);
   return command_line.parse(argc, argv);
 }
 

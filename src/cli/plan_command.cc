@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "cli/exit_code.h"
+#include "cli/plan_question.h"
 #include "cli/terminal.h"
 #include "io/config.h"
 #include "model/model.h"
@@ -19,53 +20,17 @@
 namespace colossus {
 namespace {
 
-constexpr const char* kCalibration = "configs/calibration.toml";
 constexpr const char* kClusters = "configs/clusters";
 constexpr const char* kNoTable = "none";  // --validate was not given
 constexpr const char* kPublishedRuns = "configs/validation/training_runs.csv";
 
 struct PlanArguments {
-  std::string model, cluster;
-  std::vector<std::string> model_overrides, cluster_overrides, layout;
+  QuestionArguments question;
   std::string tokens = "1T";
-  std::string batch_tokens = "0";
-  int64_t sequence = 0;
-  int64_t gpus = 0;
-  std::string pool;
-  std::string dtype = "bf16";
   int64_t top = 8;
   bool memory = false;
   std::string validate = kNoTable;
 };
-
-// "6T" as 6e12.
-Result<double> read_quantity(const std::string& option, const std::string& text) {
-  const std::string suffixes = "kMGT";
-  std::string number = text;
-  double factor = 1;
-  if (!number.empty())
-    if (const size_t at = (number.back() == 'B' ? std::string("kMBT") : suffixes).find(number.back());
-        at != std::string::npos) {
-      factor = std::pow(1000.0, static_cast<double>(at + 1));
-      number.pop_back();
-    }
-  char* end = nullptr;
-  const double value = std::strtod(number.c_str(), &end);
-  if (number.empty() || end != number.c_str() + number.size() || !std::isfinite(value) || value < 0)
-    return invalid(
-        fmt::format("[{}] {}; give a number, with k, M, B or T behind it if you like, such as 6T", option, text));
-  return value * factor;
-}
-
-std::string layout_text(const Layout& layout) {
-  const MeshConfig& mesh = layout.mesh;
-  std::string text = fmt::format("tensor {} context {} pipeline {}", mesh.tensor, mesh.context, mesh.pipeline);
-  if (mesh.chunks > 1) text += fmt::format(" x {} chunks", mesh.chunks);
-  text += fmt::format(" data {}", mesh.data * mesh.shard);
-  if (mesh.expert > 1) text += fmt::format(" expert {}", mesh.expert);
-  if (mesh.expert_tensor > 1) text += fmt::format(" expert_tensor {}", mesh.expert_tensor);
-  return text + fmt::format(", microbatch {}, recompute {}", layout.microbatch, recompute_name(layout.recompute));
-}
 
 // What of a step is longer than in the best one, as shares of that one's.
 std::string why_slower(const JudgedLayout& judged, const JudgedLayout& best) {
@@ -119,52 +84,6 @@ void print_step(const JudgedLayout& judged) {
     std::printf("  %-40s %8.3f s  %5.1f %%\n", name, seconds, 100 * seconds / t.seconds);
 }
 
-Status read_layout(const PlanArguments& arguments, const PlanQuestion& question, Layout& layout) {
-  ASSIGN_OR_RETURN(layout.mesh, parse_config<MeshConfig>("", "--layout", arguments.layout));
-  if (layout.mesh.automatic) return invalid("[--layout] auto is what the search is for: leave --layout out");
-  layout.tokens = question.tokens > 0 ? question.tokens : question.model.context;
-  layout.products = question.products;
-  const int64_t unit = layout.microbatch * layout.mesh.data * layout.mesh.shard;
-  layout.batch = std::max<int64_t>(1, std::llround(question.batch_tokens / static_cast<double>(layout.tokens) /
-                                                   static_cast<double>(unit))) *
-                 unit;
-  if (layout.mesh.chunks > 1) layout.mesh.schedule = PipelineScheduleKind::kInterleaved;
-  return ok_status();
-}
-
-Result<PlanQuestion> read_question(const PlanArguments& arguments) {
-  if (arguments.model.empty() || arguments.cluster.empty())
-    return invalid(
-        "[plan] give --model and --cluster, for example --model configs/models/grok-1.toml --cluster "
-        "configs/clusters/colossus-100k-h100.toml, or --validate");
-  PlanQuestion question;
-  FileSystem& files = local_and_ready_files();
-  ASSIGN_OR_RETURN(question.model, load_config<ModelConfig>(files, arguments.model, arguments.model_overrides));
-  ASSIGN_OR_RETURN(question.cluster, load_config<ClusterConfig>(files, arguments.cluster, arguments.cluster_overrides));
-  if (question.model.vocab_size == 0)
-    return invalid(fmt::format("[{}] vocab_size = 0; a plan needs it: --set-model vocab_size=131072", arguments.model));
-  if (!arguments.pool.empty()) {
-    question.pool = question.cluster.pools.size();
-    for (size_t i = 0; i < question.cluster.pools.size(); ++i)
-      if (question.cluster.pools[i].name == arguments.pool) question.pool = i;
-    if (question.pool == question.cluster.pools.size())
-      return invalid(fmt::format("[--pool] {}; {} has {}", arguments.pool, arguments.cluster,
-                                 question.cluster.pools.front().name));
-  }
-  question.num_gpus = arguments.gpus;
-  question.tokens = arguments.sequence;
-  ASSIGN_OR_RETURN(question.batch_tokens, read_quantity("--batch-tokens", arguments.batch_tokens));
-  if (question.batch_tokens == 0) question.batch_tokens = 16e6;
-  for (const auto& choice : field_choices(ProductType{}))
-    if (arguments.dtype == choice.name) question.products = choice.value;
-  const GpuSpec& gpu = question.cluster.pools[question.pool].gpu;
-  if ((question.products == ProductType::kFp8 && gpu.fp8_tflops == 0) ||
-      (question.products == ProductType::kFp4 && gpu.fp4_tflops == 0) ||
-      (question.products == ProductType::kF32 && gpu.fp32_tflops == 0))
-    return invalid(fmt::format("[--dtype] {}; {} has no units for it", arguments.dtype, gpu.name));
-  return question;
-}
-
 void print_run(const JudgedLayout& best, const PlanQuestion& question, double tokens) {
   const double days = tokens / best.tokens_per_second / 86400;
   const PoolSpec& pool = question.cluster.pools[question.pool];
@@ -179,13 +98,13 @@ void print_run(const JudgedLayout& best, const PlanQuestion& question, double to
 }
 
 Status plan(const PlanArguments& arguments) {
-  ASSIGN_OR_RETURN(const PlanQuestion question, read_question(arguments));
+  ASSIGN_OR_RETURN(const PlanQuestion question, read_question(arguments.question));
   ASSIGN_OR_RETURN(const double tokens, read_quantity("--tokens", arguments.tokens));
   ASSIGN_OR_RETURN(const Calibration calibration, load_config<Calibration>(local_and_ready_files(), kCalibration));
   const GpuSpec& gpu = question.cluster.pools[question.pool].gpu;
-  if (!arguments.layout.empty()) {
+  if (!arguments.question.layout.empty()) {
     Layout layout;
-    RETURN_IF_ERROR(read_layout(arguments, question, layout));
+    RETURN_IF_ERROR(read_layout(arguments.question, question, layout));
     ASSIGN_OR_RETURN(const JudgedLayout judged, judge(question, calibration, layout));
     std::printf("%s\n", layout_text(layout).c_str());
     if (!arguments.memory) print_step(judged);
@@ -197,10 +116,11 @@ Status plan(const PlanArguments& arguments) {
   ASSIGN_OR_RETURN(const SearchResult result,
                    search_layouts(question, calibration, {.keep = static_cast<size_t>(arguments.top)}));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-  std::printf(
-      "%lld legal layouts on up to %lld %s, %lld of them too large; %.1f s\n", static_cast<long long>(result.legal),
-      static_cast<long long>(arguments.gpus > 0 ? arguments.gpus : question.cluster.pools[question.pool].num_gpus()),
-      gpu.name.c_str(), static_cast<long long>(result.too_large), seconds);
+  std::printf("%lld legal layouts on up to %lld %s, %lld of them too large; %.1f s\n",
+              static_cast<long long>(result.legal),
+              static_cast<long long>(arguments.question.gpus > 0 ? arguments.question.gpus
+                                                                 : question.cluster.pools[question.pool].num_gpus()),
+              gpu.name.c_str(), static_cast<long long>(result.too_large), seconds);
   if (result.best.empty()) {
     if (!result.smallest)
       return invalid("[plan] no layout is legal: heads, layers and batch leave none; change --batch-tokens or --gpus");
@@ -274,19 +194,8 @@ void add_plan_command(Command root) {
   auto arguments = std::make_shared<PlanArguments>();
   Command plan_command =
       root.add_command("plan", "How a model trains on a cluster: the best layouts, memory, time, cost");
-  plan_command.option("--model", arguments->model, "for example configs/models/grok-1.toml");
-  plan_command.option("--cluster", arguments->cluster, "for example configs/clusters/colossus-100k-h100.toml");
-  plan_command.option("--set-model", arguments->model_overrides, "a=value over the model's file; repeatable");
-  plan_command.option("--set-cluster", arguments->cluster_overrides, "a=value over the cluster's file; repeatable");
-  plan_command.option("--pool", arguments->pool, "whose GPUs; the first pool of the cluster without it");
-  plan_command.option("--gpus", arguments->gpus, "at most so many; 0: all but the spares", {.min = 0});
+  add_question_options(plan_command, arguments->question);
   plan_command.option("--tokens", arguments->tokens, "of the whole run, such as 6T");
-  plan_command.option("--batch-tokens", arguments->batch_tokens, "of a step, about, such as 16M; 0: 16M");
-  plan_command.option("--seq", arguments->sequence, "tokens of a sequence; 0: the model's context",
-                      {.min = 0, .max = 1 << 24});
-  plan_command.option("--dtype", arguments->dtype, "of the layers' products",
-                      {.choices = {"f32", "bf16", "fp8", "fp4"}});
-  plan_command.option("--layout", arguments->layout, "axis=ranks, for example tensor=8: judge this one; repeatable");
   plan_command.option("--top", arguments->top, "how many layouts to print", {.min = 1, .max = 1000});
   plan_command.flag("--memory", arguments->memory, "with --layout: the memory alone");
   plan_command.option("--validate", arguments->validate,

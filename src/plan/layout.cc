@@ -15,7 +15,6 @@ void StackConfig::visit_fields(FieldVisitor& v) {
           {.min = 0, .max = 1});
   v.field("fused_attention", fused_attention, "attention stores no scores");
   v.field("attention_dropout", attention_dropout, "scores are dropped, where they are stored");
-  v.field("attention_sinks", attention_sinks, "fused attention has learned sinks, too");
   v.field("expert_folding", expert_folding, "experts need not be cut as the rest is");
   v.field("expert_deduplication", expert_deduplication, "a row goes once to each machine that has experts for it");
   v.field("gradient_bytes", gradient_bytes, "of an element on the wire", {.min = 1, .max = 8});

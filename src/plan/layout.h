@@ -25,7 +25,6 @@ struct StackConfig {
   double data_overlap = 1;      // of gradients and parameters, with the backward and the forward pass of the layers
   bool fused_attention = true;  // scores never stored (Dao et al. 2022)
   bool attention_dropout = false;
-  bool attention_sinks = true;        // fused attention has scores with a learned sink, too
   bool expert_folding = true;         // experts need not be cut as the rest is (Liu et al. 2025)
   bool expert_deduplication = false;  // a row goes once to each machine, whatever number of experts it meets there
   double gradient_bytes = 4;          // an element, on the wire

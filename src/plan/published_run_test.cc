@@ -64,8 +64,7 @@ TEST(PublishedRun, WhatIsLeftOutIsFilledByRule) {
   EXPECT_EQ(read({{"dp", ""}})->layout.mesh.shard, 8);
   const auto run = read({{"micro_batch", ""}, {"vpp", ""}, {"kv_heads", ""}, {"recompute", "full"}});
   ASSERT_TRUE(run.ok());
-  EXPECT_EQ(run->layout.microbatch, 1);
-  EXPECT_THAT(run->filled, HasSubstr("microbatch 1"));
+  EXPECT_FALSE(run->microbatch_stated);
   EXPECT_EQ(run->layout.mesh.chunks, 1);
   EXPECT_EQ(run->model.num_kv_heads, 48);
   EXPECT_EQ(run->layout.recompute, Recompute::kFull);
@@ -95,6 +94,7 @@ TEST(PublishedRun, RowsThatCannotBePlayedSayWhy) {
   EXPECT_THAT(error({{"count", "500"}}), HasSubstr("is no multiple of tp x pp x cp = 64"));
   EXPECT_THAT(error({{"dp", "4"}}), HasSubstr("tp x pp x cp x dp = 256, but count = 512"));
   EXPECT_THAT(error({{"global_batch", ""}}), HasSubstr("global_batch is not given"));
+  EXPECT_THAT(error({{"tp", ""}}), HasSubstr("tp is not given"));
   EXPECT_THAT(error({{"global_batch", "1025"}}), HasSubstr("does not divide global_batch = 1025"));
   EXPECT_THAT(error({{"kv_heads", "7"}}), HasSubstr("does not divide heads"));
   EXPECT_THAT(error({{"dtype", "int3"}}), HasSubstr("dtype = \"int3\""));

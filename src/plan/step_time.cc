@@ -61,10 +61,14 @@ class Pricer {
 
   double kernel(const KernelWork& work) const {
     const bool is_attention = work.kind == WorkKind::kAttention || work.kind == WorkKind::kAttentionGrad;
-    double seconds = is_attention && !prices_.stack.fused_attention
-                         ? prices_.kernels->unfused_attention_seconds(work, prices_.stack.attention_dropout)
-                         : prices_.kernels->seconds(work);
-    seconds /= prices_.stack.efficiency * (is_attention ? prices_.stack.attention : 1);
+    double seconds = prices_.kernels->seconds(work);
+    if (is_attention) {
+      const double unfused = prices_.stack.fused_attention ? prices_.unfused_share : 1;
+      seconds *= (1 - unfused) / prices_.stack.attention;
+      if (unfused > 0)
+        seconds += unfused * prices_.kernels->unfused_attention_seconds(work, prices_.stack.attention_dropout);
+    }
+    seconds /= prices_.stack.efficiency;
     // Without sequence parallelism every tensor rank does what lies between the products for all tokens.
     if (work.kind == WorkKind::kMemory && !prices_.stack.sequence_parallel)
       seconds *= static_cast<double>(layout_.mesh.tensor);

@@ -17,7 +17,8 @@ struct StepPrices {
   const KernelTimes* kernels = nullptr;
   CommunicationPrice communication;
   StackConfig stack;
-  double straggling = 0;  // the slowest of all ranks takes so much longer than the typical one, as a share
+  double unfused_share = 0;  // of attention's layers, those that the stack's fused kernels do not have
+  double straggling = 0;     // the slowest of all ranks takes so much longer than the typical one, as a share
 };
 
 // Of the slowest stage unless it says otherwise, in seconds.

@@ -17,6 +17,20 @@ namespace {
 // What is left of a GPU's memory beside the libraries' buffers and fragmentation.
 constexpr double kUsableMemory = 0.92;
 
+// The largest of 1, 2 and 4 sequences that the batch allows and with which everything fits.
+Status fill_microbatch(PublishedRun& run, const GpuSpec& gpu) {
+  for (const int64_t microbatch : {4, 2, 1}) {
+    run.layout.microbatch = microbatch;
+    const int64_t unit = microbatch * run.layout.mesh.data * run.layout.mesh.shard;
+    if (run.layout.batch % unit != 0) continue;
+    if (microbatch == 1) break;
+    ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(run.model, run.layout));
+    ASSIGN_OR_RETURN(const RankMemory memory, memory_of(run.model, run.layout, pieces, kMixedState));
+    if (memory.total() <= kUsableMemory * gpu.memory_gb * 1e9) break;
+  }
+  return ok_status();
+}
+
 // Fills what the row leaves open: activations are computed again as the stack does by default, and experts wider than
 // the model are cut as little as lets the state fit. (What activations take is not asked: how much of them others keep
 // is not known well enough.)
@@ -25,6 +39,10 @@ Result<RankPieces> write_as_filled(PublishedRun& run, const StackConfig& stack, 
   if (!run.recompute_stated) {
     run.layout.recompute = stack.recompute;
     run.filled += fmt::format("recompute {}; ", recompute_name(stack.recompute));
+  }
+  if (!run.microbatch_stated) {
+    RETURN_IF_ERROR(fill_microbatch(run, gpu));
+    run.filled += fmt::format("microbatch {}; ", run.layout.microbatch);
   }
   std::vector<int64_t> cuts = {1};
   const int64_t of_stage = run.num_gpus / mesh.pipeline;
@@ -90,8 +108,7 @@ PlayedRun RunToPlay::play(const Calibration& calibration) const {
   const PublishedRun& run = played.run;
   const GpuSpec& gpu = cluster_->pools.front().gpu;
   const KernelTimes kernels(gpu, *calibration.rates_of(gpu.name), run.layout.products);
-  StackConfig stack = calibration.stack_of(run.source, run.note, run.gpu);
-  stack.fused_attention = stack.fused_attention && (stack.attention_sinks || !run.attention_sink);
+  const StackConfig& stack = calibration.stack_of(run.source, run.note, run.gpu);
   NetworkSpec spec = cluster_->network;
   spec.domain_gpus = usable_domain(spec.domain_gpus, run.num_gpus);
   const Network network(spec);
@@ -111,11 +128,8 @@ PlayedRun RunToPlay::play(const Calibration& calibration) const {
 }
 
 bool is_used_to_fit(const std::string& name) {
-  // "dgxc2504-llama8b-bf16-8" and "-32" are of one kind, and go together.
-  const size_t first = name.find('-');
-  const size_t second = first == std::string::npos ? first : name.find('-', first + 1);
   uint32_t hash = 2166136261u;  // FNV-1a
-  for (const char c : name.substr(0, second)) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
   return (hash >> 8) % 2 == 0;
 }
 

@@ -41,8 +41,7 @@ class RunToPlay {
   std::shared_ptr<const RankPieces> pieces_;
 };
 
-// Rows of whose kind (the name without numbers of GPUs and what follows) every other one is used to fit; all others are
-// only checked.
+// Half of all rows, by a hash of their names; the others are only checked.
 bool is_used_to_fit(const std::string& name);
 
 struct ValidationSummary {

@@ -33,14 +33,13 @@ const Played& all_runs() {
 // What docs/accuracy.md says, with a little room: whoever changes the simulator sees here what it does to it.
 TEST(Validation, PublishedRunsAreMetAsWellAsIsSaid) {
   const ValidationSummary fitted = summarize(all_runs().fitted), checked = summarize(all_runs().checked);
-  EXPECT_GT(fitted.rows, 300u);
-  EXPECT_GT(checked.rows, 140u);
-  EXPECT_LT(fitted.mean_error, kFittedMean);
-  EXPECT_LT(checked.mean_error, kCheckedMean);
+  EXPECT_GT(fitted.rows, 200u);
+  EXPECT_GT(checked.rows, 200u);
+  EXPECT_LT(fitted.mean_error, 0.08);
+  EXPECT_LT(checked.mean_error, 0.10);
 }
 
-TEST(Validation, KindsOfRunsAreFittedOrCheckedAsAWhole) {
-  EXPECT_EQ(is_used_to_fit("dgxc2504-llama8b-bf16-8"), is_used_to_fit("dgxc2504-llama8b-fp8-128"));
+TEST(Validation, HalfOfTheRowsAreUsedToFit) {
   size_t fitted = 0;
   for (int i = 0; i < 1000; ++i) fitted += is_used_to_fit("source-" + std::to_string(i));
   EXPECT_NEAR(static_cast<double>(fitted), 500, 60);
