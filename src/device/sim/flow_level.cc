@@ -44,10 +44,38 @@ int64_t FlowLevelNetwork::planes(size_t tier) const {
   return std::max<int64_t>(1, static_cast<int64_t>(below / own.oversubscription / uplink_rate(tier) + 0.5));
 }
 
+// Up to where both ends stand below one switch, and down again.
+void FlowLevelNetwork::climb(int64_t from, int64_t to, uint64_t hash, Path& links) {
+  if (spec_.tiers.empty()) return;
+  const bool adaptive = spec_.routing == Routing::kAdaptive;
+  const auto rails = static_cast<uint64_t>(spec_.rail_optimized ? spec_.domain_gpus : 1);
+  const auto first_switch = [&](int64_t gpu) {
+    return mixed(static_cast<uint64_t>(gpu / spec_.tiers[0].gpus), static_cast<uint64_t>(gpu) % rails);
+  };
+  uint64_t up = first_switch(from);
+  uint64_t down = first_switch(to);
+  // A switch of a higher tier is known by its group and the planes taken to it; with kAdaptive all of a group are one.
+  uint64_t taken = 0;
+  double together = static_cast<double>(spec_.tiers[0].gpus) / static_cast<double>(rails) * spec_.nic_gb_per_second;
+  Path descent;
+  for (size_t t = 0; up != down && t + 1 < spec_.tiers.size(); ++t) {
+    together /= spec_.tiers[t].oversubscription;
+    const uint64_t plane = adaptive ? 0 : mixed(hash, t) % static_cast<uint64_t>(planes(t));
+    const double rate = adaptive ? together : uplink_rate(t);
+    links.push_back(link(mixed(mixed(kUp, t), mixed(up, plane)), rate));
+    descent.push_back(link(mixed(mixed(kDown, t), mixed(down, plane)), rate));
+    taken = mixed(taken, plane);
+    const int64_t above = spec_.tiers[t + 1].gpus;
+    up = mixed(mixed(t + 1, static_cast<uint64_t>(from / above)), taken);
+    down = mixed(mixed(t + 1, static_cast<uint64_t>(to / above)), taken);
+    together *= static_cast<double>(above / spec_.tiers[t].gpus) * (t == 0 ? static_cast<double>(rails) : 1);
+  }
+  links.insert(links.end(), descent.rbegin(), descent.rend());
+}
+
 FlowLevelNetwork::Path FlowLevelNetwork::path(int64_t from, int64_t to, uint64_t hash) {
-  const auto key = [](LinkKind kind, uint64_t place) { return mixed(kind, place); };
   const auto domain_link = [&](LinkKind kind, int64_t gpu) {
-    return link(key(kind, static_cast<uint64_t>(gpu)), spec_.domain_gb_per_second);
+    return link(mixed(kind, static_cast<uint64_t>(gpu)), spec_.domain_gb_per_second);
   };
   if (from < 0) return {domain_link(kDomainIn, to)};
   if (to < 0) return {domain_link(kDomainOut, from)};
@@ -55,33 +83,11 @@ FlowLevelNetwork::Path FlowLevelNetwork::path(int64_t from, int64_t to, uint64_t
     return {domain_link(kDomainOut, from), domain_link(kDomainIn, to)};
   }
   const auto nic_link = [&](LinkKind kind, int64_t gpu) {
-    return link(key(kind, static_cast<uint64_t>(gpu / spec_.gpus_per_nic)),
+    return link(mixed(kind, static_cast<uint64_t>(gpu / spec_.gpus_per_nic)),
                 spec_.nic_gb_per_second * static_cast<double>(spec_.gpus_per_nic));
   };
   Path links = {nic_link(kNicOut, from)};
-  const auto first_switch = [&](int64_t gpu) {
-    const uint64_t rail = spec_.rail_optimized ? static_cast<uint64_t>(gpu % spec_.domain_gpus) : 0;
-    return spec_.tiers.empty() ? 0 : mixed(static_cast<uint64_t>(gpu / spec_.tiers[0].gpus), rail);
-  };
-  uint64_t up = first_switch(from);
-  uint64_t down = first_switch(to);
-  uint64_t taken = 0;  // the planes so far: with its group they name a switch of a higher tier
-  Path descent;
-  for (size_t t = 0; up != down && t + 1 < spec_.tiers.size(); ++t) {
-    const double rate = uplink_rate(t);
-    const auto count = static_cast<uint64_t>(planes(t));
-    const uint64_t plane = hash % count;
-    hash /= count;
-    links.push_back(link(key(kUp, mixed(mixed(t, up), plane)), rate));
-    descent.push_back(link(key(kDown, mixed(mixed(t, down), plane)), rate));
-    taken = mixed(taken, plane);
-    const auto above = [&](int64_t gpu) {
-      return mixed(mixed(t + 1, static_cast<uint64_t>(gpu / spec_.tiers[t + 1].gpus)), taken);
-    };
-    up = above(from);
-    down = above(to);
-  }
-  links.insert(links.end(), descent.rbegin(), descent.rend());
+  climb(from, to, hash, links);
   links.push_back(nic_link(kNicIn, to));
   return links;
 }
@@ -123,45 +129,50 @@ std::vector<double> max_min_rates(std::span<const std::vector<int32_t>> paths, s
   }
 }
 
-std::vector<double> FlowLevelNetwork::finish_seconds(std::span<const NetworkFlow> flows, uint64_t seed) {
-  const bool spread = spec_.routing == Routing::kAdaptive;
-  int64_t parts = spec_.queue_pairs;
-  if (spread) {
-    parts = 1;
-    for (size_t t = 0; t + 1 < spec_.tiers.size(); ++t) parts *= planes(t);
-  }
-  std::vector<Path> paths;
-  std::vector<double> left;
+FlowLevelNetwork::Parts FlowLevelNetwork::cut(std::span<const NetworkFlow> flows, uint64_t seed) {
+  Parts parts;
   for (size_t flow = 0; flow < flows.size(); ++flow) {
-    for (int64_t part = 0; part < parts; ++part) {
-      const auto index = static_cast<uint64_t>(part);
-      paths.push_back(path(flows[flow].from, flows[flow].to, spread ? index : mixed(mixed(seed, flow), index)));
-      left.push_back(flows[flow].bytes / static_cast<double>(parts));
+    const NetworkFlow& whole = flows[flow];
+    const bool hashed = spec_.routing == Routing::kEcmp && whole.from >= 0 && whole.to >= 0 &&
+                        whole.from / spec_.domain_gpus != whole.to / spec_.domain_gpus;
+    const int64_t count = hashed ? spec_.queue_pairs : 1;
+    for (int64_t part = 0; part < count; ++part) {
+      const uint64_t hash = mixed(mixed(seed, flow), static_cast<uint64_t>(part));
+      parts.paths.push_back(path(whole.from, whole.to, hash));
+      parts.bytes.push_back(whole.bytes / static_cast<double>(count));
+      parts.flow.push_back(flow);
     }
   }
+  return parts;
+}
+
+std::vector<double> FlowLevelNetwork::finish_seconds(std::span<const NetworkFlow> flows, uint64_t seed) {
+  Parts parts = cut(flows, seed);
+  std::vector<double> left = parts.bytes;
   std::vector<double> finish(flows.size(), 0.0);
-  std::vector<size_t> active(paths.size());
-  for (size_t i = 0; i < active.size(); ++i) active[i] = i;
   double now = 0;
-  while (!active.empty()) {
-    std::vector<Path> active_paths;
-    for (const size_t part : active) active_paths.push_back(paths[part]);
-    const std::vector<double> rates = max_min_rates(active_paths, rates_);
+  while (!left.empty()) {
+    const std::vector<double> rates = max_min_rates(parts.paths, rates_);
     double step = std::numeric_limits<double>::infinity();
-    for (size_t i = 0; i < active.size(); ++i) step = std::min(step, left[active[i]] / rates[i]);
+    for (size_t i = 0; i < left.size(); ++i) step = std::min(step, left[i] / rates[i]);
     now += step;
-    std::vector<size_t> still;
-    for (size_t i = 0; i < active.size(); ++i) {
-      const size_t part = active[i];
-      const double whole = flows[part / static_cast<size_t>(parts)].bytes / static_cast<double>(parts);
-      left[part] -= rates[i] * step;
-      if (left[part] > 1e-9 * whole) {
-        still.push_back(part);
-      } else {
-        finish[part / static_cast<size_t>(parts)] = now;
+    size_t kept = 0;
+    for (size_t i = 0; i < left.size(); ++i) {
+      left[i] -= rates[i] * step;
+      if (left[i] <= 1e-9 * parts.bytes[i]) {
+        finish[parts.flow[i]] = now;
+        continue;
       }
+      left[kept] = left[i];
+      parts.bytes[kept] = parts.bytes[i];
+      parts.flow[kept] = parts.flow[i];
+      std::swap(parts.paths[kept], parts.paths[i]);
+      ++kept;
     }
-    active = std::move(still);
+    left.resize(kept);
+    parts.bytes.resize(kept);
+    parts.flow.resize(kept);
+    parts.paths.resize(kept);
   }
   return finish;
 }
@@ -169,6 +180,17 @@ std::vector<double> FlowLevelNetwork::finish_seconds(std::span<const NetworkFlow
 double FlowLevelNetwork::slowest_seconds(std::span<const NetworkFlow> flows, uint64_t seed) {
   const std::vector<double> finish = finish_seconds(flows, seed);
   return finish.empty() ? 0 : *std::max_element(finish.begin(), finish.end());
+}
+
+double FlowLevelNetwork::busiest_seconds(std::span<const NetworkFlow> flows, uint64_t seed) {
+  const Parts parts = cut(flows, seed);
+  std::vector<double> bytes(rates_.size(), 0.0);
+  for (size_t i = 0; i < parts.paths.size(); ++i) {
+    for (const int32_t link : parts.paths[i]) bytes[static_cast<size_t>(link)] += parts.bytes[i];
+  }
+  double busiest = 0;
+  for (size_t link = 0; link < bytes.size(); ++link) busiest = std::max(busiest, bytes[link] / rates_[link]);
+  return busiest;
 }
 
 }  // namespace colossus

@@ -33,13 +33,22 @@ class FlowLevelNetwork {
   // part's path is a hash of flow, part and `seed`, with kAdaptive a flow is spread evenly over all paths.
   std::vector<double> finish_seconds(std::span<const NetworkFlow> flows, uint64_t seed);
   double slowest_seconds(std::span<const NetworkFlow> flows, uint64_t seed);
+  // How long the busiest link takes for all that goes over it: what flows of unequal size need at least, and no more
+  // when, as those of one pipelined algorithm do, they go on in proportion.
+  double busiest_seconds(std::span<const NetworkFlow> flows, uint64_t seed);
 
  private:
   using Path = std::vector<int32_t>;  // links
+  struct Parts {
+    std::vector<Path> paths;
+    std::vector<double> bytes;
+    std::vector<size_t> flow;
+  };
 
+  Parts cut(std::span<const NetworkFlow> flows, uint64_t seed);
   int32_t link(uint64_t key, double gb_per_second);
-  // `hash` chooses among planes, one digit for each tier.
   Path path(int64_t from, int64_t to, uint64_t hash);
+  void climb(int64_t from, int64_t to, uint64_t hash, Path& links);
   int64_t planes(size_t tier) const;      // uplinks of a switch of this tier
   double uplink_rate(size_t tier) const;  // GB/s
 

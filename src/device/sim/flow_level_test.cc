@@ -65,7 +65,12 @@ TEST(FlowLevelNetwork, FormulasAreWhatTheLinksCarry) {
     const auto check = [&](CollectiveKind kind, std::string_view name, const std::vector<CollectiveStep>& steps) {
       FlowLevelNetwork links(spec);
       const double formula = of_algorithm(group, kind, name, bytes_sent_of_size(kind, size, n));
-      EXPECT_NEAR(links.slowest_seconds(flows_of(steps), 0), formula, 0.01 * formula) << name << " in " << shape.text;
+      const std::vector<NetworkFlow> flows = flows_of(steps);
+      EXPECT_NEAR(links.busiest_seconds(flows, 0), formula, 1e-6 * formula) << name << " in " << shape.text;
+      // Fair shares of unequal flows leave the busiest link idle at times.
+      const double fair = links.slowest_seconds(flows, 0);
+      EXPECT_GE(fair, (1 - 1e-6) * formula) << name << " in " << shape.text;
+      EXPECT_LE(fair, 1.1 * formula) << name << " in " << shape.text;
     };
     const bool inside = place_group(spec, gpus).domains == 1;
     for (const CollectiveKind kind :
@@ -142,14 +147,15 @@ TEST(FlowLevelNetwork, CollisionsAreWhatIsExpected) {
       slowest += worst / kTrials;
     }
     const auto parts = static_cast<double>(c.queue_pairs);
-    const HashedFlows tier{.links_load = 1, .parts_per_link = parts, .hashed = 2 * gpus * parts};
+    const HashedFlows tier{.links_load = 1, .parts_per_link = parts, .links = 2 * gpus};
     std::vector<HashedFlows> tiers(c.three_tiers ? 2 : 1, tier);
     const double expected = expected_slowdown(tiers);
     std::printf(
         "%2d queue pairs, %d tiers: the slowest of %d flows takes %.2f times as long, expected %.2f; a flow %.2f\n",
         static_cast<int>(c.queue_pairs), c.three_tiers ? 3 : 2, static_cast<int>(gpus), slowest, expected, mean);
-    EXPECT_NEAR(slowest, expected, 0.12 * expected) << c.queue_pairs << " queue pairs";
-    // One flow's own expectation bounds its mean from above: what it waits for is capped by who else waits elsewhere.
+    // Poisson allows a switch of sixteen GPUs more flows than it has: the expectation is a little high.
+    EXPECT_NEAR(slowest, expected, 0.15 * expected) << c.queue_pairs << " queue pairs";
+    // A pair alone waits for its own parts only, and comes through sooner than the last of all.
     const PlacedGroup pair =
         Network(spec, ideal())
             .place(place_group(spec, MeshGroup{.axes = {{.size = 2, .stride = c.three_tiers ? 64 : 16}}}));
@@ -163,18 +169,18 @@ TEST(ExpectedSlowdown, Limits) {
   const auto of = [](HashedFlows flows) { return expected_slowdown(std::span(&flows, 1)); };
   EXPECT_DOUBLE_EQ(of({.links_load = 0}), 1);
   EXPECT_DOUBLE_EQ(expected_slowdown({}), 1);
-  // More flows collide worse; more parts of each even out; no end of parts leaves the load.
-  EXPECT_GT(of({.links_load = 1, .hashed = 10000}), of({.links_load = 1, .hashed = 100}));
+  // More links collide worse; more parts of each flow even out; no end of parts leaves the load.
+  EXPECT_GT(of({.links_load = 1, .links = 10000}), of({.links_load = 1, .links = 100}));
   double before = 100;
   for (const double parts : {1.0, 4.0, 16.0, 64.0, 256.0}) {
-    const double slowdown = of({.links_load = 1, .parts_per_link = parts, .hashed = 256 * parts});
+    const double slowdown = of({.links_load = 1, .parts_per_link = parts, .links = 256});
     EXPECT_LT(slowdown, before);
     EXPECT_GT(slowdown, 1);
     before = slowdown;
   }
-  EXPECT_NEAR(of({.links_load = 2, .parts_per_link = 20000, .hashed = 1000}), 2, 0.1);
-  // One flow among others on one link: 1 + mean of Poisson(1).
-  EXPECT_NEAR(of({.links_load = 1, .hashed = 1}), 2, 1e-6);
+  EXPECT_NEAR(of({.links_load = 2, .parts_per_link = 20000, .links = 1000}), 2, 0.1);
+  // A part or so of a million is waited for: Poisson(1) links matter, and Poisson(1) others are on each.
+  EXPECT_NEAR(of({.links_load = 1, .links = 1e6, .waited_for = 1e-6}), 1.80, 0.01);
 }
 
 }  // namespace

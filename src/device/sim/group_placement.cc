@@ -34,8 +34,7 @@ GroupPlacement place_rising(const NetworkSpec& spec, std::span<const int64_t> gp
     placement.least_in_domain = std::min(placement.least_in_domain, i - begin);
     begin = i;
   }
-  placement.busy_in_domain = siblings == Siblings::kAll ? static_cast<double>(spec.domain_gpus)
-                                                        : static_cast<double>(placement.most_in_domain);
+  placement.siblings = siblings;
   for (const NetworkTier& tier : spec.tiers) {
     placement.tier_groups.push_back(
         !placement.tier_groups.empty() && placement.tier_groups.back() == 1 ? 1 : count_blocks(gpus, tier.gpus));

@@ -23,23 +23,22 @@ struct MeshGroup {
   std::vector<int64_t> gpus() const;  // rising
 };
 
+// Who else communicates while a group does.
+enum class Siblings {
+  kAll,   // every other GPU, in a group of the same kind: the ranks of one program
+  kNone,  // nobody
+};
+
 struct GroupPlacement {
   int64_t members = 1;
   int64_t domains = 1;  // of NVLink, that have members
   int64_t most_in_domain = 1;
   int64_t least_in_domain = 1;
-  // Of the GPUs in those domains, how many run such a collective at the same time: members and those of sibling groups.
-  double busy_in_domain = 1;
   // For each tier of the network, its groups of switches that have members: 1 where nothing goes higher.
   std::vector<int64_t> tier_groups;
+  Siblings siblings = Siblings::kAll;
 
   double members_per_domain() const { return static_cast<double>(members) / static_cast<double>(domains); }
-};
-
-// Who else communicates while a group does.
-enum class Siblings {
-  kAll,   // every other GPU, in a group of the same kind: the ranks of one program
-  kNone,  // nobody
 };
 
 // `gpus` in any order, each once, not empty. A few nanoseconds for each member.

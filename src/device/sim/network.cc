@@ -81,7 +81,10 @@ Pricing::Pricing(const NetworkSpec& spec, const NetworkCalibration& calibration,
   // The domain with the fewest members has the fewest NICs: a ring passes all domains as often.
   local_ = static_cast<double>(at_.least_in_domain);
   domain_rate_ = spec_.domain_gb_per_second * kGigabyte * c_.domain_efficiency;
-  const double idle_share = static_cast<double>(spec_.domain_gpus) / std::max(at_.busy_in_domain, 1.0);
+  // Of a NIC that several GPUs share, those that rest leave their part to the others.
+  const double busy =
+      at_.siblings == Siblings::kAll ? static_cast<double>(spec_.domain_gpus) : static_cast<double>(at_.most_in_domain);
+  const double idle_share = static_cast<double>(spec_.domain_gpus) / busy;
   nic_rate_ = spec_.nic_gb_per_second * kGigabyte * c_.nic_efficiency *
               std::clamp(idle_share, 1.0, static_cast<double>(spec_.gpus_per_nic));
   launch_ = c_.launch_us * kMicrosecond;
@@ -123,22 +126,25 @@ std::vector<double> Pricing::leaving(double edges_of_a_group) const {
 
 // How much longer the slowest stream through the tiers takes than through the NICs alone.
 double Pricing::slowdown(const Traffic& traffic) const {
-  const double busy = at_.busy_in_domain / static_cast<double>(spec_.domain_gpus);
   double oversubscription = 1;
   double fullest = 0;  // of the tiers' uplinks
   std::vector<HashedFlows> hashed;
   for (size_t t = 0; t + 1 < spec_.tiers.size(); ++t) {
     const double share = traffic.leaving[t];
     oversubscription *= spec_.tiers[t].oversubscription;
-    const double load = share * busy * oversubscription;
+    // Of the GPUs below this tier's groups, those that send, and those that do so for this group.
+    const double gpus = static_cast<double>(at_.tier_groups[t] * spec_.tiers[t].gpus);
+    const double busy = at_.siblings == Siblings::kAll ? std::max(gpus, n_) : n_;
+    const double load = share * (busy / std::max(gpus, n_)) * oversubscription;
     fullest = std::max(fullest, load);
+    if (spec_.routing == Routing::kAdaptive || load <= 0) continue;
     const double uplink = spec_.tiers[t].uplink_gb_per_second;
-    const double parts = static_cast<double>(spec_.queue_pairs) * traffic.at_once;
-    // Of this group's flows, those that leave; each is hashed on the way up, and finds on the way down those that
-    // hashed to the same switch.
+    const double nics_per_uplink = uplink > 0 ? uplink / spec_.nic_gb_per_second : 1;
+    // Each flow that leaves is hashed on to an uplink, and finds on the way down those that hashed to the same switch.
     hashed.push_back({.links_load = load,
-                      .parts_per_link = parts * (uplink > 0 ? uplink / spec_.nic_gb_per_second : 1),
-                      .hashed = 2 * share * n_ * parts});
+                      .parts_per_link = static_cast<double>(spec_.queue_pairs) * traffic.at_once * nics_per_uplink,
+                      .links = 2 * share * busy / load / nics_per_uplink,
+                      .waited_for = n_ / busy});
   }
   if (spec_.routing == Routing::kAdaptive) return std::max(1.0, fullest / c_.adaptive_efficiency);
   return expected_slowdown(hashed);
@@ -174,8 +180,9 @@ void Pricing::add_trees(Algorithms& out) const {
   const double size = n_ / (2 * (n_ - 1));  // of the sum, for each byte of b
   // Each half of the sum has its tree; who is within one is a leaf of the other. Two domains: one child each.
   const double passes = at_.domains == 1 ? 0 : at_.domains == 2 ? 1 : at_.domains == 3 ? 1.5 : 2;
-  Traffic traffic{
-      .domain = at_.most_in_domain > 1 ? 2 * size : 0, .nic = passes * size / local_, .leaving = leaving(2)};
+  // The chain passes on the sum of those behind, and what comes down.
+  const double members = static_cast<double>(at_.most_in_domain);
+  Traffic traffic{.domain = 2 * size * (members - 1) / members, .nic = passes * size / local_, .leaving = leaving(2)};
   const double time = slower(traffic) / c_.tree_efficiency;
   for (const auto& [name, protocol] : {std::pair{"tree", chunked_}, std::pair{"tree_flagged", flagged_}}) {
     const double chain = static_cast<double>(at_.most_in_domain - 1) * protocol.domain_hop;

@@ -110,12 +110,6 @@ TEST(PlaceGroup, CountsAsOneByOne) {
   }
 }
 
-TEST(PlaceGroup, SiblingsAreAllOthersOrNobody) {
-  const MeshGroup data = {.axes = {{.size = 4, .stride = 8}}};
-  EXPECT_EQ(place_group(h100_network(), data).busy_in_domain, 8);
-  EXPECT_EQ(place_group(h100_network(), data, Siblings::kNone).busy_in_domain, 1);
-}
-
 // ---- Times
 // -----------------------------------------------------------------------------------------------------------
 
@@ -225,6 +219,11 @@ TEST(Network, HashedPathsCostWhatLeavesTheFirstTier) {
   const double few = send(256);
   spec.queue_pairs = 64;
   EXPECT_LT(send(256), few);
+  // Nobody else on the uplinks: queue pairs can only meet their own.
+  const MeshGroup pair = {.axes = {{.size = 2, .stride = 256}}};
+  const GroupPlacement alone = place_group(spec, pair, Siblings::kNone);
+  EXPECT_NEAR(Network(spec).place(alone).time_of(CollectiveKind::kSend, 1e9).seconds, far_adaptive,
+              0.06 * far_adaptive);
 }
 
 TEST(OpTraffic, KindsOfOperations) {
@@ -294,7 +293,7 @@ TEST(Measurements, TheModelIsNear) {
   for (const auto& [system, mean] : by_system) {
     fmt::print("{:<14} {:5.1f}% of {} rows from 1 MB\n", system, 100 * mean.value(), mean.rows);
     // One row each, of networks whose routing is not known, may be far off: see docs/simulator.md.
-    if (mean.rows >= 5) EXPECT_LT(mean.value(), 0.25) << system;
+    EXPECT_TRUE(mean.rows < 5 || mean.value() < 0.25) << system;
   }
   EXPECT_LT((by_use[{MeasurementUse::kFit, true}].value()), 0.08);
   EXPECT_LT((by_use[{MeasurementUse::kFit, false}].value()), 0.12);
