@@ -64,7 +64,8 @@ double KernelTimes::product_seconds(const KernelWork& work) const {
     case ProductType::kFp8: rate = gpu_.fp8_tflops, share = rates_.matmul_fp8; break;
     case ProductType::kFp4: rate = gpu_.fp4_tflops, share = rates_.matmul_fp4; break;
   }
-  if (work.count > 1 && !work.head) share *= rates_.grouped;
+  // The more experts, the more of the product is grouping.
+  if (!work.head) share *= rates_.grouped + (1 - rates_.grouped) / static_cast<double>(work.count);
   const double depth = static_cast<double>(work.k) / (static_cast<double>(work.k) + rates_.half_k);
   const double compute = work.flops / (rate * 1e12 * share * depth * fill(work.m, work.n, work.count));
   double bytes = work.bytes;

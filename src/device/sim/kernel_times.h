@@ -26,7 +26,7 @@ struct KernelRates {
   double matmul_bf16 = 0.8;
   double matmul_fp8 = 0.7;
   double matmul_fp4 = 0.6;
-  double grouped = 0.9;  // of that, for the products of experts
+  double grouped = 0.9;  // of that, for the products of many experts at once
   // A product's k at which filling and draining its pipeline costs as much as the work.
   double half_k = 256;
   // Share of the bf16 peak that attention reaches with long sequences and D = 128.
