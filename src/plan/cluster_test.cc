@@ -54,10 +54,12 @@ TEST(Clusters, EveryFileLoads) {
 
 // Both ends of every range make a cluster: what walks them never meets a refusal.
 TEST(Clusters, EveryAssumptionCanBeMoved) {
+  std::set<std::string> seen;  // parts are shared
   for (const std::string& name : cluster_names()) {
     const ClusterConfig cluster = load(name);
     for (const AssumedNumber& assumed : assumptions_of(cluster)) {
       SCOPED_TRACE(name + " " + assumed.path);
+      if (!seen.insert(assumed.path + " " + assumed.why).second) continue;
       EXPECT_FALSE(assumed.why.empty());
       for (const double value : {assumed.low, assumed.high}) {
         const Result<ClusterConfig> moved = with_number(cluster, assumed.path, value);
@@ -102,7 +104,7 @@ TEST(Clusters, RepairLaws) {
   EXPECT_NEAR(days[10], 0.1, 1e-8);
   EXPECT_TRUE(std::ranges::is_sorted(days) && days[0] > 0 && std::isfinite(days[100]));
   repair.law = RepairLaw::kInfiniteHbd;
-  EXPECT_EQ(repair.quantiles()[5], 0.85);
+  EXPECT_EQ(repair.quantiles()[20], 0.851);
 }
 
 TEST(Clusters, NumbersAreSetByName) {
