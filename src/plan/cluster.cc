@@ -6,8 +6,6 @@
 #include <cmath>
 #include <set>
 
-#include "train/recovery/fleet_simulation.h"
-
 namespace colossus {
 namespace {
 
@@ -27,8 +25,7 @@ void check_names(const std::vector<Item>& items, const char* list, FieldChecker&
   }
 }
 
-// Of the standard normal law: Acklam's rational approximation would be shorter to look up, but bisection of erfc needs
-// no table and is called some hundred times.
+// Of the standard normal law, by bisection: called some hundred times, and without a table of coefficients.
 double normal_quantile(double p) {
   double low = -9, high = 9;
   for (int i = 0; i < 80; ++i) {
@@ -42,6 +39,11 @@ double node_watts_per_gpu(const ClusterConfig& cluster, const PoolSpec& pool, do
   const PowerSpec& power = cluster.power;
   const double gpus = static_cast<double>(pool.gpus_per_node);
   return power.pue * (gpu_watts + host_watts / gpus + power.network_watts_per_gpu + power.other_watts_per_gpu);
+}
+
+double full_watts(const ClusterConfig& cluster, const PoolSpec& pool) {
+  return static_cast<double>(pool.num_gpus()) *
+         node_watts_per_gpu(cluster, pool, pool.gpu.power_watts, pool.node.host_watts);
 }
 
 }  // namespace
@@ -272,20 +274,10 @@ void ClusterConfig::check_fields(FieldChecker& c) const {
         domain % node == 0, fmt::format("pools[{}].gpus_per_node", i).c_str(),
         fmt::format("({}) must divide network.domain_gpus = {}: a node lies within one NVLink domain", node, domain));
   }
-  int64_t below = network.domain_gpus;
-  for (size_t i = 0; i < network.tiers.size(); ++i) {
-    const int64_t gpus = network.tiers[i].gpus;
-    c.require(i == 0 ? gpus >= below : gpus > below, fmt::format("network.tiers[{}].gpus", i).c_str(),
-              fmt::format("({}) must be more than the {} below it; tiers are listed from the GPUs up", gpus, below));
-    below = gpus;
-  }
-  c.require(below >= num_gpus(), "network",
-            fmt::format("ends at {} GPUs, but the pools have {}; raise the last tier's gpus or add a tier", below,
+  const int64_t reach = network.tiers.empty() ? network.domain_gpus : network.tiers.back().gpus;
+  c.require(reach >= num_gpus(), "network",
+            fmt::format("ends at {} GPUs, but the pools have {}; raise the last tier's gpus or add a tier", reach,
                         num_gpus()));
-  c.require(num_gpus() <= network.domain_gpus || network.nic_gb_per_second > 0, "network.nic_gb_per_second",
-            "must be above 0 where there is more than one domain");
-  c.require(network.domain_gpus == 1 || network.domain_gb_per_second > 0, "network.domain_gb_per_second",
-            fmt::format("must be above 0 in a domain of {} GPUs", network.domain_gpus));
   check_evidence(*this, c);
 }
 
@@ -312,32 +304,32 @@ double idle_watts_per_gpu(const ClusterConfig& cluster, const PoolSpec& pool) {
 
 double peak_megawatts(const ClusterConfig& cluster) {
   double watts = 0;
-  for (const PoolSpec& pool : cluster.pools) {
-    watts += static_cast<double>(pool.num_gpus()) *
-             node_watts_per_gpu(cluster, pool, pool.gpu.power_watts, pool.node.host_watts);
-  }
+  for (const PoolSpec& pool : cluster.pools) watts += full_watts(cluster, pool);
   return watts / 1e6;
 }
 
-HourlyPrice hourly_price(const ClusterConfig& cluster) {
+HourlyPrice hourly_price(const ClusterConfig& cluster, const PoolSpec& pool) {
   const PriceSpec& prices = cluster.prices;
-  double rent = 0, machines = 0;
-  bool rented = true, bought = true;
-  for (const PoolSpec& pool : cluster.pools) {
-    rented &= pool.usd_per_gpu_hour.has_value();
-    bought &= pool.usd_per_node.has_value();
-    rent += pool.usd_per_gpu_hour.value_or(0) * static_cast<double>(pool.num_gpus());
-    machines += pool.usd_per_node.value_or(0) * static_cast<double>(pool.nodes) +
-                prices.network_usd_per_gpu * static_cast<double>(pool.num_gpus());
-  }
+  const double gpus = static_cast<double>(pool.num_gpus());
   HourlyPrice hourly;
-  if (rented) hourly.rent = rent;
-  if (bought) {
-    const double building = prices.building_usd_per_watt * peak_megawatts(cluster) * 1e6;
+  if (pool.usd_per_gpu_hour) hourly.rent = *pool.usd_per_gpu_hour * gpus;
+  if (pool.usd_per_node) {
+    const double machines = *pool.usd_per_node * static_cast<double>(pool.nodes) + prices.network_usd_per_gpu * gpus;
+    const double building = prices.building_usd_per_watt * full_watts(cluster, pool);
     hourly.owned = (machines / prices.years + machines * prices.upkeep_per_year + building / prices.building_years) /
                    kHoursPerYear;
   }
   return hourly;
+}
+
+HourlyPrice hourly_price(const ClusterConfig& cluster) {
+  HourlyPrice all{.rent = 0, .owned = 0};
+  for (const PoolSpec& pool : cluster.pools) {
+    const HourlyPrice one = hourly_price(cluster, pool);
+    all.rent = all.rent && one.rent ? std::optional(*all.rent + *one.rent) : std::nullopt;
+    all.owned = all.owned && one.owned ? std::optional(*all.owned + *one.owned) : std::nullopt;
+  }
+  return all;
 }
 
 }  // namespace colossus

@@ -18,6 +18,7 @@
 #include "io/fields.h"
 #include "plan/assumption.h"
 #include "plan/build_out_spec.h"
+#include "train/recovery/fault_draws.h"
 
 namespace colossus {
 
@@ -94,22 +95,15 @@ struct PriceSpec {
   void check_fields(FieldChecker& c) const;
 };
 
-// How a failure shows.
-enum class FailureEffect {
-  kMachine,  // falls silent, and is repaired
-  kExit,     // a process ends; it is started again in place
-  kHang,     // a process lives and gets nowhere
-  kSlow,     // the machine computes more slowly, until it is drained and repaired
-};
-inline auto field_choices(FailureEffect) {
-  return std::to_array<FieldChoice<FailureEffect>>({{FailureEffect::kMachine, "machine"},
-                                                    {FailureEffect::kExit, "exit"},
-                                                    {FailureEffect::kHang, "hang"},
-                                                    {FailureEffect::kSlow, "slow"}});
+inline auto field_choices(FaultKind) {
+  return std::to_array<FieldChoice<FaultKind>>({{FaultKind::kMachine, "machine"},
+                                                {FaultKind::kExit, "exit"},
+                                                {FaultKind::kHang, "hang"},
+                                                {FaultKind::kSlow, "slow"}});
 }
 
 enum class RepairLaw {
-  kInfiniteHbd,  // measured: kRepairDays of train/recovery/fleet_simulation.h
+  kInfiniteHbd,  // measured: kRepairDays of train/recovery/fault_draws.h
   kQuantiles,    // those of quantile_days
   kLogNormal,    // by median_days and p90_days
 };
@@ -136,8 +130,8 @@ struct RepairSpec {
 struct FailureComponent {
   std::string name;
   double per_1000_node_days = 0;
-  FailureEffect effect = FailureEffect::kMachine;
-  std::string repair;  // by name; "": the first
+  FaultKind effect = FaultKind::kMachine;  // how it shows
+  std::string repair;                      // by name; "": the first
   void visit_fields(FieldVisitor& v);
 };
 
@@ -209,12 +203,13 @@ double busy_watts_per_gpu(const ClusterConfig& cluster, const PoolSpec& pool);
 double idle_watts_per_gpu(const ClusterConfig& cluster, const PoolSpec& pool);
 double peak_megawatts(const ClusterConfig& cluster);  // all at full load
 
-// Dollars. Rent, where all pools have a price per GPU-hour; else what is bought, spread over its years, with upkeep.
-// Power not included: it is in the rent, and apart from it where machines are bought.
+// Dollars. What is owned costs its price spread over its years, with upkeep; power is in the rent, and comes on top of
+// what is owned. None where prices are not given.
 struct HourlyPrice {
-  std::optional<double> rent;  // of the whole cluster for an hour
+  std::optional<double> rent;  // for an hour
   std::optional<double> owned;
 };
-HourlyPrice hourly_price(const ClusterConfig& cluster);
+HourlyPrice hourly_price(const ClusterConfig& cluster, const PoolSpec& pool);
+HourlyPrice hourly_price(const ClusterConfig& cluster);  // of all
 
 }  // namespace colossus

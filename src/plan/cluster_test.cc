@@ -54,10 +54,12 @@ TEST(Clusters, EveryFileLoads) {
 
 // Both ends of every range make a cluster: what walks them never meets a refusal.
 TEST(Clusters, EveryAssumptionCanBeMoved) {
+  std::set<std::string> seen;  // parts are shared
   for (const std::string& name : cluster_names()) {
     const ClusterConfig cluster = load(name);
     for (const AssumedNumber& assumed : assumptions_of(cluster)) {
       SCOPED_TRACE(name + " " + assumed.path);
+      if (!seen.insert(assumed.path + " " + assumed.why).second) continue;
       EXPECT_FALSE(assumed.why.empty());
       for (const double value : {assumed.low, assumed.high}) {
         const Result<ClusterConfig> moved = with_number(cluster, assumed.path, value);
@@ -102,7 +104,7 @@ TEST(Clusters, RepairLaws) {
   EXPECT_NEAR(days[10], 0.1, 1e-8);
   EXPECT_TRUE(std::ranges::is_sorted(days) && days[0] > 0 && std::isfinite(days[100]));
   repair.law = RepairLaw::kInfiniteHbd;
-  EXPECT_EQ(repair.quantiles()[5], 0.85);
+  EXPECT_EQ(repair.quantiles()[20], 0.851);
 }
 
 TEST(Clusters, NumbersAreSetByName) {
@@ -195,11 +197,11 @@ INSTANTIATE_TEST_SUITE_P(
                 {"idle_watts", "(800)", "power_watts = 700"}},
         BadFile{"memory_gb = 2000", "memory_gb = \"2 TB\"", 7, {"\"2 TB\"", "must be a number"}},
         BadFile{", memory_gb = 2000", "", 7, {"pools[0].node.memory_gb", "must be given"}},
-        BadFile{"domain_gb_per_second = 450", "domain_gb_per_second = 0", 10, {"domain of 8 GPUs"}},
-        BadFile{"nic_gb_per_second = 50", "nic_gb_per_second = 0", 11, {"more than one domain"}},
-        BadFile{"gpus = 16", "gpus = 64", 12, {"network.tiers[1].gpus", "(64)", "from the GPUs up"}},
-        BadFile{"gpus = 16", "gpus = 4", 12, {"network.tiers[0].gpus", "(4)", "more than the 8 below"}},
-        BadFile{"gpus = 64", "gpus = 24", 8, {"ends at 24 GPUs", "the pools have 32", "raise the last tier"}},
+        BadFile{"domain_gb_per_second = 450", "domain_gb_per_second = 0", 10, {"domain has several GPUs"}},
+        BadFile{"nic_gb_per_second = 50", "nic_gb_per_second = 0", 11, {"where there are tiers"}},
+        BadFile{"gpus = 16", "gpus = 48", 12, {"network.tiers", "64 GPUs in a group of tier \"spine\"", "the 48"}},
+        BadFile{"gpus = 16", "gpus = 4", 12, {"network.tiers", "4 GPUs in a group of tier \"leaf\"", "the 8"}},
+        BadFile{"gpus = 64", "gpus = 16", 8, {"ends at 16 GPUs", "the pools have 32", "raise the last tier"}},
         BadFile{"store_node_gb_per_second = 10",
                 "store_node_gb_per_second = 200",
                 15,

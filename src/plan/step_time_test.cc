@@ -203,8 +203,12 @@ TEST(Memory, StagesOfZeroHoldLess) {
     ASSERT_TRUE(pieces.ok());
     const auto memory = memory_of(model, layout, *pieces, {});
     ASSERT_TRUE(memory.ok());
-    if (stage > 1) EXPECT_LT(memory->state(), before.state());
-    if (stage == 3) EXPECT_NEAR(memory->weights / memory->optimizer, 0.5, 1e-9);
+    if (stage > 1) {
+      EXPECT_LT(memory->state(), before.state());
+    }
+    if (stage == 3) {
+      EXPECT_NEAR(memory->weights / memory->optimizer, 0.5, 1e-9);
+    }
     before = *memory;
   }
 }
