@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures every line of docs/benchmarks.md on this machine: name, value, bar, holds or short. Under 20 minutes.
 #   make bench                      all
-#   scripts/bench.sh train race     some: train tokenizer decode memory start ranks race lowest peers
+#   scripts/bench.sh train race     some: train tokenizer decode memory start ranks sums many race lowest peers
 #   SHAKESPEARE=file TEXTS=dir      the texts; without them the lines that need them are skipped and counted
 #   PYTHON=venv/bin/python          a Python with torch: measures PyTorch beside us (bench/peers); else those lines are skipped
 set -euo pipefail
@@ -147,7 +147,35 @@ bench_ranks() {
   report "$ranks shard ranks of one thread, with copies in memory" "$(calculate "$one / $shard")" "$shard s/step" ">= 0.85"
 }
 
-for line in train decode tokenizer memory start ranks race lowest; do
+# The ordered sum of gradients against the fastest ring all-reduce.
+bench_sums() {
+  local json
+  "$build/bench/comm_bench" reduce --seconds 1 > "$work/sums.jsonl"
+  while read -r json; do
+    report "ordered sum, $(field ranks <<< "$json") ranks, $(field kilobytes <<< "$json") kB, speed over the fastest ring" \
+      "$(field speed_over_fastest_ring <<< "$json")" "$(field ordered_us <<< "$json") us" ">= 0.95"
+  done < "$work/sums.jsonl"
+}
+
+# Seconds from the command to the end of the first step of 64 ranks with a model of 0.3M parameters.
+many_ranks() {
+  local seconds
+  seconds=$(/usr/bin/env bash -c 'TIMEFORMAT=%R; time "$@" 2> /dev/null' - "$colossus" train configs/runs/baby.toml --data "$work/shards" \
+    --out "$work/many" --fresh --ranks 64 "$@" --set model.num_layers=4 --set model.width=64 --set model.num_heads=4 \
+    --set model.num_kv_heads=4 --set model.head_dim=16 --set model.ffn_width=256 --set model.context=64 --set train.batch=128 \
+    --set train.microbatch=2 --set train.reduction_leaves=64 --set train.steps=1 --set train.evaluate_every=0 \
+    --set train.evaluation_tokens=256 2>&1)
+  echo "$seconds" | tail -n 1
+}
+
+bench_many() {
+  shakespeare_shards || { skip "start of 64 ranks" "no $shakespeare"; return; }
+  report "64 ranks along shard: start, one step, end, seconds" "$(many_ranks --set mesh.shard=64)" s "<= 10"
+  report "64 ranks along data, tensor and pipeline" \
+    "$(many_ranks --set mesh.data=16 --set mesh.tensor=2 --set mesh.pipeline=2)" s "<= 10"
+}
+
+for line in train decode tokenizer memory start ranks sums many race lowest; do
   if wanted $line; then bench_$line; fi
 done
 echo "held $held, short $short, skipped $skipped"

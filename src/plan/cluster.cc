@@ -274,20 +274,10 @@ void ClusterConfig::check_fields(FieldChecker& c) const {
         domain % node == 0, fmt::format("pools[{}].gpus_per_node", i).c_str(),
         fmt::format("({}) must divide network.domain_gpus = {}: a node lies within one NVLink domain", node, domain));
   }
-  int64_t below = network.domain_gpus;
-  for (size_t i = 0; i < network.tiers.size(); ++i) {
-    const int64_t gpus = network.tiers[i].gpus;
-    c.require(i == 0 ? gpus >= below : gpus > below, fmt::format("network.tiers[{}].gpus", i).c_str(),
-              fmt::format("({}) must be more than the {} below it; tiers are listed from the GPUs up", gpus, below));
-    below = gpus;
-  }
-  c.require(below >= num_gpus(), "network",
-            fmt::format("ends at {} GPUs, but the pools have {}; raise the last tier's gpus or add a tier", below,
+  const int64_t reach = network.tiers.empty() ? network.domain_gpus : network.tiers.back().gpus;
+  c.require(reach >= num_gpus(), "network",
+            fmt::format("ends at {} GPUs, but the pools have {}; raise the last tier's gpus or add a tier", reach,
                         num_gpus()));
-  c.require(num_gpus() <= network.domain_gpus || network.nic_gb_per_second > 0, "network.nic_gb_per_second",
-            "must be above 0 where there is more than one domain");
-  c.require(network.domain_gpus == 1 || network.domain_gb_per_second > 0, "network.domain_gb_per_second",
-            fmt::format("must be above 0 in a domain of {} GPUs", network.domain_gpus));
   check_evidence(*this, c);
 }
 

@@ -24,10 +24,14 @@ struct StackConfig {
   double pipeline_overlap = 1;  // of transfers between stages, with work of other microbatches
   double data_overlap = 1;      // of gradients and parameters, with the backward and the forward pass of the layers
   bool fused_attention = true;  // scores never stored (Dao et al. 2022)
+  bool attention_dropout = false;
+  bool expert_folding = true;         // experts need not be cut as the rest is (Liu et al. 2025)
   bool expert_deduplication = false;  // a row goes once to each machine, whatever number of experts it meets there
   double gradient_bytes = 4;          // an element, on the wire
   double parameter_bytes = 2;
+  Recompute recompute = Recompute::kNone;  // where nothing else is said
   double efficiency = 1;  // of all kernels, beside those of the machine: one number for a release of the software
+  double attention = 1;   // of attention's kernels, beside the machine's: an older generation of them
   void visit_fields(FieldVisitor& v);
 };
 

@@ -48,22 +48,23 @@ class Row {
 struct KnownModel {
   std::string_view name;
   int64_t head_dim;
+  double unfused_share;
   std::string_view cannot;  // be played, and why
 };
 constexpr std::array kKnownModels = {
-    KnownModel{"qwen3", 128, ""},
-    KnownModel{"gpt_oss", 64, ""},
-    KnownModel{"deepseek", 0, "multi-head latent attention is not among the operations"},
-    KnownModel{"dsv3", 0, "multi-head latent attention is not among the operations"},
-    KnownModel{"kimi", 0, "multi-head latent attention is not among the operations"},
-    KnownModel{"nemotron_3", 0, "state-space layers are not among the operations"},
-    KnownModel{"nemotronh", 0, "state-space layers are not among the operations"},
-    KnownModel{"llama4", 0, "layers of two kinds and shared experts are not described by the columns"},
-    KnownModel{"lora", 0, "adapters are trained, not the model"},
-    KnownModel{"sft", 0, "how full the packed sequences of fine-tuning are is not in the columns"},
+    KnownModel{"qwen3", 128, 0, ""},
+    KnownModel{"gpt_oss", 64, 0.5, ""},
+    KnownModel{"deepseek", 0, 0, "multi-head latent attention is not among the operations"},
+    KnownModel{"dsv3", 0, 0, "multi-head latent attention is not among the operations"},
+    KnownModel{"kimi", 0, 0, "multi-head latent attention is not among the operations"},
+    KnownModel{"nemotron_3", 0, 0, "state-space layers are not among the operations"},
+    KnownModel{"nemotronh", 0, 0, "state-space layers are not among the operations"},
+    KnownModel{"llama4", 0, 0, "layers of two kinds and shared experts are not described by the columns"},
+    KnownModel{"lora", 0, 0, "adapters are trained, not the model"},
+    KnownModel{"sft", 0, 0, "how full the packed sequences of fine-tuning are is not in the columns"},
 };
 
-Result<ModelConfig> read_model(const Row& row) {
+Result<ModelConfig> read_model(const Row& row, double& unfused_share) {
   for (const char* column : {"layers", "hidden", "ffn", "heads", "vocab"})
     if (!row.has(column)) return invalid(fmt::format("{} is not given", column));
   ModelConfig model;
@@ -82,6 +83,7 @@ Result<ModelConfig> read_model(const Row& row) {
     if (!contains(all, known.name)) continue;
     if (!known.cannot.empty()) return invalid(std::string(known.cannot));
     model.head_dim = known.head_dim;
+    unfused_share = known.unfused_share;
   }
   if (model.head_dim % 2 != 0)
     return invalid(fmt::format("hidden / heads = {} is no head width, and the name tells no other", model.head_dim));
@@ -121,7 +123,8 @@ Result<ProductType> read_products(const std::string& text) {
 Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) {
   Layout& layout = run.layout;
   MeshConfig& mesh = layout.mesh;
-  if (!row.has("global_batch")) return invalid("global_batch is not given");
+  for (const char* column : {"global_batch", "tp", "pp"})
+    if (!row.has(column)) return invalid(fmt::format("{} is not given", column));
   ASSIGN_OR_RETURN(run.num_gpus, row.whole("count", 1, 1 << 24));
   ASSIGN_OR_RETURN(mesh.tensor, row.whole_or("tp", 1));
   ASSIGN_OR_RETURN(mesh.pipeline, row.whole_or("pp", 1));
@@ -139,12 +142,14 @@ Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) 
   if (model.num_experts == 0) mesh.expert = 1;
   ASSIGN_OR_RETURN(layout.tokens, row.whole("seq"));
   ASSIGN_OR_RETURN(layout.batch, row.whole("global_batch"));
-  if (!row.has("micro_batch")) run.filled += "microbatch 1; ";
+  run.microbatch_stated = row.has("micro_batch");
   ASSIGN_OR_RETURN(layout.microbatch, row.whole_or("micro_batch", 1));
   if (layout.batch % (layout.microbatch * mesh.shard) != 0)
     return invalid(fmt::format("micro_batch x dp = {} does not divide global_batch = {}",
                                layout.microbatch * mesh.shard, layout.batch));
-  ASSIGN_OR_RETURN(layout.recompute, read_recompute(row.text("recompute")));
+  const std::string& recompute = row.text("recompute");
+  run.recompute_stated = !recompute.empty() && !contains(recompute, "unstated");
+  ASSIGN_OR_RETURN(layout.recompute, read_recompute(recompute));
   ASSIGN_OR_RETURN(layout.products, read_products(row.text("dtype")));
   mesh.zero_stage = contains(run.note, "FSDP") || contains(run.note, "ZeRO-3") ? 3 : 1;
   return ok_status();
@@ -184,7 +189,7 @@ Result<PublishedRun> read_published_run(const CsvTable& table, size_t index) {
   run.source = row.text("source");
   run.gpu = row.text("gpu");
   run.note = row.text("verified");
-  ASSIGN_OR_RETURN(run.model, read_model(row));
+  ASSIGN_OR_RETURN(run.model, read_model(row, run.unfused_share));
   RETURN_IF_ERROR(read_layout(row, run.model, run));
   RETURN_IF_ERROR(read_time(row, run));
   return run;

@@ -17,6 +17,9 @@ struct PublishedRun {
   ModelConfig model;
   Layout layout;
   double step_seconds = 0;  // published, or from the rate that was
+  // Of its attention layers those for which there was no fused kernel: with a learned sink among the scores.
+  double unfused_share = 0;
+  bool recompute_stated = false, microbatch_stated = false;
   // What of it is a guess of ours, for the table: "microbatch 1", "parameters sharded".
   std::string filled;
 };

@@ -38,6 +38,12 @@ Result<RankModel> write_small(const RunConfig& run, const Ranks& ranks, ProductT
   return write_rank_model(run, products == ProductType::kF32 ? DType::kF32 : DType::kBF16, ranks);
 }
 
+// What ranks exchange in one operation must grow with their number, or it is all latency: as Megatron-LM's default
+// (--ddp-bucket-size: 40 million elements, or a million for each data rank).
+int64_t bucket_elements(const MeshConfig& mesh) {
+  return std::max<int64_t>(40'000'000, 1'000'000 * mesh.data * mesh.shard * mesh.context);
+}
+
 Status write_pipeline_pieces(const RankModel& model, const Layout& layout, int64_t layers, RankPieces& result) {
   const std::vector<LayerRange> ranges = {{0, layers}, {layers, 2 * layers}, {2 * layers, 3 * layers}};
   for (size_t kind = 0; kind < ranges.size(); ++kind) {
@@ -91,7 +97,7 @@ Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& lay
     ASSIGN_OR_RETURN(
         const UpdateProgram update,
         write_update_program(whole.table, {}, update_groups(whole, gradients, run.train.reduction_leaves, ranks),
-                             {.world = ranks.all()}));
+                             {.bucket_elements = bucket_elements(layout.mesh), .world = ranks.all()}));
     result.update[static_cast<size_t>(layers - 1)] = playable(update.program);
   }
   return result;

@@ -17,7 +17,8 @@ struct StepPrices {
   const KernelTimes* kernels = nullptr;
   CommunicationPrice communication;
   StackConfig stack;
-  double straggling = 0;  // the slowest of all ranks takes so much longer than the typical one, as a share
+  double unfused_share = 0;  // of attention's layers, those that the stack's fused kernels do not have
+  double straggling = 0;     // the slowest of all ranks takes so much longer than the typical one, as a share
 };
 
 // Of the slowest stage unless it says otherwise, in seconds.
@@ -36,10 +37,27 @@ struct StepTime {
   double model_flops_utilization = 0;  // filled by who knows the model
 };
 
+// Of one operation, as the stack runs it: a kernel, or what is exposed of a communication; 0 for a transfer between
+// stages, which is the schedule's.
+double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work);
+
 // How the layers lie on the pieces of the pipeline: evenly where they divide, with the embedding and the head counted
 // as layers where only that divides or nothing does.
 std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces);
 
+// Seconds of a program, or of a piece of so many layers, and where they go.
+struct PassTime {
+  double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0;  // the last three: waited for
+};
+// Of pieces with one layer and with two, by kind: forward, backward, and the weights' gradients where they are apart.
+// The same for all layouts that differ in data ranks and stages alone.
+struct PassTimes {
+  std::array<std::array<std::array<PassTime, 2>, 3>, kNumPieceKinds> of;
+};
+PassTimes time_passes(const Layout& layout, const RankPieces& pieces, const StepPrices& prices);
+
+Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                              const PassTimes& passes, const StepPrices& prices);
 Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
                               const StepPrices& prices);
 

@@ -21,9 +21,11 @@ int64_t tiles_for(int64_t size, int64_t tile) { return (size + tile - 1) / tile;
 }  // namespace
 
 void KernelRates::visit_fields(FieldVisitor& v) {
+  v.field("clock", clock, "share of the peaks that power allows for hours", {.max = 1.5, .above = 0});
   v.field("matmul_bf16", matmul_bf16, "share of the peak that large products reach in bf16", {.max = 1, .above = 0});
   v.field("matmul_fp8", matmul_fp8, "the same in fp8", {.max = 1, .above = 0});
   v.field("matmul_fp4", matmul_fp4, "the same in fp4", {.max = 1, .above = 0});
+  v.field("grouped", grouped, "of these, the share that products of experts reach", {.max = 1, .above = 0});
   v.field("half_k", half_k, "depth of a product at which half its time is work", {.min = 0});
   v.field("attention", attention, "share of the bf16 peak that attention reaches", {.max = 1, .above = 0});
   v.field("attention_grad", attention_grad, "the same of its gradient", {.max = 1, .above = 0});
@@ -33,7 +35,9 @@ void KernelRates::visit_fields(FieldVisitor& v) {
 }
 
 KernelTimes::KernelTimes(const GpuSpec& gpu, const KernelRates& rates, ProductType products)
-    : gpu_(gpu), rates_(rates), products_(products) {}
+    : gpu_(gpu), rates_(rates), products_(products) {
+  for (double* peak : {&gpu_.fp32_tflops, &gpu_.bf16_tflops, &gpu_.fp8_tflops, &gpu_.fp4_tflops}) *peak *= rates.clock;
+}
 
 double KernelTimes::fill(int64_t m, int64_t n, int64_t count) const {
   double best = 0;
@@ -60,6 +64,8 @@ double KernelTimes::product_seconds(const KernelWork& work) const {
     case ProductType::kFp8: rate = gpu_.fp8_tflops, share = rates_.matmul_fp8; break;
     case ProductType::kFp4: rate = gpu_.fp4_tflops, share = rates_.matmul_fp4; break;
   }
+  // The more experts, the more of the product is grouping.
+  if (!work.head) share *= rates_.grouped + (1 - rates_.grouped) / static_cast<double>(work.count);
   const double depth = static_cast<double>(work.k) / (static_cast<double>(work.k) + rates_.half_k);
   const double compute = work.flops / (rate * 1e12 * share * depth * fill(work.m, work.n, work.count));
   double bytes = work.bytes;
@@ -75,15 +81,16 @@ double KernelTimes::product_seconds(const KernelWork& work) const {
   return std::max(compute, memory);
 }
 
-double KernelTimes::unfused_attention_seconds(const KernelWork& work) const {
+double KernelTimes::unfused_attention_seconds(const KernelWork& work, bool dropout) const {
   const bool backward = work.kind == WorkKind::kAttentionGrad;
   // `flops` are of the unmasked half: 2 products of 2 D operations a score forward, and 5 backward, of which one is the
   // scores again, which are here.
   const double scores = 2 * work.flops / ((backward ? 5 : 2) * 2 * static_cast<double>(work.head_dim));
   const double products = (backward ? 4 : 2) * 2 * static_cast<double>(work.head_dim) * scores;
-  // Bytes a score moves: written, scaled, masked and normalised (read and written), dropped (read, written, and its
-  // mask), read; backward likewise, for two products each way.
-  const double bytes = scores * (backward ? 17 : 13);
+  // Bytes a score moves in bf16: written, normalised (read and written), read; backward its gradient is written, and
+  // normalised from itself and the score, and the products for q, k and v read one or the other. Dropout adds a
+  // reading, a writing and a mask.
+  const double bytes = scores * ((backward ? 14 : 8) + (dropout ? 5 : 0));
   const double depth = static_cast<double>(work.head_dim) / (static_cast<double>(work.head_dim) + rates_.half_k);
   return 4 * rates_.launch_us * 1e-6 + products / (gpu_.bf16_tflops * 1e12 * rates_.matmul_bf16 * depth) +
          bytes / (gpu_.memory_gb_per_second * 1e9 * rates_.memory);

@@ -21,10 +21,12 @@ inline auto field_choices(ProductType) {
 
 // Of a kind of GPU and its libraries.
 struct KernelRates {
+  double clock = 1;  // of the peaks of products and attention, held for hours under the part's bound on power
   // Largest share of the peak that products of large, fitting matrices reach while the part is busy for hours.
   double matmul_bf16 = 0.8;
   double matmul_fp8 = 0.7;
   double matmul_fp4 = 0.6;
+  double grouped = 0.9;  // of that, for the products of many experts at once
   // A product's k at which filling and draining its pipeline costs as much as the work.
   double half_k = 256;
   // Share of the bf16 peak that attention reaches with long sequences and D = 128.
@@ -44,7 +46,7 @@ class KernelTimes {
   double seconds(const KernelWork& work) const;
   // Of attention that computes all scores, masked or not, stores them, and reads and writes them for scale, mask,
   // softmax and dropout (Shoeybi et al. 2019).
-  double unfused_attention_seconds(const KernelWork& work) const;
+  double unfused_attention_seconds(const KernelWork& work, bool dropout) const;
 
   // Share of the units' time that a product of this shape keeps them busy with work of its own: tiles at the edges and
   // the last, partly filled wave.
