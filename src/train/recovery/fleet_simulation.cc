@@ -55,6 +55,8 @@ class Simulation {
         if (now_ >= stopped_at_ + options_.person_seconds) resume();
         continue;
       }
+      if (now_ < outage_until_) continue;
+      if (std::exchange(outage_until_, 0) > 0) start_all();
       carry_out(decide(options_.policy, fleet_, {.term = 1, .valid_until = kNever}, now_));
     }
     go_back();
@@ -79,9 +81,11 @@ class Simulation {
     if (!fleet_.stopped.empty()) return stopped_at_ + options_.person_seconds;
     if (broken()) {
       // What the policy waits for; where that is something else, not long after it.
-      constexpr double kTick = 1e-3, kSoonSeconds = 1, kLaterSeconds = 15;
+      constexpr double kTick = 1e-3, kSoonSeconds = 1, kLaterSeconds = 15, kMuchLaterSeconds = 600;
       const RecoveryPolicy& policy = options_.policy;
-      double look = now_ + (now_ - broken_since_ < kSoonSeconds ? kSoonSeconds : kLaterSeconds);
+      double look = now_ + (now_ - broken_since_ < kSoonSeconds ? kSoonSeconds
+                            : fleet_.short_since >= 0           ? kMuchLaterSeconds
+                                                                : kLaterSeconds);
       for (const double due : {last_silence_ + policy.dead_after_seconds, last_hang_ + policy.hang_after_seconds,
                                fleet_.short_since + policy.give_up_seconds}) {
         if (due + kTick > now_) look = std::min(look, due + kTick);
@@ -279,8 +283,7 @@ class Simulation {
     if (!broken()) at_risk_ = at_risk_in_step_ = 0;  // a checkpoint before it
     if (outage.share == 1) {
       outage_until_ = now_ + seconds;
-      training_from_ =
-          std::max(training_from_, outage_until_ + options_.restart_seconds + options_.checkpoint_load_seconds);
+      training_from_ = std::max(training_from_, outage_until_);
       return;
     }
     const int count = static_cast<int>(outage.share * num_machines());
@@ -306,13 +309,24 @@ class Simulation {
     fleet_.stopped.clear();
     fleet_.num_fruitless = 0;
     fleet_.short_since = -1;
-    fleet_.pending.clear();
     fleet_.history.clear();
-    fleet_.faults.clear();
-    lost_.clear();
-    take_office(fleet_, now_);
-    training_from_ = now_ + options_.restart_seconds + options_.checkpoint_load_seconds;
+    start_all();
     broken_since_ = now_;
+  }
+
+  // From a checkpoint, all processes anew, by those who stopped them all.
+  void start_all() {
+    fleet_.pending.clear();
+    fleet_.faults.clear();
+    fleet_.slow.clear();
+    lost_.clear();
+    ++fleet_.generation;
+    fleet_.generation_since = now_;
+    fleet_.ranks.assign(0, fleet_.num_ranks(), {.seen_at = now_, .progress_at = now_});
+    fleet_.processes.assign(0, fleet_.num_ranks(), fleet_.generation);
+    take_office(fleet_, now_);
+    CHECK(fence_.accepts(1, fleet_.generation), "generations grow");
+    training_from_ = now_ + options_.restart_seconds + options_.checkpoint_load_seconds;
   }
 
   // Machines that are out of order may answer: nobody asks them.
@@ -397,8 +411,7 @@ class Simulation {
       }
     }
     go_back();
-    training_from_ = std::max(now_, outage_until_) + options_.restart_seconds +
-                     (joins ? options_.peer_load_seconds : 0) +
+    training_from_ = now_ + options_.restart_seconds + (joins ? options_.peer_load_seconds : 0) +
                      (std::exchange(loads_checkpoint_, false) ? options_.checkpoint_load_seconds : 0);
     if (reshapes) {
       roster_changed();
