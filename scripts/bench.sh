@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures every line of docs/benchmarks.md on this machine: name, value, bar, holds or short. Under 20 minutes.
 #   make bench                      all
-#   scripts/bench.sh train race     some: train tokenizer decode memory start ranks race lowest peers
+#   scripts/bench.sh train race     some: train tokenizer decode memory start ranks sums many race lowest peers
 #   SHAKESPEARE=file TEXTS=dir      the texts; without them the lines that need them are skipped and counted
 #   PYTHON=venv/bin/python          a Python with torch: measures PyTorch beside us (bench/peers); else those lines are skipped
 set -euo pipefail
@@ -135,19 +135,54 @@ ranks_step() {
 # One process with all cores against one process a core, in turns.
 bench_ranks() {
   shakespeare_shards || { skip "ranks against threads" "no $shakespeare"; return; }
-  local ranks one data shard
+  local ranks one data shard zero_stage
+  local -A zero
   ranks=$(nproc)
   rm -f "$work"/ranks-*.seconds
   for _ in 1 2 3; do
     one=$(ranks_step one --set train.threads="$ranks")
     data=$(ranks_step data --set mesh.data="$ranks" --set train.threads=1)
     shard=$(ranks_step shard --set mesh.shard="$ranks" --set train.threads=1)
+    for zero_stage in 2 3; do
+      zero[$zero_stage]=$(ranks_step zero$zero_stage --set mesh.shard="$ranks" --set mesh.zero_stage=$zero_stage --set train.threads=1)
+    done
   done
   report "$ranks data ranks of one thread, speed over one rank's" "$(calculate "$one / $data")" "$data s/step" ">= 0.90"
   report "$ranks shard ranks of one thread, with copies in memory" "$(calculate "$one / $shard")" "$shard s/step" ">= 0.85"
+  for zero_stage in 2 3; do
+    report "the same with ZeRO $zero_stage" "$(calculate "$one / ${zero[$zero_stage]}")" "${zero[$zero_stage]} s/step" ">= 0.85"
+  done
 }
 
-for line in train decode tokenizer memory start ranks race lowest; do
+# The ordered sum of gradients against the fastest ring all-reduce.
+bench_sums() {
+  local json
+  "$build/bench/comm_bench" reduce --seconds 1 > "$work/sums.jsonl"
+  while read -r json; do
+    report "ordered sum, $(field ranks <<< "$json") ranks, $(field kilobytes <<< "$json") kB, speed over the fastest ring" \
+      "$(field speed_over_fastest_ring <<< "$json")" "$(field ordered_us <<< "$json") us" ">= 0.95"
+  done < "$work/sums.jsonl"
+}
+
+# Seconds from the command to the end of the first step of 64 ranks with a model of 0.3M parameters.
+many_ranks() {
+  local seconds
+  seconds=$(/usr/bin/env bash -c 'TIMEFORMAT=%R; time "$@" 2> /dev/null' - "$colossus" train configs/runs/baby.toml --data "$work/shards" \
+    --out "$work/many" --fresh --ranks 64 "$@" --set model.num_layers=4 --set model.width=64 --set model.num_heads=4 \
+    --set model.num_kv_heads=4 --set model.head_dim=16 --set model.ffn_width=256 --set model.context=64 --set train.batch=128 \
+    --set train.microbatch=2 --set train.reduction_leaves=64 --set train.steps=1 --set train.evaluate_every=0 \
+    --set train.evaluation_tokens=256 2>&1)
+  echo "$seconds" | tail -n 1
+}
+
+bench_many() {
+  shakespeare_shards || { skip "start of 64 ranks" "no $shakespeare"; return; }
+  report "64 ranks along shard: start, one step, end, seconds" "$(many_ranks --set mesh.shard=64)" s "<= 10"
+  report "64 ranks along data, tensor and pipeline" \
+    "$(many_ranks --set mesh.data=16 --set mesh.tensor=2 --set mesh.pipeline=2)" s "<= 10"
+}
+
+for line in train decode tokenizer memory start ranks sums many race lowest; do
   if wanted $line; then bench_$line; fi
 done
 echo "held $held, short $short, skipped $skipped"

@@ -6,11 +6,11 @@ set -eu
 
 build="g++ make cmake ninja-build ccache git
   libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
-  libxxhash-dev libzstd-dev liblzma-dev zlib1g-dev libgloo-dev libcurl4-openssl-dev libssl-dev"
+  libxxhash-dev libzstd-dev liblzma-dev zlib1g-dev libcurl4-openssl-dev libssl-dev"
 test="libgtest-dev libgmock-dev libpcre2-dev etcd-server"
 cluster="iproute2 iptables"
 slurm="$cluster slurmctld slurmd slurm-client munge"
-bench=""  # its programs measure with the clock of the project
+bench="libgloo-dev"  # whose all-reduces are measured beside ours
 
 wanted=$build
 for group in "$@"; do

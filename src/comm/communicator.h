@@ -26,7 +26,6 @@
 
 #include "base/status.h"
 #include "comm/flight_recorder.h"
-#include "comm/key_value_store.h"
 
 namespace colossus {
 
@@ -136,12 +135,5 @@ class Communicator {
 // The ends of a group of threads of this process, by rank. Bytes are copied once, from buffer to buffer. The ends
 // share what they need: they may be destroyed in any order, in any thread.
 std::vector<std::unique_ptr<Communicator>> make_thread_group(const GroupOptions& options_of_all);
-
-// Joins a group of processes over TCP (Gloo). All `size` ranks call it with the same store and `group_key`, which no
-// other group of the store may have used; the timeout holds for the whole of it. The store is not used afterwards.
-// `interface`: the network interface to listen on; empty: the one that the host name resolves to. Every connection
-// reaching this rank's ports is believed: for networks that only the run's machines can reach.
-Result<std::unique_ptr<Communicator>> join_gloo_group(const GroupOptions& options, KeyValueStore& store,
-                                                      const std::string& group_key, const std::string& interface = "");
 
 }  // namespace colossus

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -12,6 +11,7 @@
 
 #include "base/rng.h"
 #include "comm/communicator.h"
+#include "comm/tcp_network.h"
 
 namespace colossus {
 
@@ -41,20 +41,27 @@ inline void on_all_ranks(const CommGroup& group, const std::function<void(Commun
 }
 
 // Every rank a thread that joins over loopback.
-inline Result<CommGroup> make_loopback_gloo_group(const GroupOptions& options_of_all) {
-  static std::atomic<int> generation = 0;
+inline Result<std::vector<std::unique_ptr<TcpNetwork>>> make_loopback_networks(int size) {
   const auto store = make_memory_store();
-  const std::string key = fmt::format("test/{}", generation++);
-  CommGroup group(static_cast<size_t>(options_of_all.size));
-  std::vector<Status> errors(group.size());
-  in_threads(options_of_all.size, [&](int rank) {
-    GroupOptions options = options_of_all;
-    options.rank = rank;
-    auto end = join_gloo_group(options, *store, key, "lo");
-    errors[static_cast<size_t>(rank)] = end.status();
-    if (end.ok()) group[static_cast<size_t>(rank)] = std::move(end).value();
+  std::vector<std::unique_ptr<TcpNetwork>> networks(static_cast<size_t>(size));
+  std::vector<Status> errors(networks.size());
+  in_threads(size, [&](int rank) {
+    auto network =
+        TcpNetwork::join({.rank = rank, .size = size, .timeout_seconds = 20, .interface = "lo"}, *store, "test");
+    errors[static_cast<size_t>(rank)] = network.status();
+    if (network.ok()) networks[static_cast<size_t>(rank)] = std::move(network).value();
   });
   for (const Status& error : errors) RETURN_IF_ERROR(error);
+  return networks;
+}
+
+inline Result<CommGroup> make_loopback_tcp_group(const GroupOptions& options_of_all) {
+  ASSIGN_OR_RETURN(const auto networks, make_loopback_networks(options_of_all.size));
+  std::vector<int> members;
+  for (int rank = 0; rank < options_of_all.size; ++rank) members.push_back(rank);
+  CommGroup group;
+  for (const auto& network : networks)
+    group.push_back(network->group(options_of_all.name, members, options_of_all.timeout_seconds));
   return group;
 }
 

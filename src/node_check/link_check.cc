@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/rng.h"
+#include "comm/tcp_network.h"
 #include "io/checksum.h"
 #include "node_check/figures.h"
 
@@ -103,7 +104,7 @@ Result<bool> receive_chunks(Communicator& pair, int64_t num_chunks) {
 
 Result<LinkMeasure> meet(KeyValueStore& store, const LinkCheckOptions& options, int round, int partner) {
   ASSIGN_OR_RETURN(const auto pair,
-                   join_gloo_group({.name = "check",
+                   join_tcp_group({.name = "check",
                                     .rank = options.node < partner ? 0 : 1,
                                     .size = 2,
                                     .timeout_seconds = options.timeout_seconds},

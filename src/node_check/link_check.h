@@ -16,7 +16,7 @@ struct LinkCheckOptions {
   int num_nodes = 1;            // all that run the check at the same time
   int max_rounds = 8;           // partners; a node meets every other one in num_nodes - 1 (or num_nodes) rounds
   std::string id;               // of this check: not used before in the store; letters, digits, '-', '_', '.'
-  std::string interface = {};   // see join_gloo_group
+  std::string interface = {};   // see TcpNetwork
   double timeout_seconds = 60;  // to meet a partner; partners may begin later
   int64_t num_bytes = int64_t{64} << 20;  // sent each way
 };

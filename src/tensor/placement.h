@@ -65,6 +65,8 @@ struct RankGroup {
     return group;
   }
   constexpr bool contains(MeshAxis axis) const { return (axes >> static_cast<unsigned>(axis) & 1) != 0; }
+  // Two stages next to one another.
+  constexpr bool is_of_neighbours() const { return link >= Link::kFromPrevious && link <= Link::kToPrevious; }
   std::string name() const;  // "data+shard", "pipeline.to_next"
   auto operator<=>(const RankGroup&) const = default;
 };

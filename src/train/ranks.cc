@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "comm/tcp_network.h"
+
 namespace colossus {
 namespace {
 
@@ -75,7 +77,7 @@ class GroupList {
     if (std::ranges::none_of(groups_, same)) add(group, std::move(ranks));
   }
 
-  // A ring, made link by link: who waits for the one before it does not keep that from making its own.
+  // A ring.
   void add_links() {
     const int64_t stages = mesh_.size(MeshAxis::kPipeline), own = mesh_.coordinate(rank_, MeshAxis::kPipeline);
     if (stages == 1) return;
@@ -168,23 +170,19 @@ Result<std::unique_ptr<Ranks>> join_ranks(const Mesh& mesh, int64_t rank, KeyVal
   ranks->mesh = mesh;
   ranks->rank = rank;
   ranks->members = groups_of(mesh, rank);
+  if (mesh.size() == 1) return ranks;
+  ASSIGN_OR_RETURN(const auto network, TcpNetwork::join({.rank = static_cast<int>(rank),
+                                                         .size = static_cast<int>(mesh.size()),
+                                                         .timeout_seconds = options.join_seconds,
+                                                         .interface = options.interface},
+                                                        store, key));
   const auto join = [&](const std::string& name, const std::vector<int64_t>& members) {
-    // Groups of one name differ by their first member.
-    auto end = join_gloo_group(options_of(name, place_in(members, rank), members.size(), options.join_seconds), store,
-                               fmt::format("{}/{}.{}", key, name, members.front()), options.interface);
-    if (end.ok()) (*end)->set_timeout(options.timeout_seconds);
-    return end;
+    return network->group(name, {members.begin(), members.end()}, options.timeout_seconds);
   };
-  for (const GroupMembers& group : ranks->members) {
-    ASSIGN_OR_RETURN(auto end, join(meeting_name(group.group), group.ranks));
-    ranks->groups.set(group.group, std::move(end));
-  }
-  if (mesh.size() > 1) {
-    ASSIGN_OR_RETURN(ranks->checkpoints, join("checkpoints", all_ranks(mesh)));
-  }
-  if (wants_copies(mesh)) {
-    ASSIGN_OR_RETURN(ranks->copies, join("copies", all_ranks(mesh)));
-  }
+  for (const GroupMembers& group : ranks->members)
+    ranks->groups.set(group.group, join(meeting_name(group.group), group.ranks));
+  ranks->checkpoints = join("checkpoints", all_ranks(mesh));
+  if (wants_copies(mesh)) ranks->copies = join("copies", all_ranks(mesh));
   return ranks;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/key_value_store.h"
 #include "comm/rank_groups.h"
 #include "parallel/leaf_shares.h"
 #include "parallel/mesh.h"
@@ -18,12 +19,11 @@ struct Peers {
   int64_t rank = 0;
 };
 
-// The groups of a layout, each by its key and the ranks it has for `rank`, in an order in which all can meet.
+// The groups of a layout, each by its key and the ranks it has for `rank`.
 //   for the programs of a microbatch: along tensor, context, expert and expert_tensor, and links of the pipeline. Each
-//     is a lane, so each has connections of its own.
-//     With ZeRO 2 and 3 also those that exchange gradients and gather parameters beside the passes.
-//   for the update, evaluation and what happens between steps: of those with the same ranks one, for connections are
-//     many and programs run one after another.
+//     is a lane. With ZeRO 2 and 3 also those that exchange gradients and gather parameters beside the passes.
+//   for the update, evaluation and what happens between steps: of those with the same ranks one, for programs run one
+//     after another.
 struct GroupMembers {
   RankGroup group;
   std::vector<int64_t> ranks;
@@ -78,7 +78,7 @@ std::vector<int64_t> ranks_along(const Mesh& mesh, int64_t rank, RankGroup axes)
 struct JoinOptions {
   double timeout_seconds = 60;  // of each wait once they have met
   double join_seconds = 20;     // to meet
-  std::string interface;        // see join_gloo_group
+  std::string interface;        // see TcpNetwork
 };
 
 // Meets the other ranks of the mesh in `store`, under keys that begin with `key`, which no earlier meeting used.

@@ -14,6 +14,13 @@ void map(const From* x, To* y, int64_t count) {
   if (const int left = static_cast<int>(count - i)) kFunction(F32::load_first(x + i, left)).store_first(y + i, left);
 }
 
+void add(const float* a, const float* b, float* sum, int64_t count) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) (F32::load(a + i) + F32::load(b + i)).store(sum + i);
+  if (const int left = static_cast<int>(count - i))
+    (F32::load_first(a + i, left) + F32::load_first(b + i, left)).store_first(sum + i, left);
+}
+
 float sum(const float* x, int64_t count) {
   F32 total = F32::zero();
   int64_t i = 0;
@@ -41,6 +48,7 @@ const ArrayKernels& array_kernels<Isa>() {
       .sigmoid = map<sigmoid>,
       .log = map<log>,
       .rsqrt = map<rsqrt>,
+      .add = add,
       .to_bf16 = map<same>,
       .to_f32 = map<same>,
       .sum = sum,

@@ -12,6 +12,7 @@ struct ArrayKernels {
   void (*sigmoid)(const float* x, float* y, int64_t count);
   void (*log)(const float* x, float* y, int64_t count);
   void (*rsqrt)(const float* x, float* y, int64_t count);
+  void (*add)(const float* a, const float* b, float* sum, int64_t count);
   void (*to_bf16)(const float* x, uint16_t* y, int64_t count);
   void (*to_f32)(const uint16_t* x, float* y, int64_t count);
   // 0 and -infinity for empty arrays. The order of addition is fixed per instruction set.

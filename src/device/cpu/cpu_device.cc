@@ -6,8 +6,10 @@
 #include <map>
 
 #include "base/platform.h"
+#include "device/cpu/array_simd.h"
 #include "device/cpu/cpu_executable.h"
 #include "device/cpu/peak.h"
+#include "device/cpu/simd.h"
 
 namespace colossus {
 namespace {
@@ -74,8 +76,9 @@ class CpuDevice final : public Device {
     const Traced traced(trace(), kComputeLane, "add");
     auto* to = reinterpret_cast<float*>(sum.buffer.data());
     const auto* add = reinterpret_cast<const float*>(term.buffer.data());
+    const ArrayKernels& kernels = select_isa(array_kernels<Avx512>(), array_kernels<Avx2>());
     resources_.pool.parallel_for(num_floats, 1 << 14, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) to[i] += add[i];
+      kernels.add(to + begin, add + begin, to + begin, end - begin);
     });
     ++sum.version;
   }

@@ -107,6 +107,27 @@ TEST(Simd, SigmoidLogAndRsqrtAreAccurate) {
   }
 }
 
+// Of all lengths that a masked tail can have; into one of its terms, too.
+TEST(Simd, AddsElementByElement) {
+  for (const auto& [name, k] : available_kernels()) {
+    for (const int count : {0, 1, 7, 8, 15, 16, 17, 100, 1024}) {
+      const std::vector<float> a = spaced(-1e10, 3, count + 2), b = spaced(1e-3, 70, count + 2);
+      std::vector<float> sum(a.size(), kNan), in_place = a;
+      k->add(a.data(), b.data(), sum.data(), count);
+      k->add(in_place.data(), b.data(), in_place.data(), count);
+      for (size_t i = 0; i < a.size(); ++i) {
+        if (i >= static_cast<size_t>(count)) {
+          EXPECT_TRUE(std::isnan(sum[i])) << name << " behind " << count;
+          EXPECT_EQ(in_place[i], a[i]) << name << " behind " << count;
+          continue;
+        }
+        EXPECT_EQ(sum[i], a[i] + b[i]) << name << " " << i;
+        EXPECT_EQ(in_place[i], sum[i]) << name << " " << i;
+      }
+    }
+  }
+}
+
 TEST(Simd, Bf16RoundsAsTheScalarCodeDoes) {
   std::vector<float> x = {0, -0.0F, kInfinity, -kInfinity, kNan, 3.4e38F, std::bit_cast<float>(0x7F800001U)};
   for (uint64_t i = 0; i < 20'000; ++i)

@@ -4,6 +4,9 @@
 #include <array>
 #include <type_traits>
 
+#include "device/cpu/array_simd.h"
+#include "device/cpu/simd.h"
+
 namespace colossus {
 namespace {
 
@@ -28,12 +31,18 @@ T rounded(Sum value) {
 
 template <class T, class Sum>
 void add_terms(const T* terms, int64_t num_terms, int64_t count, T* into) {
+  [[maybe_unused]] const ArrayKernels& kernels = select_isa(array_kernels<Avx512>(), array_kernels<Avx2>());
   std::array<Sum, kBlock> sum;
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t size = std::min(kBlock, count - begin);
     for (int64_t i = 0; i < size; ++i) sum[static_cast<size_t>(i)] = widened<Sum>(terms[begin + i]);
-    for (int64_t term = 1; term < num_terms; ++term)
-      for (int64_t i = 0; i < size; ++i) sum[static_cast<size_t>(i)] += widened<Sum>(terms[term * count + begin + i]);
+    for (int64_t term = 1; term < num_terms; ++term) {
+      const T* added = terms + term * count + begin;
+      if constexpr (std::is_same_v<T, float>)
+        kernels.add(sum.data(), added, sum.data(), size);
+      else
+        for (int64_t i = 0; i < size; ++i) sum[static_cast<size_t>(i)] += widened<Sum>(added[i]);
+    }
     for (int64_t i = 0; i < size; ++i) into[begin + i] = rounded<T>(sum[static_cast<size_t>(i)]);
   }
 }

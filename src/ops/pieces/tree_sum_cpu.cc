@@ -1,6 +1,10 @@
 #include <algorithm>
+#include <span>
+#include <vector>
 
+#include "device/cpu/array_simd.h"
 #include "device/cpu/cpu_kernel.h"
+#include "device/cpu/simd.h"
 #include "ops/pieces/pieces.h"
 
 namespace colossus {
@@ -8,14 +12,6 @@ namespace {
 
 // Elements whose nodes are added while they are in the cache.
 constexpr int64_t kBlock = 1024;
-
-void add_up(const std::vector<int64_t>& additions, float* nodes, int64_t count) {
-  for (size_t i = 0; i < additions.size(); i += 2) {
-    float* sum = nodes + additions[i] * kBlock;
-    const float* term = nodes + additions[i + 1] * kBlock;
-    for (int64_t e = 0; e < count; ++e) sum[e] += term[e];
-  }
-}
 
 // Calls body(row) for each node, in order.
 template <class Body>
@@ -26,16 +22,47 @@ void for_each_node(const CpuCall& call, Body body) {
   }
 }
 
+// One block of everything: of each node where it is, and room for those that are no sums.
+struct Block {
+  std::span<const float*> nodes;
+  float* scratch;
+  float* sums;
+  int64_t num_sums, stride;  // from sum to sum
+  int64_t count;
+
+  float* place(int64_t node) const { return node < num_sums ? sums + node * stride : scratch + node * kBlock; }
+};
+
+// Nothing is copied: the first addition of a node reads it where it came to, and leaves it in its place here. A sum may
+// lie where its own node came to, but no other.
+void add_up(const std::vector<int64_t>& additions, const Block& block) {
+  const ArrayKernels& kernels = select_isa(array_kernels<Avx512>(), array_kernels<Avx2>());
+  for (size_t i = 0; i < additions.size(); i += 2) {
+    const float *&sum = block.nodes[static_cast<size_t>(additions[i])],
+                *term = block.nodes[static_cast<size_t>(additions[i + 1])];
+    float* place = block.place(additions[i]);
+    kernels.add(sum, term, place, block.count);
+    sum = place;
+  }
+  for (int64_t i = 0; i < block.num_sums; ++i)
+    if (const float* node = block.nodes[static_cast<size_t>(i)]; node != block.place(i))
+      std::copy_n(node, block.count, block.place(i));
+}
+
+// Of one thread: a block of each node, and where each node is.
+int64_t workspace_bytes(int64_t num_nodes) {
+  return num_nodes * (kBlock * static_cast<int64_t>(sizeof(float)) + static_cast<int64_t>(sizeof(const float*)));
+}
+
 }  // namespace
 
 template <>
 void prepare_cpu(const TreeSum&, CpuPrepare& prepare) {
   int64_t num_nodes = 0;
   for (int i = TreeSum::kNodes; i < prepare.shapes.num_inputs(); ++i) num_nodes += prepare.shapes.shape(i)[0];
-  prepare.workspace_bytes = prepare.num_threads * num_nodes * kBlock * static_cast<int64_t>(sizeof(float));
+  prepare.workspace_bytes = prepare.num_threads * workspace_bytes(num_nodes);
 }
 
-// A block's nodes are all copied before its sums are written: these may lie where nodes were.
 template <>
 void run_cpu(const TreeSum& op, const CpuCall& call) {
   const View& sum = call.input(TreeSum::kSum);
@@ -44,17 +71,19 @@ void run_cpu(const TreeSum& op, const CpuCall& call) {
   int64_t num_nodes = 0;
   for_each_node(call, [&](const float*) { ++num_nodes; });
   call.pool.run([&](int part) {
-    float* scratch = reinterpret_cast<float*>(call.workspace) + part * num_nodes * kBlock;
+    float* scratch = reinterpret_cast<float*>(call.workspace + part * workspace_bytes(num_nodes));
+    const std::span places(reinterpret_cast<const float**>(scratch + num_nodes * kBlock),
+                           static_cast<size_t>(num_nodes));
     for (int64_t block = num_blocks * part / num_threads; block < num_blocks * (part + 1) / num_threads; ++block) {
-      const int64_t begin = block * kBlock, count = std::min(kBlock, size - begin);
-      float* copy = scratch;
-      for_each_node(call, [&](const float* node) {
-        std::copy_n(node + begin, count, copy);
-        copy += kBlock;
-      });
-      add_up(op.additions, scratch, count);
-      for (int64_t i = 0; i < num_sums; ++i)
-        std::copy_n(scratch + i * kBlock, count, sum.as<float>() + i * size + begin);
+      const int64_t begin = block * kBlock;
+      size_t next = 0;
+      for_each_node(call, [&](const float* node) { places[next++] = node + begin; });
+      add_up(op.additions, {.nodes = places,
+                            .scratch = scratch,
+                            .sums = sum.as<float>() + begin,
+                            .num_sums = num_sums,
+                            .stride = size,
+                            .count = std::min(kBlock, size - begin)});
     }
   });
 }

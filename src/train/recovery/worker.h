@@ -20,7 +20,7 @@ struct WorkerOptions {
   double timeout_seconds = 60;  // of a wait for peers
   double heartbeat_seconds = 0.5;
   double lease_seconds = 0;  // after this machine was last heard, see read_lease; 0: no other can take its place
-  std::string interface;     // see join_gloo_group
+  std::string interface;     // see TcpNetwork
   // On another thread, with each heartbeat: how many milestones were passed.
   std::function<void(int64_t progress)> on_heartbeat = [](int64_t) {};
 };
