@@ -1,5 +1,7 @@
 #include "plan/layout.h"
 
+#include <fmt/format.h>
+
 namespace colossus {
 
 void StackConfig::visit_fields(FieldVisitor& v) {
@@ -22,6 +24,24 @@ void StackConfig::visit_fields(FieldVisitor& v) {
   v.field("recompute", recompute, "activations computed again where nothing else is said");
   v.field("efficiency", efficiency, "of all kernels, beside the machine's", {.max = 2, .above = 0});
   v.field("attention", attention, "of attention's kernels, beside the machine's", {.max = 2, .above = 0});
+}
+
+std::string layout_text(const Layout& layout) {
+  const MeshConfig& mesh = layout.mesh;
+  std::string text = fmt::format("tensor {} context {} pipeline {}", mesh.tensor, mesh.context, mesh.pipeline);
+  if (mesh.chunks > 1) text += fmt::format(" x {} chunks", mesh.chunks);
+  if (mesh.schedule == PipelineScheduleKind::kZeroBubble) text += " zero-bubble";
+  text += fmt::format(" data {}", mesh.data * mesh.shard);
+  if (mesh.expert > 1) text += fmt::format(" expert {}", mesh.expert);
+  if (mesh.expert_tensor > 1) text += fmt::format(" expert_tensor {}", mesh.expert_tensor);
+  if (mesh.zero_stage > 1) text += fmt::format(" ZeRO {}", mesh.zero_stage);
+  return text + fmt::format(", microbatch {}, recompute {}", layout.microbatch, recompute_name(layout.recompute));
+}
+
+std::string product_name(ProductType products) {
+  for (const auto& choice : field_choices(products))
+    if (choice.value == products) return choice.name;
+  CHECK(false, "a product type has no name");
 }
 
 }  // namespace colossus

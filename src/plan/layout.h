@@ -12,7 +12,7 @@
 namespace colossus {
 
 // How far communication runs beside computation, and in which width. The default is what our own programs do on GPUs;
-// stacks of others differ (configs/validation/stacks.toml).
+// stacks of others differ (configs/calibration.toml).
 struct StackConfig {
   std::string name = "colossus";
   // Between the large products each tensor rank has its share of the tokens (Korthikanti et al. 2022); else norms and
@@ -45,5 +45,10 @@ struct Layout {
 
   int64_t num_microbatches() const { return batch / (microbatch * mesh.data * mesh.shard); }  // of a data rank
 };
+
+// "tensor 8 context 1 pipeline 4 data 16, microbatch 1, recompute none".
+std::string layout_text(const Layout& layout);
+// "bf16".
+std::string product_name(ProductType products);
 
 }  // namespace colossus

@@ -98,7 +98,10 @@ RunToPlay RunToPlay::create(const CsvTable& table, size_t row, const Calibration
   }
   played.run = std::move(*run);
   const Status prepared = prepare(played.run, calibration, files, clusters, result.cluster_, result.pieces_);
-  if (!prepared.ok()) played.refused = prepared.message();
+  if (!prepared.ok())
+    played.refused = prepared.message();
+  else
+    played.gpu = result.cluster_->pools.front().gpu.name;
   return result;
 }
 
