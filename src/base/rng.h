@@ -8,7 +8,16 @@
 namespace colossus {
 
 // What a stream is for; two purposes never share numbers. Never renumber: runs depend on it.
-enum class RngPurpose : uint32_t { kInit = 1, kDropout = 2, kDataOrder = 3, kSampling = 4, kTest = 5, kMixture = 6 };
+enum class RngPurpose : uint32_t {
+  kInit = 1,
+  kDropout = 2,
+  kDataOrder = 3,
+  kSampling = 4,
+  kTest = 5,
+  kMixture = 6,
+  kFaults = 7,
+  kBuildOut = 8,
+};
 
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 

@@ -95,6 +95,7 @@ template <class T>
 void Command::add(const std::string& name, T& value, const std::string& help, const OptionRule& rule) {
   CLI::Option* option = app_->add_option(name, value, help);
   option->required(rule.required);
+  if (rule.value_optional) option->expected(0, 1);
   if (rule.show_default && !rule.required && has_default_to_show(value)) option->capture_default_str();
   if (!rule.choices.empty()) option->check(choice_validator(rule));
   if (!std::isinf(rule.min) || !std::isinf(rule.max)) option->check(number_validator(rule));

@@ -24,6 +24,7 @@ struct OptionRule {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   bool show_default = true;
+  bool value_optional = false;  // "--name" alone gives ""
 };
 
 // One command. Copies name the same command. Values are written while the command line is parsed, before the command

@@ -10,7 +10,9 @@
 #include "cli/eval_command.h"
 #include "cli/exit_code.h"
 #include "cli/generate_command.h"
+#include "cli/plan_command.h"
 #include "cli/program_command.h"
+#include "cli/simulate_command.h"
 #include "cli/tokenizer_command.h"
 #include "cli/train_command.h"
 
@@ -31,6 +33,8 @@ int run(int argc, char** argv) {
   add_checkpoint_command(root);
   add_program_command(root);
   add_check_command(root);
+  add_plan_command(root);
+  add_simulate_command(root);
   return command_line.parse(argc, argv);
 }
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <filesystem>
 
@@ -110,6 +111,33 @@ std::string read_choice(const ConfigNode& node, const std::vector<std::string>& 
 
 }  // namespace internal
 
+namespace {
+
+// What `path` ("sources[1].weight") leads to, or the last of the way that was written; null: nothing of it was.
+ConfigNode* find_nearest(ConfigNode& root, std::string_view path) {
+  ConfigNode* nearest = nullptr;
+  ConfigNode* node = &root;
+  while (!path.empty()) {
+    const size_t end = std::min(path.find_first_of(".["), path.size());
+    if (node->table() == nullptr || (node = find_key(*node->table(), path.substr(0, end))) == nullptr) return nearest;
+    nearest = node;
+    path.remove_prefix(end);
+    if (path.starts_with('[')) {
+      const size_t close = std::min(path.find(']'), path.size());
+      size_t index = 0;
+      std::from_chars(path.data() + 1, path.data() + close, index);
+      auto* items = std::get_if<ConfigArray>(&node->value);
+      if (items == nullptr || index >= items->size()) return nearest;
+      nearest = node = &(*items)[index];
+      path.remove_prefix(std::min(close + 1, path.size()));
+    }
+    if (path.starts_with('.')) path.remove_prefix(1);
+  }
+  return nearest;
+}
+
+}  // namespace
+
 // Speaks for the struct whose fields were read last, the top frame.
 class ConfigReader::Checker final : public FieldChecker {
  public:
@@ -117,7 +145,7 @@ class ConfigReader::Checker final : public FieldChecker {
   void require(bool holds, const char* field, const std::string& message) override {
     if (holds) return;
     Frame& frame = reader_.frames_.back();
-    const ConfigNode* node = find_key(*frame.node.table(), field);
+    const ConfigNode* node = find_nearest(frame.node, field);
     const auto value = frame.values.find(field);
     const std::string given = value == frame.values.end() ? "" : " = " + value->second;
     reader_.fault(

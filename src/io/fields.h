@@ -194,7 +194,8 @@ class FieldAccess {
 class FieldChecker {
  public:
   virtual ~FieldChecker() = default;
-  // When `holds` is false, the fault is "[place] path.field = value <message>".
+  // When `holds` is false, the fault is "[place] path.field = value <message>". `field` may lie deeper:
+  // "net.num_heads", "sources[1]"; the place is then that of the last of the way that this file wrote.
   virtual void require(bool holds, const char* field, const std::string& message) = 0;
 };
 

@@ -213,8 +213,8 @@ class LocalFiles final : public FileSystem {
 }  // namespace
 
 FileSystem& local_files() {
-  static LocalFiles files;
-  return files;
+  static FileSystem* const files = new LocalFiles;  // never destroyed: destructors of other statics remove files
+  return *files;
 }
 
 }  // namespace colossus

@@ -40,7 +40,7 @@ TEST(CpuCheck, SoundCoresPass) {
 
 TEST(CpuCheck, OneFlippedBitOfOneProductIsFound) {
   // In the exact product and in the repeated one: each has a finder of its own.
-  for (const int damaged_call : {0, 1, 4}) {
+  for (const int damaged_call : {0, 1}) {
     int calls = 0;
     const auto flip = [&](int core, std::span<float> product) {
       if (core != 0 || calls++ != damaged_call) return;

@@ -69,7 +69,8 @@ TEST(FlatLayout, PiecesAreNearlyEqual) {
   const auto buckets = make_buckets(tensors, int64_t{1} << 40);
   for (const int64_t count : {2, 3, 8, 16})
     for (const ElementRange& piece : buckets.front().cut(count))
-      EXPECT_NEAR(static_cast<double>(piece.size()), static_cast<double>(buckets.front().size / count), kSumOfSquaresBlock);
+      EXPECT_NEAR(static_cast<double>(piece.size()), static_cast<double>(buckets.front().size / count),
+                  kSumOfSquaresBlock);
 }
 
 }  // namespace

@@ -75,10 +75,10 @@ class Mesh {
   std::vector<int64_t> group(int64_t rank, std::span<const MeshAxis> axes) const;
   std::vector<int64_t> group(int64_t rank, MeshAxis axis) const { return group(rank, std::span(&axis, 1)); }
 
- private:
   // Ranks between neighbours along the axis.
   int64_t stride(MeshAxis axis) const;
 
+ private:
   MeshConfig config_;
 };
 

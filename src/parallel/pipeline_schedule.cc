@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 
 namespace colossus {
 namespace {
@@ -67,23 +65,18 @@ Steps zero_bubble(const PipelineShape& shape, int stage) {
   return steps;
 }
 
-// Where a step of work stands in the chain of one microbatch, to look up what it waits for.
-struct Done {
-  PipelineWork work;
-  int64_t piece;
-  int64_t microbatch;
-  auto operator<=>(const Done&) const = default;
-};
-
 class Player {
  public:
   Player(const PipelineShape& shape, const std::vector<Steps>& stages, const PipelineTimes& times)
       : shape_(shape), stages_(stages), times_(times), position_(stages.size()), clock_(stages.size()) {
     figures_.peak.resize(stages.size());
+    figures_.starts.resize(stages.size());
     held_.resize(stages.size());
+    done_.assign(kNumPipelineWorks * num_pieces() * static_cast<size_t>(shape.num_microbatches), -1.0);
   }
 
   Result<PipelineFigures> play() {
+    RETURN_IF_ERROR(check_steps());
     for (bool moved = true; moved;) {
       moved = false;
       for (size_t s = 0; s < stages_.size(); ++s)
@@ -107,13 +100,23 @@ class Player {
     return int64_t{chunk} * shape_.num_stages + static_cast<int64_t>(stage);
   }
 
+  size_t num_pieces() const { return static_cast<size_t>(shape_.num_stages) * static_cast<size_t>(shape_.num_chunks); }
+  // When that was done; negative: not yet.
+  double done(PipelineWork work, int64_t piece, int64_t microbatch) const {
+    return done_[(static_cast<size_t>(microbatch) * num_pieces() + static_cast<size_t>(piece)) * kNumPipelineWorks +
+                 static_cast<size_t>(work)];
+  }
+  double& done(PipelineWork work, int64_t piece, int64_t microbatch) {
+    return done_[(static_cast<size_t>(microbatch) * num_pieces() + static_cast<size_t>(piece)) * kNumPipelineWorks +
+                 static_cast<size_t>(work)];
+  }
+
   // When the results a step needs are there; negative: not yet.
   double ready(size_t stage, const PipelineStep& step) const {
     const int64_t here = piece(stage, step.chunk), last = int64_t{shape_.num_stages} * shape_.num_chunks - 1;
     const auto of = [&](PipelineWork work, int64_t at, bool travels) {
-      const auto found = done_.find({work, at, step.microbatch});
-      if (found == done_.end()) return -1.0;
-      return found->second + (travels && shape_.num_stages > 1 ? times_.transfer : 0);
+      const double end = done(work, at, step.microbatch);
+      return end < 0 ? end : end + (travels && shape_.num_stages > 1 ? times_.transfer : 0);
     };
     if (step.work == PipelineWork::kForward) return here == 0 ? 0 : of(step.work, here - 1, true);
     if (step.work == PipelineWork::kBackwardWeight) return of(PipelineWork::kBackwardInput, here, false);
@@ -123,12 +126,14 @@ class Player {
     return behind < 0 ? behind : std::max(own, behind);
   }
 
-  double duration(PipelineWork work) const {
+  double duration(PipelineWork work, int64_t piece) const {
+    const PieceTimes& times =
+        times_.pieces.size() == 1 ? times_.pieces.front() : times_.pieces[static_cast<size_t>(piece)];
     switch (work) {
-      case PipelineWork::kForward: return times_.forward;
-      case PipelineWork::kBackward: return times_.backward_input + times_.backward_weight;
-      case PipelineWork::kBackwardInput: return times_.backward_input;
-      case PipelineWork::kBackwardWeight: return times_.backward_weight;
+      case PipelineWork::kForward: return times.forward;
+      case PipelineWork::kBackward: return times.backward_input + times.backward_weight;
+      case PipelineWork::kBackwardInput: return times.backward_input;
+      case PipelineWork::kBackwardWeight: return times.backward_weight;
     }
     return 0;
   }
@@ -137,21 +142,34 @@ class Player {
     const PipelineStep& step = stages_[s][position_[s]];
     const double start = ready(s, step);
     if (start < 0) return false;
-    clock_[s] = std::max(clock_[s], start) + duration(step.work);
-    busy_ += duration(step.work);
-    if (!done_.emplace(Done{step.work, piece(s, step.chunk), step.microbatch}, clock_[s]).second && status_.ok())
-      status_ = invalid(fmt::format("[stage {}] {} is done twice", s, text(step)));
+    const int64_t here = piece(s, step.chunk);
+    const double seconds = duration(step.work, here);
+    figures_.starts[s].push_back(std::max(clock_[s], start));
+    clock_[s] = figures_.starts[s].back() + seconds;
+    busy_ += seconds;
+    double& end = done(step.work, here, step.microbatch);
+    if (end >= 0 && status_.ok()) status_ = invalid(fmt::format("[stage {}] {} is done twice", s, text(step)));
+    end = clock_[s];
     if (step.work == PipelineWork::kForward) figures_.peak[s] = std::max(figures_.peak[s], ++held_[s]);
     if (step.work == PipelineWork::kBackward || step.work == PipelineWork::kBackwardWeight) --held_[s];
     ++position_[s];
     return true;
   }
 
+  Status check_steps() const {
+    for (size_t s = 0; s < stages_.size(); ++s)
+      for (const PipelineStep& step : stages_[s])
+        if (step.chunk < 0 || step.chunk >= shape_.num_chunks || step.microbatch < 0 ||
+            step.microbatch >= shape_.num_microbatches)
+          return invalid(fmt::format("[stage {}] {}, which is not there", s, text(step)));
+    return ok_status();
+  }
+
   Status check_complete() const {
     for (size_t s = 0; s < stages_.size(); ++s)
       for (int c = 0; c < shape_.num_chunks; ++c)
         for (int64_t i = 0; i < shape_.num_microbatches; ++i) {
-          const auto has = [&](PipelineWork work) { return done_.contains({work, piece(s, c), i}); };
+          const auto has = [&](PipelineWork work) { return done(work, piece(s, c), i) >= 0; };
           const bool whole = has(PipelineWork::kBackward);
           const bool split = has(PipelineWork::kBackwardInput) && has(PipelineWork::kBackwardWeight);
           if (!has(PipelineWork::kForward) || whole == split)
@@ -167,7 +185,7 @@ class Player {
   std::vector<size_t> position_;
   std::vector<double> clock_;
   std::vector<int64_t> held_;
-  std::map<Done, double> done_;
+  std::vector<double> done_;  // by microbatch, piece and work; negative: not yet
   double busy_ = 0;
   PipelineFigures figures_;
   Status status_;
@@ -213,6 +231,8 @@ Result<PipelineFigures> play_pipeline_schedule(const PipelineShape& shape, const
                                                const PipelineTimes& times) {
   RETURN_IF_ERROR(check_shape(shape));
   CHECK(static_cast<int>(stages.size()) == shape.num_stages);
+  CHECK(times.pieces.size() == 1 ||
+        static_cast<int64_t>(times.pieces.size()) == int64_t{shape.num_stages} * shape.num_chunks);
   return Player(shape, stages, times).play();
 }
 

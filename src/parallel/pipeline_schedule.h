@@ -56,23 +56,28 @@ struct PipelineShape {
 // stages[s] is what stage s does in one step of training. Fails only for a shape that makes no sense.
 Result<std::vector<std::vector<PipelineStep>>> write_pipeline_schedule(const PipelineShape& shape);
 
-struct PipelineTimes {
-  double forward = 1;         // of one chunk and microbatch
+// Of one microbatch on one piece.
+struct PieceTimes {
+  double forward = 1;
   double backward_input = 1;  // kBackward takes both
   double backward_weight = 1;
-  double transfer = 0;  // between neighbouring pieces on different stages
+};
+struct PipelineTimes {
+  std::vector<PieceTimes> pieces;  // by number; one: all are alike
+  double transfer = 0;             // between neighbouring pieces on different stages
 };
 
 struct PipelineFigures {
   double makespan = 0;        // from the first forward to the last backward of any stage
   double bubble_share = 0;    // of all stages' time until makespan, the part without work
   std::vector<int64_t> peak;  // per stage: most (chunk, microbatch) pairs whose activations are held at once
+  std::vector<std::vector<double>> starts;  // when each step of each stage's list begins
 };
 
 // Plays the lists by their dependencies. An error when they wait for each other in a circle, when work is missing, done
 // twice, or done before what it needs on the same stage.
 Result<PipelineFigures> play_pipeline_schedule(const PipelineShape& shape,
                                                const std::vector<std::vector<PipelineStep>>& stages,
-                                               const PipelineTimes& times = {});
+                                               const PipelineTimes& times = {{{}}, 0});
 
 }  // namespace colossus

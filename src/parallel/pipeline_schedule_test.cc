@@ -12,7 +12,7 @@ using ::testing::Each;
 using ::testing::HasSubstr;
 using Kind = PipelineScheduleKind;
 
-PipelineFigures play(const PipelineShape& shape, const PipelineTimes& times = {}) {
+PipelineFigures play(const PipelineShape& shape, const PipelineTimes& times = {{{}}, 0}) {
   const auto stages = write_pipeline_schedule(shape);
   EXPECT_TRUE(stages.ok()) << stages.status().message();
   const auto figures = play_pipeline_schedule(shape, *stages, times);
@@ -33,7 +33,7 @@ TEST(PipelineSchedule, EveryShapeRunsThrough) {
 
 // Narayanan et al. 2021, section 2.2: (p - 1) (t_f + t_b) beside m (t_f + t_b) of work; p - s microbatches held.
 TEST(PipelineSchedule, OneForwardOneBackwardHasItsBubbleAndMemory) {
-  const PipelineFigures figures = play({.num_stages = 4, .num_microbatches = 8}, {1, 1.5, 0.5, 0});
+  const PipelineFigures figures = play({.num_stages = 4, .num_microbatches = 8}, {{{1, 1.5, 0.5}}, 0});
   EXPECT_DOUBLE_EQ(figures.makespan, (8 + 3) * 3.0);
   EXPECT_DOUBLE_EQ(figures.bubble_share, 3.0 / 11);
   EXPECT_EQ(figures.peak, (std::vector<int64_t>{4, 3, 2, 1}));
@@ -45,7 +45,7 @@ TEST(PipelineSchedule, InterleavingShortensTheBubble) {
     const double part = 1.0 / chunks;
     const PipelineFigures figures =
         play({.kind = Kind::kInterleaved, .num_stages = 4, .num_chunks = chunks, .num_microbatches = 16},
-             {part, part, part, 0});
+             {{{part, part, part}}, 0});
     EXPECT_NEAR(figures.makespan, 16 * 3.0 + 3 * 3.0 / chunks, 1e-9) << chunks;
   }
 }
@@ -62,7 +62,15 @@ TEST(PipelineSchedule, ZeroBubbleHasAThirdOfTheBubble) {
 
 TEST(PipelineSchedule, TransfersLengthenWhatWaitsForThem) {
   const PipelineShape shape = {.num_stages = 2, .num_microbatches = 1};
-  EXPECT_DOUBLE_EQ(play(shape, {1, 1, 1, 0.25}).makespan, 6 + 2 * 0.25);
+  EXPECT_DOUBLE_EQ(play(shape, {{{1, 1, 1}}, 0.25}).makespan, 6 + 2 * 0.25);
+}
+
+// The slow piece decides: 4 microbatches of it, behind one forward and before one backward of the other.
+TEST(PipelineSchedule, PiecesMayDiffer) {
+  const PipelineShape shape = {.num_stages = 2, .num_microbatches = 4};
+  const PipelineFigures figures = play(shape, {{{1, 1, 1}, {2, 2, 2}}, 0});
+  EXPECT_DOUBLE_EQ(figures.makespan, 1 + 4 * 6 + 2);
+  EXPECT_DOUBLE_EQ(figures.starts[1].front(), 1);
 }
 
 TEST(PipelineSchedule, FaultsInAScheduleAreFound) {
@@ -76,6 +84,7 @@ TEST(PipelineSchedule, FaultsInAScheduleAreFound) {
   EXPECT_THAT(error([](auto& s) { s[0].pop_back(); }), HasSubstr("chunk 0, microbatch 1 is not done"));
   EXPECT_THAT(error([](auto& s) { s[0].push_back(s[0].front()); }), HasSubstr("done twice"));
   EXPECT_THAT(error([](auto& s) { std::reverse(s[1].begin(), s[1].end()); }), HasSubstr("never comes"));
+  EXPECT_THAT(error([](auto& s) { s[0].front().microbatch = 2; }), HasSubstr("microbatch 2, which is not there"));
   EXPECT_THAT(error([](auto& s) { s[1].back().work = PipelineWork::kBackwardWeight; }), HasSubstr("never comes"));
 }
 

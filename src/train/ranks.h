@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/key_value_store.h"
 #include "comm/rank_groups.h"
 #include "parallel/leaf_shares.h"
 #include "parallel/mesh.h"

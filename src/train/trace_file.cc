@@ -50,23 +50,24 @@ Result<std::pair<int64_t, int64_t>> parse_trace_steps(const std::string& text) {
   return std::pair(*first, *last);
 }
 
+Status write_trace_events(FileSystem& files, const std::string& path, const std::vector<std::string>& events) {
+  ASSIGN_OR_RETURN(const auto file, files.create(path));
+  std::string_view before = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
+  for (const std::string& text : events) {
+    RETURN_IF_ERROR(file->append(std::as_bytes(std::span(before))));
+    RETURN_IF_ERROR(file->append(std::as_bytes(std::span(text))));
+    before = ",\n";
+  }
+  RETURN_IF_ERROR(file->append(std::as_bytes(std::span(std::string_view("\n]}\n")))));
+  return file->close();
+}
+
 Status write_trace(FileSystem& files, const Trace& trace, Communicator* ranks) {
   ASSIGN_OR_RETURN(const double seconds, seconds_to_first(ranks));
   const int rank = rank_of(ranks);
   ASSIGN_OR_RETURN(const auto texts,
                    gather_texts(ranks, trace.events(rank, fmt::format("rank {}", rank), seconds), kMostBytes));
-  const auto write = [&]() -> Status {
-    ASSIGN_OR_RETURN(const auto file, files.create(trace.options().path));
-    std::string_view before = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
-    for (const std::string& text : texts) {
-      RETURN_IF_ERROR(file->append(std::as_bytes(std::span(before))));
-      RETURN_IF_ERROR(file->append(std::as_bytes(std::span(text))));
-      before = ",\n";
-    }
-    RETURN_IF_ERROR(file->append(std::as_bytes(std::span(std::string_view("\n]}\n")))));
-    return file->close();
-  };
-  return agree(ranks, rank == 0 ? write() : ok_status());
+  return agree(ranks, rank == 0 ? write_trace_events(files, trace.options().path, texts) : ok_status());
 }
 
 }  // namespace colossus

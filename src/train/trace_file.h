@@ -23,4 +23,7 @@ double seconds_to_first(const ClockReading& first, const ClockReading& own);
 // over the length of the trace. `ranks` null: a run of one.
 Status write_trace(FileSystem& files, const Trace& trace, Communicator* ranks);
 
+// The file of processes whose events (Trace::events) these are.
+Status write_trace_events(FileSystem& files, const std::string& path, const std::vector<std::string>& events);
+
 }  // namespace colossus

@@ -303,7 +303,7 @@ Status Trainer::evaluate(const std::atomic<bool>& stop_requested) {
 
 Status Trainer::evaluate_unless_stopped(const std::atomic<bool>& stop_requested) {
   const Status evaluated = evaluate(stop_requested);
-  evaluation_was_stopped_ = evaluated.code() == ErrorCode::kInterrupted && !evaluated.ok();
+  evaluation_was_stopped_ = !evaluated.ok() && evaluated.code() == ErrorCode::kInterrupted;
   return evaluation_was_stopped_ ? ok_status() : evaluated;
 }
 

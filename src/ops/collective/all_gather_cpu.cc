@@ -38,6 +38,7 @@ struct Runs {
  private:
   template <class Visit>
   void for_each_run(int64_t rank, Visit visit) const {
+    if (bytes == 0) return;  // and there may be no memory at all
     for (int64_t i = 0; i < outer; ++i)
       for (int64_t piece = 0; piece < pieces; ++piece) {
         const int64_t place = piece == 0 ? rank : 2 * ranks - 1 - rank;

@@ -1,0 +1,203 @@
+// Fits configs/calibration.toml to published runs, and prints what it comes to as TOML:
+//
+//   build/main/bin/fit_calibration configs/validation/training_runs.csv --rounds 20 > configs/calibration.toml
+//
+// Coordinate descent on the mean |log(predicted / published)| of the rows that are used to fit. Every number keeps to
+// bounds that are physical, and is pulled a little towards where it began: what no row speaks of stays there.
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+
+#include "io/config.h"
+#include "plan/validation.h"
+
+namespace colossus {
+namespace {
+
+struct Parameter {
+  std::string name;
+  std::vector<double*> values;  // that are one number
+  double low, high;
+  double start = 0;
+  double step = 0.1;  // of the logarithm
+};
+
+class Fit {
+ public:
+  Fit(Calibration& calibration, std::vector<RunToPlay> runs) : calibration_(calibration), runs_(std::move(runs)) {
+    // A part with less power is the same part at another clock.
+    MachineRates* hopper = nullptr;
+    MachineRates* bounded = nullptr;
+    for (MachineRates& machine : calibration_.machines) {
+      if (machine.gpu == "H") hopper = &machine;
+      if (machine.gpu == "H100-SXM-500W") bounded = &machine;
+    }
+    for (MachineRates& machine : calibration_.machines)
+      if (&machine != bounded) add_machine(machine, &machine == hopper ? bounded : nullptr);
+    if (bounded) add("H100-SXM-500W.clock", {&bounded->rates.clock}, 0.5, 1);
+    std::map<std::string, Parameter> efficiencies, attentions;
+    std::map<std::string, Parameter> tensor;
+    for (StackRule& rule : calibration_.stacks) {
+      StackConfig& stack = rule.stack;
+      efficiencies[stack.name].values.push_back(&stack.efficiency);
+      if (stack.attention != 1) attentions[stack.name].values.push_back(&stack.attention);
+      if (stack.tensor_overlap > 0)
+        tensor[stack.name.starts_with("torch") ? "torchtitan" : "megatron"].values.push_back(&stack.tensor_overlap);
+    }
+    std::map<std::string, Parameter> expert;
+    for (StackRule& rule : calibration_.stacks)
+      if (rule.stack.expert_overlap > 0) expert[rule.stack.name].values.push_back(&rule.stack.expert_overlap);
+    for (auto& [name, parameter] : expert) add(name + ".expert_overlap", parameter.values, 0.05, 0.95);
+    for (auto& [name, parameter] : efficiencies) add(name + ".efficiency", parameter.values, 0.6, 1.4);
+    for (auto& [name, parameter] : attentions) add(name + ".attention", parameter.values, 0.3, 1.2);
+    for (auto& [name, parameter] : tensor) add(name + ".tensor_overlap", parameter.values, 0.05, 0.95);
+    add("rank_deviation", {&calibration_.rank_deviation}, 0.0005, 0.03);
+  }
+
+  double loss() const {
+    double sum = 0;
+    int64_t count = 0;
+    for (const RunToPlay& run : runs_) {
+      const PlayedRun played = run.play(calibration_);
+      if (!played.refused.empty()) continue;
+      const double error = std::abs(std::log(played.time.seconds / played.run.step_seconds));
+      sum += std::min(error, 0.7);  // one row that something else is wrong with does not decide
+      ++count;
+    }
+    double pull = 0;
+    for (const Parameter& parameter : parameters_)
+      pull += std::pow(std::log(*parameter.values[0] / parameter.start), 2);
+    return sum / static_cast<double>(count) + 0.0005 * pull;
+  }
+
+  // Called after each round: what was found so far.
+  void on_round(std::function<void()> call) { on_round_ = std::move(call); }
+
+  void run(int rounds) {
+    const auto started = std::chrono::steady_clock::now();
+    double best = loss();
+    std::fprintf(stderr, "%zu parameters, %.2f s for one look at all rows\n", parameters_.size(),
+                 std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
+    for (int round = 0; round < rounds; ++round) {
+      const double before = best;
+      for (Parameter& parameter : parameters_) {
+        const double old = *parameter.values[0];
+        bool moved = false;
+        for (const double direction : {1.0, -1.0}) {
+          const double next = std::clamp(old * std::exp(direction * parameter.step), parameter.low, parameter.high);
+          set(parameter, next);
+          const double now = next == old ? best : loss();
+          if (now < best - 1e-7) {
+            best = now;
+            moved = true;
+            break;
+          }
+        }
+        if (!moved) set(parameter, old);
+        parameter.step = moved ? std::min(0.3, parameter.step * 1.5) : std::max(0.002, parameter.step * 0.5);
+      }
+      std::fprintf(stderr, "round %d: %.5f\n", round, best);
+      if (on_round_) on_round_();
+      if (before - best < 1e-6 && round > 8) break;
+    }
+  }
+
+ private:
+  void add_machine(MachineRates& machine, MachineRates* like) {
+    const std::string& name = machine.gpu;
+    const auto fit = [&](const char* field, double KernelRates::*of, double low, double high) {
+      std::vector<double*> values = {&(machine.rates.*of)};
+      if (like) values.push_back(&(like->rates.*of));
+      add(name + "." + field, std::move(values), low, high);
+    };
+    const bool blackwell = name.starts_with("GB") || name == "B";
+    fit("matmul_bf16", &KernelRates::matmul_bf16, 0.4, 0.98);
+    if (name != "A100") fit("matmul_fp8", &KernelRates::matmul_fp8, 0.3, 0.98);
+    if (blackwell) fit("matmul_fp4", &KernelRates::matmul_fp4, 0.2, 0.98);
+    fit("attention", &KernelRates::attention, 0.2, 0.85);
+    fit("attention_grad", &KernelRates::attention_grad, 0.15, 0.85);
+    fit("memory", &KernelRates::memory, 0.4, 0.95);
+    if (name != "A100") fit("grouped", &KernelRates::grouped, 0.3, 1);
+    fit("half_k", &KernelRates::half_k, 16, 1500);
+    fit("launch_us", &KernelRates::launch_us, 0.5, 15);
+  }
+  void add(const std::string& name, std::vector<double*> values, double low, double high) {
+    for (double* value : values) *value = *values[0];
+    parameters_.push_back({name, std::move(values), low, high, 0});
+    parameters_.back().start = *parameters_.back().values[0];
+  }
+  static void set(Parameter& parameter, double value) {
+    for (double* v : parameter.values) *v = value;
+  }
+
+  Calibration& calibration_;
+  std::vector<RunToPlay> runs_;
+  std::vector<Parameter> parameters_;
+  std::function<void()> on_round_;
+};
+
+int main_of(int argc, char** argv) {
+  if (argc < 3) {
+    std::fprintf(stderr, "usage: fit_calibration RUNS.csv ROUNDS [CALIBRATION.toml [SO_FAR.toml]]\n");
+    return 2;
+  }
+  const std::string path = argc > 3 ? argv[3] : "configs/calibration.toml";
+  auto calibration = load_config<Calibration>(local_files(), path);
+  if (!calibration.ok()) {
+    std::fprintf(stderr, "%s\n", calibration.status().message().c_str());
+    return 2;
+  }
+  const auto text = read_file(local_files(), argv[1]);
+  const auto table = text.ok() ? CsvTable::parse(*text, argv[1]) : Result<CsvTable>(text.status());
+  if (!table.ok()) {
+    std::fprintf(stderr, "%s\n", table.status().message().c_str());
+    return 2;
+  }
+  std::vector<RunToPlay> all, used;
+  for (size_t row = 0; row < table->num_rows(); ++row) {
+    all.push_back(RunToPlay::create(*table, row, *calibration, local_files(), "configs/clusters"));
+    if (is_used_to_fit(table->at(row, "name"))) used.push_back(all.back());
+  }
+  Fit fit(*calibration, used);
+  if (argc > 4)
+    fit.on_round([&] { static_cast<void>(write_file_atomically(local_files(), argv[4], print_config(*calibration))); });
+  fit.run(std::atoi(argv[2]));
+  std::vector<PlayedRun> fitted, checked;
+  for (const RunToPlay& run : all) {
+    PlayedRun played = run.play(*calibration);
+    (played.used_to_fit ? fitted : checked).push_back(played);
+    if (!played.refused.empty()) {
+      std::fprintf(stderr, "- %-44s %s\n", played.name.c_str(), played.refused.substr(0, 90).c_str());
+      continue;
+    }
+    const MeshConfig& m = played.run.layout.mesh;
+    std::fprintf(stderr,
+                 "%c %-44s %-22s %5ld t%ld p%ld v%ld c%ld e%ld d%ld z%ld mb%ld n%ld | %8.3f %8.3f %+6.1f%% | comp %.2f "
+                 "tp %.2f cp %.2f ep "
+                 "%.2f bub %.2f dp %.2f upd %.3f\n",
+                 played.used_to_fit ? 'f' : 'c', played.name.c_str(), played.stack.c_str(), played.run.num_gpus,
+                 m.tensor, m.pipeline, m.chunks, m.context, m.expert, m.shard, m.zero_stage,
+                 played.run.layout.microbatch, played.run.layout.num_microbatches(), played.run.step_seconds,
+                 played.time.seconds, 100 * played.error(), played.time.compute, played.time.exposed_tensor,
+                 played.time.exposed_context, played.time.exposed_expert, played.time.bubble, played.time.exposed_data,
+                 played.time.update);
+  }
+  for (const auto& [name, runs] : {std::pair{"used to fit", fitted}, {"only checked", checked}}) {
+    const ValidationSummary s = summarize(runs);
+    std::fprintf(stderr, "%s: rows %zu, refused %zu, mean |error| %.1f %%, 90th percentile %.1f %%\n", name, s.rows,
+                 s.refused, 100 * s.mean_error, 100 * s.worst_decile);
+  }
+  std::fputs(print_config(*calibration).c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+}  // namespace colossus
+
+int main(int argc, char** argv) { return colossus::main_of(argc, argv); }

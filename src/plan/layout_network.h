@@ -1,0 +1,36 @@
+// What communication costs a layout on a cluster: its groups of ranks, placed on the network.
+#pragma once
+
+#include <map>
+
+#include "device/sim/kernel_work.h"
+#include "device/sim/network.h"
+#include "parallel/mesh.h"
+
+namespace colossus {
+
+// Rank r is GPU r. Not for several threads at once.
+class LayoutNetwork {
+ public:
+  // The network outlives it. With deduplication a row that meets several experts on one machine goes there once.
+  LayoutNetwork(const Network& network, const MeshConfig& mesh, int64_t num_experts_per_token, bool deduplication);
+
+  // Each rank of the group sends so many bytes, while all other ranks do the same in theirs.
+  double seconds(RankGroup group, Exchange exchange, double bytes_sent);
+
+ private:
+  struct Placed {
+    PlacedGroup group;
+    int64_t domains = 1;
+  };
+  const Placed& placed(RankGroup group);
+  double share_sent_once(const Placed& group) const;
+
+  const Network& network_;
+  const Mesh mesh_;
+  const int64_t num_experts_per_token_;
+  const bool deduplication_;
+  std::map<RankGroup, Placed> placed_;
+};
+
+}  // namespace colossus

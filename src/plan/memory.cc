@@ -1,0 +1,105 @@
+#include "plan/memory.h"
+
+#include <algorithm>
+
+#include "plan/step_time.h"
+
+namespace colossus {
+namespace {
+
+// Steps enough that as many microbatches are in flight as ever are.
+constexpr int64_t kRounds = 3;
+
+struct StageShape {
+  std::vector<int64_t> pieces;  // numbers of its chunks
+  double parameters = 0, expert_parameters = 0;
+};
+
+StageShape shape_of_stage(const Layout& layout, const RankPieces& pieces, const std::vector<LayerRange>& ranges,
+                          int64_t stage) {
+  const int64_t stages = layout.mesh.pipeline;
+  StageShape shape;
+  for (int64_t chunk = 0; chunk < layout.mesh.chunks; ++chunk) {
+    const int64_t piece = chunk * stages + stage;
+    const LayerRange& range = ranges[static_cast<size_t>(piece)];
+    const auto layers = static_cast<double>(range.end - range.begin);
+    shape.pieces.push_back(piece);
+    shape.parameters += layers * static_cast<double>(pieces.layer_parameters);
+    shape.expert_parameters += layers * static_cast<double>(pieces.layer_expert_parameters);
+  }
+  if (stage == 0) shape.parameters += static_cast<double>(pieces.first_parameters);
+  if (stage == stages - 1) shape.parameters += static_cast<double>(pieces.last_parameters);
+  return shape;
+}
+
+}  // namespace
+
+Result<StashCounts> count_stashes(const Layout& layout) {
+  const MeshConfig& mesh = layout.mesh;
+  StashCounts counts(static_cast<size_t>(mesh.pipeline));
+  if (mesh.pipeline == 1) return counts;
+  const PipelineShape shape{.kind = mesh.schedule,
+                            .num_stages = static_cast<int>(mesh.pipeline),
+                            .num_chunks = static_cast<int>(mesh.chunks),
+                            .num_microbatches = std::min(layout.num_microbatches(), kRounds * mesh.pipeline)};
+  ASSIGN_OR_RETURN(const auto lists, write_pipeline_schedule(shape));
+  ASSIGN_OR_RETURN(const std::vector<StageSlots> slots, assign_stage_slots(shape, lists));
+  for (size_t stage = 0; stage < counts.size(); ++stage)
+    for (const StashKind kind : kStashKinds) counts[stage][static_cast<size_t>(kind)] = slots[stage][kind].count;
+  return counts;
+}
+
+Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                             const StateBytes& state) {
+  ASSIGN_OR_RETURN(const StashCounts stashes, count_stashes(layout));
+  return memory_of(model, layout, pieces, stashes, state);
+}
+
+Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                             const StashCounts& stashes, const StateBytes& state) {
+  const MeshConfig& mesh = layout.mesh;
+  const int64_t num_pieces = mesh.pipeline * mesh.chunks;
+  const std::vector<LayerRange> ranges = layers_of_pieces(model.num_layers, num_pieces);
+  const auto bytes_at = [&](int64_t piece, auto of) {
+    const PieceKind kind = !pieces.has_pipeline      ? PieceKind::kWhole
+                           : piece == 0              ? PieceKind::kFirst
+                           : piece == num_pieces - 1 ? PieceKind::kLast
+                                                     : PieceKind::kMiddle;
+    const auto& programs = pieces.of(kind);
+    const LayerRange& range = ranges[static_cast<size_t>(piece)];
+    return PerLayer{static_cast<double>(of(programs[0])), static_cast<double>(of(programs[1]))}.at(
+        static_cast<double>(range.end - range.begin));
+  };
+  const auto data_ranks = static_cast<double>(mesh.data * mesh.shard * mesh.context);
+  const auto expert_data = static_cast<double>(mesh.expert_data());
+  RankMemory most;
+  for (int64_t stage = 0; stage < mesh.pipeline; ++stage) {
+    const StageShape shape = shape_of_stage(layout, pieces, ranges, stage);
+    RankMemory memory;
+    const double shared = shape.parameters - shape.expert_parameters;
+    // Moments are cut over `shard` and what goes with it; copies along `data` have the same.
+    const double cut = shared / (data_ranks / static_cast<double>(mesh.data)) + shape.expert_parameters / expert_data;
+    const bool all_cut = mesh.zero_stage == 3;
+    memory.weights = state.weights * (all_cut ? cut : shape.parameters);
+    memory.gradients = state.gradients * (mesh.zero_stage >= 2 ? cut : shape.parameters);
+    memory.optimizer = state.optimizer * cut;
+    for (const int64_t piece : shape.pieces) {
+      memory.arena =
+          std::max({memory.arena, bytes_at(piece, [](const PiecePrograms& p) { return p.forward.arena_bytes; }),
+                    bytes_at(piece, [](const PiecePrograms& p) { return p.backward.arena_bytes; }),
+                    bytes_at(piece, [](const PiecePrograms& p) { return p.backward_weight.arena_bytes; })});
+    }
+    if (pieces.has_pipeline)
+      for (const StashKind kind : kStashKinds) {
+        // A slot is as large as the largest of the stage's chunks.
+        double slot = 0;
+        for (const int64_t piece : shape.pieces)
+          slot = std::max(slot, bytes_at(piece, [&](const PiecePrograms& p) { return p.stash_bytes[kind]; }));
+        memory.stashes += slot * static_cast<double>(stashes[static_cast<size_t>(stage)][static_cast<size_t>(kind)]);
+      }
+    if (memory.total() > most.total()) most = memory;
+  }
+  return most;
+}
+
+}  // namespace colossus

@@ -1,0 +1,302 @@
+#include "plan/search.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <tuple>
+
+#include "model/model.h"
+#include "plan/layout_network.h"
+#include "plan/published_run.h"
+#include "plan/step_trace.h"
+
+namespace colossus {
+namespace {
+
+constexpr double kDefaultBatchTokens = 16e6;
+// Beside what the programs hold: libraries, communication buffers, fragments.
+constexpr double kUsableMemory = 0.94;
+// The ranks along the data axes in the programs that the search looks at. More change only how small the pieces of the
+// update are; the layouts that win are judged with their own.
+constexpr int64_t kDataRanksInSearch = 8;
+
+int64_t gpus_of(const PlanQuestion& question) {
+  const PoolSpec& pool = question.cluster.pools[question.pool];
+  const int64_t all = (pool.nodes - pool.spare_nodes) * pool.gpus_per_node;
+  return question.num_gpus > 0 ? std::min(question.num_gpus, pool.num_gpus()) : all;
+}
+int64_t tokens_of(const PlanQuestion& question) {
+  return question.tokens > 0 ? question.tokens : question.model.context;
+}
+
+// Jobs of several NVLink domains use a power of two of the GPUs of each.
+NetworkSpec usable_network(const NetworkSpec& whole, int64_t num_gpus) {
+  NetworkSpec spec = whole;
+  if (num_gpus > spec.domain_gpus)
+    spec.domain_gpus = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(spec.domain_gpus)));
+  return spec;
+}
+
+// What a layout's operations cost on the question's GPUs.
+class LayoutPrices {
+ public:
+  static Result<std::unique_ptr<LayoutPrices>> create(const PlanQuestion& question, const Calibration& calibration,
+                                                      const Layout& layout) {
+    const GpuSpec& gpu = question.cluster.pools[question.pool].gpu;
+    const KernelRates* rates = calibration.rates_of(gpu.name);
+    if (!rates)
+      return invalid("[gpu] no rates are known of " + gpu.name + "; give it a name that configs/calibration.toml has");
+    return std::unique_ptr<LayoutPrices>(new LayoutPrices(question, calibration, layout, *rates));
+  }
+  LayoutPrices(const LayoutPrices&) = delete;
+  LayoutPrices& operator=(const LayoutPrices&) = delete;
+
+  const StepPrices& get() const { return prices_; }
+
+ private:
+  LayoutPrices(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
+               const KernelRates& rates)
+      : kernels_(question.cluster.pools[question.pool].gpu, rates, layout.products),
+        network_(usable_network(question.cluster.network, layout.mesh.num_ranks())),
+        groups_(network_, layout.mesh, question.model.num_experts_per_token, question.stack.expert_deduplication) {
+    prices_ = {.kernels = &kernels_,
+               .communication = [this](RankGroup group, Exchange exchange,
+                                       double bytes) { return groups_.seconds(group, exchange, bytes); },
+               .stack = question.stack,
+               .straggling = calibration.straggling(layout.mesh.num_ranks())};
+  }
+
+  const KernelTimes kernels_;
+  const Network network_;
+  LayoutNetwork groups_;
+  StepPrices prices_;
+};
+
+// `passes`: null to find them.
+Result<JudgedLayout> judge_with(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
+                                const RankPieces& pieces, const RankMemory& memory, std::optional<PassTimes>& passes) {
+  ASSIGN_OR_RETURN(const auto prices, LayoutPrices::create(question, calibration, layout));
+  JudgedLayout judged{.layout = layout, .time = {}, .memory = memory, .num_gpus = layout.mesh.num_ranks()};
+  if (!passes) passes = time_passes(layout, pieces, prices->get());
+  ASSIGN_OR_RETURN(judged.time, time_of_step(question.model, layout, pieces, *passes, prices->get()));
+  judged.tokens_per_second =
+      static_cast<double>(layout.batch) * static_cast<double>(layout.tokens) / judged.time.seconds;
+  judged.utilization =
+      model_flops_of_step(question.model, layout) / (judged.time.seconds * static_cast<double>(judged.num_gpus) *
+                                                     question.cluster.pools[question.pool].gpu.bf16_tflops * 1e12);
+  return judged;
+}
+
+std::vector<int64_t> divisors(int64_t number, int64_t most) {
+  std::vector<int64_t> found;
+  for (int64_t d = 1; d <= std::min(number, most); ++d)
+    if (number % d == 0) found.push_back(d);
+  return found;
+}
+
+// What programs of pieces depend on.
+struct Cut {
+  int64_t tensor, context, expert, expert_tensor, microbatch;
+  Recompute recompute;
+  bool pipelined;
+  auto operator<=>(const Cut&) const = default;
+};
+
+class Search {
+ public:
+  Search(const PlanQuestion& question, const Calibration& calibration, const SearchOptions& options)
+      : question_(question), calibration_(calibration), options_(options), num_gpus_(gpus_of(question)) {}
+
+  Result<SearchResult> run() {
+    list_cuts();
+    const int threads = options_.num_threads > 0 ? options_.num_threads
+                                                 : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    std::vector<std::thread> workers;
+    for (int i = 0; i < threads; ++i)
+      workers.emplace_back([&] {
+        for (size_t at = next_++; at < cuts_.size(); at = next_++) look_at(cuts_[at]);
+      });
+    for (std::thread& worker : workers) worker.join();
+    return finish();
+  }
+
+ private:
+  void list_cuts() {
+    const ModelConfig& model = question_.model;
+    const NetworkSpec& network = question_.cluster.network;
+    const int64_t most_tensor = std::min<int64_t>(network.domain_gpus, 16);
+    for (const int64_t tensor : divisors(model.num_kv_heads, most_tensor))
+      for (const int64_t context : {1, 2, 4, 8})
+        for (const int64_t expert : model.num_experts > 0 ? divisors(model.num_experts, 128) : std::vector<int64_t>{1})
+          for (const int64_t expert_tensor : std::set<int64_t>{1, tensor}) {
+            if (expert_tensor > 1 && model.num_experts == 0) continue;
+            for (const int64_t microbatch : {1, 2, 4})
+              for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull})
+                for (const bool pipelined : {false, true})
+                  cuts_.push_back({tensor, context, expert, expert_tensor, microbatch, recompute, pipelined});
+          }
+  }
+
+  Layout layout_of(const Cut& cut) const {
+    Layout layout;
+    layout.mesh.tensor = cut.tensor;
+    layout.mesh.context = cut.context;
+    layout.mesh.expert = cut.expert;
+    layout.mesh.expert_tensor = cut.expert_tensor;
+    layout.microbatch = cut.microbatch;
+    layout.recompute = cut.recompute;
+    layout.tokens = tokens_of(question_);
+    layout.products = question_.products;
+    return layout;
+  }
+
+  // The batch nearest to what was asked that all data ranks share evenly.
+  bool set_batch(Layout& layout) const {
+    const double wanted = (question_.batch_tokens > 0 ? question_.batch_tokens : kDefaultBatchTokens) /
+                          static_cast<double>(layout.tokens);
+    const int64_t unit = layout.microbatch * layout.mesh.shard;
+    const auto rounds = static_cast<int64_t>(std::llround(wanted / static_cast<double>(unit)));
+    // As far off as a third is another question.
+    if (rounds < 1 || std::abs(static_cast<double>(rounds * unit) / wanted - 1) > 0.34) return false;
+    layout.batch = rounds * unit;
+    return true;
+  }
+
+  void look_at(const Cut& cut) {
+    Layout small = layout_of(cut);
+    const int64_t least_data =
+        (cut.expert * cut.expert_tensor + cut.tensor * cut.context - 1) / (cut.tensor * cut.context);
+    small.mesh.shard =
+        std::max(kDataRanksInSearch, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(least_data))));
+    small.mesh.pipeline = cut.pipelined ? 2 : 1;
+    small.batch = small.microbatch * small.mesh.shard;
+    const auto pieces = write_rank_pieces(question_.model, small);
+    if (!pieces.ok()) return;
+    const int64_t layers = question_.model.num_layers;
+    std::optional<PassTimes> passes;  // the same for all that follow
+    for (int64_t pipeline = cut.pipelined ? 2 : 1; pipeline <= (cut.pipelined ? layers + 2 : 1); ++pipeline) {
+      Layout layout = layout_of(cut);
+      layout.mesh.pipeline = pipeline;
+      const int64_t of_model = pipeline * cut.tensor * cut.context;
+      if (of_model > num_gpus_) break;
+      // Stages of whole numbers of layers, with or without the ends counted as such.
+      if (layers % pipeline != 0 && (layers + 2) % pipeline != 0) continue;
+      layout.mesh.shard = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(num_gpus_ / of_model)));
+      if (layout.mesh.shard * cut.tensor * cut.context % (cut.expert * cut.expert_tensor) != 0) continue;
+      if (!set_batch(layout)) continue;
+      for (int64_t chunks = 1; chunks * pipeline <= layers + 2; ++chunks) {
+        if (chunks > 1 && (pipeline == 1 || layers % (chunks * pipeline) != 0)) continue;
+        layout.mesh.chunks = chunks;
+        layout.mesh.schedule =
+            chunks > 1 ? PipelineScheduleKind::kInterleaved : PipelineScheduleKind::kOneForwardOneBackward;
+        consider(layout, *pieces, passes);
+      }
+    }
+  }
+
+  void consider(const Layout& layout, const RankPieces& pieces, std::optional<PassTimes>& passes) {
+    const double room = kUsableMemory * question_.cluster.pools[question_.pool].gpu.memory_gb * 1e9;
+    const StashCounts* stashes = stashes_of(layout);
+    if (!stashes) return;
+    const auto memory = memory_of(question_.model, layout, pieces, *stashes, question_.state);
+    if (!memory.ok()) return;
+    const bool fits = memory->total() <= room;
+    if (!fits) {
+      const std::lock_guard lock(mutex_);
+      ++result_.legal;
+      ++result_.too_large;
+      if (!result_.smallest || memory->total() < result_.smallest->memory.total())
+        result_.smallest =
+            JudgedLayout{.layout = layout, .time = {}, .memory = *memory, .num_gpus = layout.mesh.num_ranks()};
+      return;
+    }
+    auto judged = judge_with(question_, calibration_, layout, pieces, *memory, passes);
+    const std::lock_guard lock(mutex_);
+    if (!judged.ok()) {
+      if (error_.ok()) error_ = judged.status();
+      return;
+    }
+    ++result_.legal;
+    result_.best.push_back(std::move(*judged));
+    // Far more than are kept: what the small programs say of two layouts may be wrong by a little.
+    if (result_.best.size() > 8 * options_.keep + 64) trim(4 * options_.keep + 16);
+  }
+
+  // A matter of the schedule alone: found once. Null: no such schedule.
+  const StashCounts* stashes_of(const Layout& layout) {
+    const std::array<int64_t, 3> key = {layout.mesh.pipeline, layout.mesh.chunks, layout.num_microbatches()};
+    const std::lock_guard lock(stashes_mutex_);
+    const auto found = stashes_.find(key);
+    if (found != stashes_.end()) return found->second ? &*found->second : nullptr;
+    auto counted = count_stashes(layout);
+    auto& entry = stashes_[key];
+    if (counted.ok()) entry = std::move(*counted);
+    return entry ? &*entry : nullptr;
+  }
+
+  void trim(size_t keep) {
+    std::sort(result_.best.begin(), result_.best.end(), [](const JudgedLayout& a, const JudgedLayout& b) {
+      if (a.tokens_per_second != b.tokens_per_second) return a.tokens_per_second > b.tokens_per_second;
+      return order_of(a.layout) < order_of(b.layout);  // the same list whichever thread came first
+    });
+    if (result_.best.size() > keep) result_.best.resize(keep);
+  }
+  static std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int> order_of(const Layout& l) {
+    return {l.mesh.tensor, l.mesh.context,       l.mesh.pipeline, l.mesh.chunks,
+            l.mesh.expert, l.mesh.expert_tensor, l.microbatch,    static_cast<int>(l.recompute)};
+  }
+
+  Result<SearchResult> finish() {
+    RETURN_IF_ERROR(error_);
+    trim(4 * options_.keep + 16);
+    std::vector<JudgedLayout> exact;
+    for (size_t i = 0; i < std::min(result_.best.size(), 2 * options_.keep); ++i) {
+      ASSIGN_OR_RETURN(JudgedLayout judged, judge(question_, calibration_, result_.best[i].layout));
+      exact.push_back(std::move(judged));
+    }
+    result_.best = std::move(exact);
+    trim(options_.keep);
+    return std::move(result_);
+  }
+
+  const PlanQuestion& question_;
+  const Calibration& calibration_;
+  const SearchOptions options_;
+  const int64_t num_gpus_;
+  std::vector<Cut> cuts_;
+  std::atomic<size_t> next_ = 0;
+  std::mutex stashes_mutex_;
+  std::map<std::array<int64_t, 3>, std::optional<StashCounts>> stashes_;
+  std::mutex mutex_;
+  SearchResult result_;
+  Status error_;
+};
+
+}  // namespace
+
+Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& calibration, const Layout& layout) {
+  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(question.model, layout));
+  ASSIGN_OR_RETURN(const RankMemory memory, memory_of(question.model, layout, pieces, question.state));
+  std::optional<PassTimes> passes;
+  return judge_with(question, calibration, layout, pieces, memory, passes);
+}
+
+Status write_trace_of(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
+                      FileSystem& files, const std::string& path) {
+  ASSIGN_OR_RETURN(const auto prices, LayoutPrices::create(question, calibration, layout));
+  return write_step_trace(files, question.model, layout, prices->get(), {.path = path});
+}
+
+Result<SearchResult> search_layouts(const PlanQuestion& question, const Calibration& calibration,
+                                    const SearchOptions& options) {
+  return Search(question, calibration, options).run();
+}
+
+}  // namespace colossus

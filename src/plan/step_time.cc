@@ -1,0 +1,310 @@
+#include "plan/step_time.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "parallel/pipeline_schedule.h"
+
+namespace colossus {
+namespace {
+
+void add(PassTime& sum, const PassTime& other) {
+  sum.seconds += other.seconds;
+  sum.compute += other.compute;
+  sum.tensor += other.tensor;
+  sum.context += other.context;
+  sum.expert += other.expert;
+}
+PassTime scaled(const PassTime& time, double factor) {
+  return {time.seconds * factor, time.compute * factor, time.tensor * factor, time.context * factor,
+          time.expert * factor};
+}
+
+PassTime at_layers(const PassTime& one, const PassTime& two, int64_t layers) {
+  // one + (two - one) (layers - 1)
+  PassTime result = scaled(one, static_cast<double>(2 - layers));
+  add(result, scaled(two, static_cast<double>(layers - 1)));
+  return result;
+}
+
+class Pricer {
+ public:
+  Pricer(const StepPrices& prices, const Layout& layout) : prices_(prices), layout_(layout) {}
+
+  PassTime time_of(const PlayableProgram& program) const {
+    PassTime time;
+    double waited[3] = {};
+    const PlayedProgram played = play(program, [&](const KernelWork& work) {
+      const double exposed = seconds(work);
+      if (work.kind == WorkKind::kCommunication) waited[axis_of(work.group).first] += exposed;
+      return exposed;
+    });
+    time.seconds = played.seconds;
+    time.compute = played.compute_seconds;
+    // What was waited for is told apart by the share of each in the communication.
+    const double all = waited[0] + waited[1] + waited[2],
+                 exposed = std::max(0.0, played.seconds - played.compute_seconds);
+    if (all > 0) {
+      time.tensor = exposed * waited[0] / all;
+      time.context = exposed * waited[1] / all;
+      time.expert = exposed * waited[2] / all;
+    }
+    return time;
+  }
+
+  double seconds(const KernelWork& work) const {
+    if (work.kind != WorkKind::kCommunication) return kernel(work);
+    if (work.exchange == Exchange::kSend || work.exchange == Exchange::kReceive) return 0;
+    return prices_.communication(work.group, work.exchange, work.bytes_sent) * (1 - axis_of(work.group).second);
+  }
+
+  double kernel(const KernelWork& work) const {
+    const bool is_attention = work.kind == WorkKind::kAttention || work.kind == WorkKind::kAttentionGrad;
+    double seconds = prices_.kernels->seconds(work);
+    if (is_attention) {
+      const double unfused = prices_.stack.fused_attention ? prices_.unfused_share : 1;
+      seconds *= (1 - unfused) / prices_.stack.attention;
+      if (unfused > 0)
+        seconds += unfused * prices_.kernels->unfused_attention_seconds(work, prices_.stack.attention_dropout);
+    }
+    seconds /= prices_.stack.efficiency;
+    // Without sequence parallelism every tensor rank does what lies between the products for all tokens.
+    if (work.kind == WorkKind::kMemory && !prices_.stack.sequence_parallel)
+      seconds *= static_cast<double>(layout_.mesh.tensor);
+    return seconds;
+  }
+
+ private:
+  std::pair<int, double> axis_of(RankGroup group) const {
+    if (group.contains(MeshAxis::kExpert) || group.contains(MeshAxis::kExpertTensor))
+      return {2, prices_.stack.expert_overlap};
+    if (group.contains(MeshAxis::kContext)) return {1, prices_.stack.context_overlap};
+    return {0, prices_.stack.tensor_overlap};
+  }
+
+  const StepPrices& prices_;
+  const Layout& layout_;
+};
+
+struct PieceTime {
+  PassTime forward, backward, backward_weight;
+  double seconds() const { return forward.seconds + backward.seconds + backward_weight.seconds; }
+};
+
+PieceTime piece_time(const PassTimes& passes, PieceKind kind, int64_t layers) {
+  const auto& of = passes.of[static_cast<size_t>(kind)];
+  return {at_layers(of[0][0], of[0][1], layers), at_layers(of[1][0], of[1][1], layers),
+          at_layers(of[2][0], of[2][1], layers)};
+}
+
+struct UpdateTime {
+  double gradients = 0, parameters = 0, compute = 0;
+  double all() const { return gradients + parameters + compute; }
+};
+
+// What is left of a communication of which a share runs beside work.
+double exposed(double communication, double beside, double share) {
+  return std::max(communication * (1 - share), communication - beside * share);
+}
+
+UpdateTime update_time(const Pricer& pricer, const StepPrices& prices, const PlayableProgram& program) {
+  UpdateTime time;
+  for (const KernelWork& work : program.works) {
+    if (work.kind != WorkKind::kCommunication) {
+      time.compute += pricer.kernel(work);
+      continue;
+    }
+    // Pieces are fp32 in our programs; others send other widths.
+    const bool gathers = work.exchange == Exchange::kAllGather;
+    const double width = (gathers ? prices.stack.parameter_bytes : prices.stack.gradient_bytes) / 4;
+    (gathers ? time.parameters : time.gradients) +=
+        prices.communication(work.group, work.exchange, work.bytes_sent * width);
+  }
+  return time;
+}
+
+// With parameters cut over the data ranks (ZeRO 3, Rajbhandari et al. 2020), each microbatch gathers every layer's
+// before its forward and again before its backward pass, and sums its gradients behind that: one layer's exchange
+// beside the computation of the layer before.
+// What one microbatch waits, through all layers.
+double sharded_seconds(const StepPrices& prices, const Layout& layout, const RankPieces& pieces, double layers,
+                       double layer_seconds) {
+  const auto ranks = static_cast<double>(layout.mesh.data * layout.mesh.shard * layout.mesh.context);
+  const RankGroup group = RankGroup::along({MeshAxis::kShard, MeshAxis::kContext});
+  const auto seconds_of = [&](double elements) -> std::pair<double, double> {
+    const double sent = elements * (ranks - 1) / ranks;
+    return {prices.communication(group, Exchange::kAllGather, sent * prices.stack.parameter_bytes),
+            prices.communication(group, Exchange::kReduceScatter, sent * prices.stack.gradient_bytes)};
+  };
+  const auto [gather, scatter] = seconds_of(static_cast<double>(pieces.layer_parameters));
+  const auto [first_gather, first_scatter] = seconds_of(static_cast<double>(pieces.first_parameters));
+  const double hidden = prices.stack.data_overlap;
+  const bool again = layout.recompute == Recompute::kFull;
+  const double forward = layer_seconds / (again ? 4 : 3), backward = layer_seconds - forward;
+  // Nothing runs beside the first and the last.
+  return layers * (exposed(gather, forward, hidden) + exposed(gather + scatter, backward, hidden)) + first_gather +
+         first_scatter + gather + scatter;
+}
+
+// Of a stage with so many layers and the ends it has; `share` of what lies outside the layers.
+UpdateTime update_of_stage(const UpdateTime& one, const UpdateTime& two, double layers, double share) {
+  const auto of = [&](double UpdateTime::*part) {
+    const double layer = two.*part - one.*part;
+    return layer * layers + std::max(0.0, one.*part - layer) * share;
+  };
+  return {of(&UpdateTime::gradients), of(&UpdateTime::parameters), of(&UpdateTime::compute)};
+}
+
+// Steps repeat themselves in the middle of a long schedule: it is played for so many microbatches, and for one round of
+// the pipeline more.
+constexpr int64_t kPlayedRounds = 6;
+
+Result<double> play_schedule(const Layout& layout, const std::vector<PieceTimes>& pieces, double transfer) {
+  const int64_t stages = layout.mesh.pipeline, whole = layout.num_microbatches();
+  const auto seconds_of = [&](int64_t microbatches) -> Result<double> {
+    const PipelineShape shape{.kind = layout.mesh.schedule,
+                              .num_stages = static_cast<int>(stages),
+                              .num_chunks = static_cast<int>(layout.mesh.chunks),
+                              .num_microbatches = microbatches};
+    ASSIGN_OR_RETURN(const auto lists, write_pipeline_schedule(shape));
+    ASSIGN_OR_RETURN(const PipelineFigures figures,
+                     play_pipeline_schedule(shape, lists, {.pieces = pieces, .transfer = transfer}));
+    return figures.makespan;
+  };
+  const int64_t played = kPlayedRounds * stages;
+  if (whole <= played + stages) return seconds_of(whole);
+  // As long a last round as the whole schedule has.
+  const int64_t rest = whole % stages;
+  ASSIGN_OR_RETURN(const double shorter, seconds_of(played + rest));
+  ASSIGN_OR_RETURN(const double longer, seconds_of(played + rest + stages));
+  return shorter + (longer - shorter) * static_cast<double>(whole - played - rest) / static_cast<double>(stages);
+}
+
+// A layout's pieces, in order.
+std::vector<PieceTime> time_pieces(const RankPieces& pieces, const PassTimes& passes,
+                                   const std::vector<LayerRange>& ranges) {
+  std::vector<PieceTime> times;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const PieceKind kind = !pieces.has_pipeline     ? PieceKind::kWhole
+                           : i == 0                 ? PieceKind::kFirst
+                           : i + 1 == ranges.size() ? PieceKind::kLast
+                                                    : PieceKind::kMiddle;
+    times.push_back(piece_time(passes, kind, ranges[i].end - ranges[i].begin));
+  }
+  return times;
+}
+
+// Of all microbatches on all stages.
+Result<double> microbatches_seconds(const Layout& layout, const RankPieces& pieces, const std::vector<PieceTime>& times,
+                                    const StepPrices& prices) {
+  if (!pieces.has_pipeline) return times.front().seconds() * static_cast<double>(layout.num_microbatches());
+  std::vector<PieceTimes> of_schedule;
+  for (const PieceTime& time : times)
+    of_schedule.push_back({time.forward.seconds, time.backward.seconds, time.backward_weight.seconds});
+  double sent = 0;
+  for (const KernelWork& work : pieces.of(PieceKind::kMiddle)[0].forward.works.works)
+    if (work.exchange == Exchange::kSend) sent += work.bytes_sent;
+  const double transfer = prices.communication(RankGroup::to(Link::kToNext), Exchange::kSend, sent);
+  return play_schedule(layout, of_schedule, transfer * (1 - prices.stack.pipeline_overlap));
+}
+
+// What a microbatch takes on the stage with most work.
+PassTime busiest_stage(const Layout& layout, const std::vector<PieceTime>& times) {
+  PassTime busiest;
+  for (int64_t stage = 0; stage < layout.mesh.pipeline; ++stage) {
+    PassTime all;
+    for (int64_t chunk = 0; chunk < layout.mesh.chunks; ++chunk) {
+      const PieceTime& piece = times[static_cast<size_t>(chunk * layout.mesh.pipeline + stage)];
+      for (const PassTime* pass : {&piece.forward, &piece.backward, &piece.backward_weight}) add(all, *pass);
+    }
+    if (all.seconds > busiest.seconds) busiest = all;
+  }
+  return busiest;
+}
+
+// The update of the stage on which it takes longest.
+UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const Pricer& pricer,
+                          const StepPrices& prices, const std::vector<LayerRange>& ranges) {
+  const UpdateTime one = update_time(pricer, prices, pieces.update[0]);
+  const UpdateTime two = update_time(pricer, prices, pieces.update[1]);
+  const int64_t stages = layout.mesh.pipeline;
+  const auto first = static_cast<double>(pieces.first_parameters), last = static_cast<double>(pieces.last_parameters);
+  UpdateTime longest;
+  for (int64_t stage = 0; stage < stages; ++stage) {
+    double layers = 0;
+    for (int64_t chunk = 0; chunk < layout.mesh.chunks; ++chunk) {
+      const LayerRange& range = ranges[static_cast<size_t>(chunk * stages + stage)];
+      layers += static_cast<double>(range.end - range.begin);
+    }
+    const double ends = (stage == 0 ? first : 0) + (stage == stages - 1 ? last : 0);
+    const UpdateTime update = update_of_stage(one, two, layers, first + last == 0 ? 0 : ends / (first + last));
+    if (update.all() > longest.all()) longest = update;
+  }
+  return longest;
+}
+
+}  // namespace
+
+double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work) {
+  return Pricer(prices, layout).seconds(work);
+}
+
+std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces) {
+  if (num_layers % pieces != 0) return cut_layers(num_layers, pieces);
+  std::vector<LayerRange> ranges;
+  for (int64_t i = 0; i < pieces; ++i) ranges.push_back({i * num_layers / pieces, (i + 1) * num_layers / pieces});
+  return ranges;
+}
+
+PassTimes time_passes(const Layout& layout, const RankPieces& pieces, const StepPrices& prices) {
+  const Pricer pricer(prices, layout);
+  PassTimes passes;
+  for (size_t kind = 0; kind < kNumPieceKinds; ++kind)
+    for (size_t layers = 0; layers < 2; ++layers) {
+      const PiecePrograms& programs = pieces.pieces[kind][layers];
+      passes.of[kind][0][layers] = pricer.time_of(programs.forward.works);
+      passes.of[kind][1][layers] = pricer.time_of(programs.backward.works);
+      passes.of[kind][2][layers] = pricer.time_of(programs.backward_weight.works);
+    }
+  return passes;
+}
+
+Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                              const StepPrices& prices) {
+  return time_of_step(model, layout, pieces, time_passes(layout, pieces, prices), prices);
+}
+
+Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                              const PassTimes& passes, const StepPrices& prices) {
+  const Pricer pricer(prices, layout);
+  const auto microbatches = static_cast<double>(layout.num_microbatches());
+  const std::vector<LayerRange> ranges = layers_of_pieces(model.num_layers, layout.mesh.pipeline * layout.mesh.chunks);
+  const std::vector<PieceTime> piece_times = time_pieces(pieces, passes, ranges);
+  StepTime time;
+  ASSIGN_OR_RETURN(time.seconds, microbatches_seconds(layout, pieces, piece_times, prices));
+  const PassTime busiest = busiest_stage(layout, piece_times);
+  time.compute = busiest.compute * microbatches;
+  time.exposed_tensor = busiest.tensor * microbatches;
+  time.exposed_context = busiest.context * microbatches;
+  time.exposed_expert = busiest.expert * microbatches;
+  time.bubble = time.seconds - busiest.seconds * microbatches;
+  // Two thirds of a microbatch's passes are backward: gradients leave beside that of the last one, parameters arrive
+  // beside the first one's forward pass. What is not hidden comes on top.
+  const UpdateTime update = longest_update(layout, pieces, pricer, prices, ranges);
+  const double hidden = prices.stack.data_overlap;
+  if (layout.mesh.zero_stage == 3) {
+    const double layers = static_cast<double>(model.num_layers) / static_cast<double>(layout.mesh.pipeline);
+    time.exposed_data = microbatches * sharded_seconds(prices, layout, pieces, layers, busiest.seconds / layers);
+  } else {
+    time.exposed_data = exposed(update.gradients, busiest.seconds * 2 / 3, hidden) +
+                        exposed(update.parameters, busiest.seconds / 3, hidden);
+  }
+  time.update = update.compute;
+  time.seconds += time.exposed_data + time.update;
+  time.straggling = time.seconds * prices.straggling;
+  time.seconds += time.straggling;
+  return time;
+}
+
+}  // namespace colossus

@@ -1,0 +1,64 @@
+// How long a training step takes: the programs of the ranks that differ, played on a clock, and the schedule of the
+// pipeline that runs them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "plan/rank_pieces.h"
+
+namespace colossus {
+
+// Prices one communication: seconds for an exchange that sends so many bytes from each rank of a group.
+using CommunicationPrice = std::function<double(RankGroup group, Exchange exchange, double bytes_sent)>;
+
+struct StepPrices {
+  const KernelTimes* kernels = nullptr;
+  CommunicationPrice communication;
+  StackConfig stack;
+  double unfused_share = 0;  // of attention's layers, those that the stack's fused kernels do not have
+  double straggling = 0;     // the slowest of all ranks takes so much longer than the typical one, as a share
+};
+
+// Of the slowest stage unless it says otherwise, in seconds.
+struct StepTime {
+  double seconds = 0;
+  // What they are made of, on the stage that computes longest.
+  double compute = 0;         // kernels of all microbatches
+  double exposed_tensor = 0;  // waits for the tensor, context and expert axes
+  double exposed_context = 0;
+  double exposed_expert = 0;
+  double bubble = 0;        // waits for other stages
+  double exposed_data = 0;  // waits for gradients and parameters
+  double update = 0;        // the optimizer's kernels
+  double straggling = 0;
+
+  double model_flops_utilization = 0;  // filled by who knows the model
+};
+
+// Of one operation, as the stack runs it: a kernel, or what is exposed of a communication; 0 for a transfer between
+// stages, which is the schedule's.
+double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work);
+
+// How the layers lie on the pieces of the pipeline: evenly where they divide, with the embedding and the head counted
+// as layers where only that divides or nothing does.
+std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces);
+
+// Seconds of a program, or of a piece of so many layers, and where they go.
+struct PassTime {
+  double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0;  // the last three: waited for
+};
+// Of pieces with one layer and with two, by kind: forward, backward, and the weights' gradients where they are apart.
+// The same for all layouts that differ in data ranks and stages alone.
+struct PassTimes {
+  std::array<std::array<std::array<PassTime, 2>, 3>, kNumPieceKinds> of;
+};
+PassTimes time_passes(const Layout& layout, const RankPieces& pieces, const StepPrices& prices);
+
+Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                              const PassTimes& passes, const StepPrices& prices);
+Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, const RankPieces& pieces,
+                              const StepPrices& prices);
+
+}  // namespace colossus

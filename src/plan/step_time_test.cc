@@ -1,0 +1,226 @@
+// The time of a step: small programs against whole ones, one rank against all, and what must hold whatever the numbers.
+
+#include "plan/step_time.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "io/config.h"
+#include "plan/memory.h"
+#include "plan/published_run.h"
+#include "plan/ready_files.h"
+#include "train/rank_model.h"
+
+namespace colossus {
+namespace {
+
+const GpuSpec kGpu = {.name = "test",
+                      .fp32_tflops = 60,
+                      .bf16_tflops = 1000,
+                      .fp8_tflops = 2000,
+                      .fp4_tflops = 0,
+                      .memory_gb = 80,
+                      .memory_gb_per_second = 3000,
+                      .num_units = 128};
+
+ModelConfig grok_of(int64_t layers) {
+  ModelConfig model;
+  model.family = Family::kGrok1;
+  model.num_layers = layers;
+  model.width = 1024;
+  model.num_heads = 8;
+  model.num_kv_heads = 8;
+  model.head_dim = 128;
+  model.num_experts = 8;
+  model.expert_width = 4096;
+  model.vocab_size = 32768;
+  model.context = 2048;
+  model.tie_embeddings = false;
+  return model;
+}
+
+Layout layout_of(const MeshConfig& mesh) {
+  Layout layout;
+  layout.mesh = mesh;
+  layout.tokens = 2048;
+  layout.batch = 16 * mesh.data * mesh.shard;
+  return layout;
+}
+
+double price(RankGroup, Exchange, double bytes) { return 1e-5 + bytes / 50e9; }
+
+StepPrices prices_of(const KernelTimes& kernels) {
+  return {.kernels = &kernels, .communication = price, .stack = {}, .straggling = 0};
+}
+
+TEST(StepTime, APieceOfManyLayersFollowsFromOneAndTwo) {
+  const KernelTimes kernels(kGpu, {}, ProductType::kBF16);
+  const Layout layout = layout_of({.shard = 4, .tensor = 2, .expert = 4});
+  const auto pieces = write_rank_pieces(grok_of(7), layout);
+  ASSERT_TRUE(pieces.ok()) << pieces.status().message();
+  const PassTimes passes = time_passes(layout, *pieces, prices_of(kernels));
+  // The program of all seven layers, played as a whole.
+  RunConfig run;
+  run.model = grok_of(7);
+  run.mesh = layout.mesh;
+  run.train.microbatch = layout.microbatch;
+  run.train.tokens = layout.tokens;
+  Ranks ranks{.mesh = Mesh(run.mesh), .rank = 0};
+  ranks.members = groups_of(ranks.mesh, 0);
+  const auto whole = write_rank_model(run, DType::kBF16, ranks);
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  const PlayedProgram played = play(playable(whole->microbatch), [&](const KernelWork& work) {
+    return work.kind == WorkKind::kCommunication ? price(work.group, work.exchange, work.bytes_sent)
+                                                 : kernels.seconds(work);
+  });
+  const auto& of = passes.of[static_cast<size_t>(PieceKind::kWhole)][0];
+  EXPECT_NEAR((of[0].seconds + 6 * (of[1].seconds - of[0].seconds)) / played.seconds, 1, 1e-3);
+}
+
+// All 512 ranks of a stage issue the same operations of the same sizes: one of them stands for all.
+TEST(StepTime, EveryRankOfAStageTakesAsLong) {
+  const KernelTimes kernels(kGpu, {}, ProductType::kBF16);
+  RunConfig run;
+  run.model = grok_of(1);
+  run.mesh = {.data = 4, .shard = 8, .context = 2, .tensor = 8, .expert = 8};
+  run.train.tokens = 2048;
+  run.train.microbatch = 1;
+  run.train.reduction_leaves = 32;
+  ASSERT_EQ(run.mesh.num_ranks(), 512);
+  ASSERT_TRUE(check_layout(run).ok()) << check_layout(run).message();
+  double first = 0, sent = 0;
+  for (int64_t rank = 0; rank < 512; ++rank) {
+    Ranks ranks{.mesh = Mesh(run.mesh), .rank = rank};
+    ranks.members = groups_of(ranks.mesh, rank);
+    const auto model = write_rank_model(run, DType::kBF16, ranks);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    double bytes = 0;
+    const PlayedProgram played = play(playable(model->microbatch), [&](const KernelWork& work) {
+      bytes += work.bytes_sent;
+      return work.kind == WorkKind::kCommunication ? price(work.group, work.exchange, work.bytes_sent)
+                                                   : kernels.seconds(work);
+    });
+    if (rank == 0) first = played.seconds, sent = bytes;
+    EXPECT_DOUBLE_EQ(played.seconds, first) << rank;
+    EXPECT_DOUBLE_EQ(bytes, sent) << rank;
+  }
+  EXPECT_GT(sent, 0);
+}
+
+TEST(StepTime, PartsAddUpAndCommunicationOnlyCosts) {
+  const KernelTimes kernels(kGpu, {}, ProductType::kBF16);
+  for (const MeshConfig& mesh :
+       {MeshConfig{.shard = 8}, MeshConfig{.shard = 4, .tensor = 4, .expert = 8},
+        MeshConfig{.shard = 2, .context = 2, .tensor = 2, .expert = 4, .pipeline = 4},
+        MeshConfig{.shard = 2, .pipeline = 4, .chunks = 2, .schedule = PipelineScheduleKind::kInterleaved},
+        MeshConfig{.shard = 2, .pipeline = 4, .schedule = PipelineScheduleKind::kZeroBubble}}) {
+    SCOPED_TRACE(print_config(mesh));
+    const Layout layout = layout_of(mesh);
+    const auto pieces = write_rank_pieces(grok_of(16), layout);
+    ASSERT_TRUE(pieces.ok()) << pieces.status().message();
+    StepPrices prices = prices_of(kernels);
+    const auto time = time_of_step(grok_of(16), layout, *pieces, prices);
+    ASSERT_TRUE(time.ok()) << time.status().message();
+    EXPECT_NEAR(time->compute + time->exposed_tensor + time->exposed_context + time->exposed_expert + time->bubble +
+                    time->exposed_data + time->update + time->straggling,
+                time->seconds, 1e-9 * time->seconds);
+    for (const double part : {time->compute, time->bubble, time->exposed_data, time->update}) EXPECT_GE(part, 0);
+    prices.communication = [](RankGroup, Exchange, double) { return 0.0; };
+    const auto free = time_of_step(grok_of(16), layout, *pieces, prices);
+    EXPECT_LT(free->seconds, time->seconds);
+    EXPECT_DOUBLE_EQ(free->compute, time->compute);
+    prices.straggling = 0.1;
+    EXPECT_NEAR(time_of_step(grok_of(16), layout, *pieces, prices)->seconds, 1.1 * free->seconds, 1e-9);
+  }
+}
+
+// Narayanan et al. 2021: of m microbatches on p stages that are alike, (p - 1) are waited for.
+TEST(StepTime, ThePipelineHasItsBubble) {
+  const KernelTimes kernels(kGpu, {.launch_us = 0}, ProductType::kBF16);
+  ModelConfig model = grok_of(64);
+  model.vocab_size = 128;  // so that the ends weigh next to nothing
+  const Layout layout = layout_of({.pipeline = 8});
+  const auto pieces = write_rank_pieces(model, layout);
+  ASSERT_TRUE(pieces.ok());
+  StepPrices prices = prices_of(kernels);
+  prices.communication = [](RankGroup, Exchange, double) { return 0.0; };
+  const auto time = time_of_step(model, layout, *pieces, prices);
+  EXPECT_NEAR(time->bubble / time->compute, 7.0 / 16, 0.01);
+  Layout longer = layout;
+  longer.batch *= 64;  // the middle of a long schedule is not played, but counted
+  EXPECT_NEAR(time_of_step(model, longer, *pieces, prices)->bubble / time->bubble, 1, 0.01);
+}
+
+TEST(StepTime, LayersLieEvenlyWhereTheyCan) {
+  EXPECT_EQ(layers_of_pieces(96, 96).front(), (LayerRange{0, 1}));
+  EXPECT_EQ(layers_of_pieces(126, 64).front().end, 1) << "the embedding counts as a layer";
+  EXPECT_EQ(layers_of_pieces(126, 64)[1], (LayerRange{1, 3}));
+  EXPECT_EQ(layers_of_pieces(126, 64).back().end, 126);
+}
+
+// Korthikanti et al. 2022, figure 1: GiB on each of 8 tensor ranks for parameters and optimizer, 22B to 1T.
+TEST(Memory, StateIsThatOfPublishedRuns) {
+  struct Case {
+    int64_t layers, width, heads, pipeline, chunks;
+    double gib;
+  };
+  for (const Case& c : {Case{48, 6144, 64, 1, 1, 45.56}, Case{96, 12288, 96, 8, 3, 45.56},
+                        Case{105, 20480, 128, 35, 3, 31.64}, Case{128, 25600, 160, 64, 1, 32.96}}) {
+    ModelConfig model;
+    model.family = Family::kGpt2;
+    model.num_layers = c.layers;
+    model.width = c.width;
+    model.num_heads = model.num_kv_heads = c.heads;
+    model.head_dim = c.width / c.heads;
+    model.ffn_width = 4 * c.width;
+    model.num_experts = 0;
+    model.vocab_size = 51200;
+    model.context = 2048;
+    model.biases = true;
+    Layout layout = layout_of({.tensor = 8, .pipeline = c.pipeline, .chunks = c.chunks});
+    if (c.chunks > 1) layout.mesh.schedule = PipelineScheduleKind::kInterleaved;
+    const auto pieces = write_rank_pieces(model, layout);
+    ASSERT_TRUE(pieces.ok()) << pieces.status().message();
+    const auto memory = memory_of(model, layout, *pieces, kMixedState);
+    ASSERT_TRUE(memory.ok());
+    // The figures are of a stage without the ends.
+    const double layers = static_cast<double>(c.layers) / static_cast<double>(c.pipeline);
+    const double of_layers = 18 * layers * static_cast<double>(pieces->layer_parameters);
+    EXPECT_NEAR(of_layers / (c.gib * 1073741824), 1, 0.005) << c.layers;
+    EXPECT_NEAR(memory->state() - of_layers,
+                18.0 * static_cast<double>(pieces->first_parameters + (c.pipeline == 1 ? pieces->last_parameters : 0)),
+                1e6);
+  }
+}
+
+TEST(Memory, StagesOfZeroHoldLess) {
+  const ModelConfig model = grok_of(8);
+  RankMemory before;
+  for (const int stage : {1, 2, 3}) {
+    Layout layout = layout_of({.shard = 8});
+    layout.mesh.zero_stage = stage;
+    const auto pieces = write_rank_pieces(model, layout);
+    ASSERT_TRUE(pieces.ok());
+    const auto memory = memory_of(model, layout, *pieces, {});
+    ASSERT_TRUE(memory.ok());
+    if (stage > 1) {
+      EXPECT_LT(memory->state(), before.state());
+    }
+    if (stage == 3) {
+      EXPECT_NEAR(memory->weights / memory->optimizer, 0.5, 1e-9);
+    }
+    before = *memory;
+  }
+}
+
+TEST(ReadyFiles, AreThereWhereNoFileIs) {
+  EXPECT_TRUE(load_config<ModelConfig>(local_and_ready_files(), "configs/models/grok-1.toml").ok());
+  EXPECT_EQ(read_file(local_and_ready_files(), "configs/none.toml").status().code(), ErrorCode::kNotFound);
+  // Byte by byte what is in the source tree.
+  for (const ReadyFile& file : ready_file_table())
+    EXPECT_TRUE(*read_file(local_files(), std::string(COLOSSUS_SOURCE_DIR) + "/" + std::string(file.path)) == file.text)
+        << file.path << ": ends of lines must be those of Unix";
+}
+
+}  // namespace
+}  // namespace colossus

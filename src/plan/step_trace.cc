@@ -1,0 +1,128 @@
+#include "plan/step_trace.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <map>
+
+#include "base/trace.h"
+#include "parallel/pipeline_cut.h"
+#include "train/rank_model.h"
+#include "train/trace_file.h"
+
+namespace colossus {
+namespace {
+
+struct PlayedPass {
+  Program program;
+  PlayedProgram played;
+};
+// Of one piece, by work.
+using PlayedPiece = std::map<PipelineWork, PlayedPass>;
+
+Result<std::vector<PlayedPiece>> play_pieces(const ModelConfig& model, const Layout& layout, const StepPrices& prices) {
+  RunConfig run;
+  run.model = model;
+  run.model.context = std::max(model.context, layout.tokens);
+  run.mesh = layout.mesh;
+  run.mesh.pipeline = run.mesh.chunks = 1;
+  run.mesh.schedule = PipelineScheduleKind::kOneForwardOneBackward;
+  run.train.microbatch = layout.microbatch;
+  run.train.tokens = layout.tokens;
+  run.train.recompute = layout.recompute;
+  run.train.reduction_leaves =
+      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(layout.mesh.data * layout.mesh.shard)));
+  RETURN_IF_ERROR(check_mesh(run.mesh, mesh_limits(run)));
+  Ranks ranks{.mesh = Mesh(run.mesh), .rank = 0};
+  ranks.members = groups_of(ranks.mesh, 0);
+  ASSIGN_OR_RETURN(const RankModel whole,
+                   write_rank_model(run, layout.products == ProductType::kF32 ? DType::kF32 : DType::kBF16, ranks));
+  const auto play_pass = [&](Program program) {
+    PlayedPass pass{.program = std::move(program), .played = {}};
+    pass.played =
+        play(playable(pass.program), [&](const KernelWork& work) { return seconds_of_work(prices, layout, work); });
+    return pass;
+  };
+  std::vector<PlayedPiece> pieces;
+  const int64_t num_pieces = layout.mesh.pipeline * layout.mesh.chunks;
+  if (num_pieces == 1) {
+    pieces.emplace_back();
+    pieces.back()[PipelineWork::kForward] = play_pass(whole.microbatch);
+    return pieces;
+  }
+  const bool split = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble;
+  const std::vector<LayerRange> ranges = layers_of_pieces(model.num_layers, num_pieces);
+  for (int64_t i = 0; i < num_pieces; ++i) {
+    ASSIGN_OR_RETURN(PipelinePiece piece,
+                     cut_pipeline_piece(whole.microbatch, {.layers = ranges, .piece = i, .split_backward = split}));
+    PlayedPiece played;
+    played[PipelineWork::kForward] = play_pass(std::move(piece.forward));
+    played[split ? PipelineWork::kBackwardInput : PipelineWork::kBackward] = play_pass(std::move(piece.backward));
+    if (split) played[PipelineWork::kBackwardWeight] = play_pass(std::move(piece.backward_weight));
+    pieces.push_back(std::move(played));
+  }
+  return pieces;
+}
+
+double seconds_of(const PlayedPiece& piece, PipelineWork work) {
+  const auto found = piece.find(work);
+  return found == piece.end() ? 0 : found->second.played.seconds;
+}
+
+void add_operations(const PlayedPass& pass, double start, Trace& trace) {
+  for (size_t i = 0; i < pass.program.operations.size(); ++i) {
+    const Operation& operation = pass.program.operations[i];
+    const auto& [begin, end] = pass.played.operations[i];
+    if (end <= begin) continue;
+    const RankGroup* group = group_of(operation.op);
+    const int32_t label =
+        trace.label({.name = std::string(op_name(operation.op)),
+                     .category = std::string(phase_name(operation.phase)),
+                     .scope = operation.scope,
+                     .sent_bytes = static_cast<int64_t>(cost_of(pass.program, operation).bytes_sent)});
+    trace.lane(group ? group->name() : kComputeLane).add({start + begin, start + end, 0, label});
+  }
+}
+
+}  // namespace
+
+Status write_step_trace(FileSystem& files, const ModelConfig& model, const Layout& layout, const StepPrices& prices,
+                        const StepTraceOptions& options) {
+  ASSIGN_OR_RETURN(const std::vector<PlayedPiece> pieces, play_pieces(model, layout, prices));
+  const int64_t stages = layout.mesh.pipeline;
+  const PipelineShape shape{.kind = layout.mesh.schedule,
+                            .num_stages = static_cast<int>(stages),
+                            .num_chunks = static_cast<int>(layout.mesh.chunks),
+                            .num_microbatches = layout.num_microbatches()};
+  PipelineTimes times{.pieces = {}, .transfer = 0};
+  for (const PlayedPiece& piece : pieces)
+    times.pieces.push_back(
+        {seconds_of(piece, PipelineWork::kForward),
+         seconds_of(piece, PipelineWork::kBackward) + seconds_of(piece, PipelineWork::kBackwardInput),
+         seconds_of(piece, PipelineWork::kBackwardWeight)});
+  ASSIGN_OR_RETURN(const auto lists, write_pipeline_schedule(shape));
+  ASSIGN_OR_RETURN(const PipelineFigures figures, play_pipeline_schedule(shape, lists, times));
+  std::vector<std::string> events;
+  for (int64_t stage = 0; stage < stages; ++stage) {
+    Trace trace;
+    const auto& steps = lists[static_cast<size_t>(stage)];
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const PlayedPiece& piece = pieces[static_cast<size_t>(steps[i].chunk * stages + stage)];
+      const auto pass = piece.find(steps[i].work);
+      if (pass == piece.end()) continue;  // of a whole program both passes are in the forward one
+      const double start = figures.starts[static_cast<size_t>(stage)][i];
+      const std::string name = pieces.size() == 1 ? "microbatch" : std::string(pipeline_work_name(steps[i].work));
+      const int32_t label =
+          trace.label({.name = fmt::format("{} {}", name, steps[i].microbatch),
+                       .category = "pass",
+                       .scope = layout.mesh.chunks > 1 ? fmt::format("chunk {}", steps[i].chunk) : ""});
+      trace.lane("passes").add({start, start + pass->second.played.seconds, 0, label});
+      if (static_cast<int64_t>(i) < options.passes_with_operations) add_operations(pass->second, start, trace);
+    }
+    events.push_back(trace.events(stage, fmt::format("stage {} ({} ranks)", stage, layout.mesh.stage_ranks()), 0));
+  }
+  return write_trace_events(files, options.path, events);
+}
+
+}  // namespace colossus

@@ -1,0 +1,63 @@
+#include "plan/validation.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "io/config.h"
+#include "plan/ready_files.h"
+
+namespace colossus {
+namespace {
+
+struct Played {
+  std::vector<PlayedRun> fitted, checked;
+};
+const Played& all_runs() {
+  static const Played played = [] {
+    FileSystem& files = local_and_ready_files();
+    const Calibration calibration = *load_config<Calibration>(files, "configs/calibration.toml");
+    const std::string path = "configs/validation/training_runs.csv";
+    const CsvTable table = *CsvTable::parse(*read_file(files, path), path);
+    Played result;
+    for (size_t row = 0; row < table.num_rows(); ++row) {
+      const PlayedRun run = RunToPlay::create(table, row, calibration, files, "configs/clusters").play(calibration);
+      if (run.refused.empty()) (run.used_to_fit ? result.fitted : result.checked).push_back(run);
+    }
+    return result;
+  }();
+  return played;
+}
+
+// What docs/accuracy.md says, with a little room: whoever changes the simulator sees here what it does to it.
+TEST(Validation, PublishedRunsAreMetAsWellAsIsSaid) {
+  const ValidationSummary fitted = summarize(all_runs().fitted), checked = summarize(all_runs().checked);
+  EXPECT_GT(fitted.rows, 200u);
+  EXPECT_GT(checked.rows, 200u);
+  EXPECT_LT(fitted.mean_error, 0.08);
+  EXPECT_LT(checked.mean_error, 0.10);
+}
+
+TEST(Validation, HalfOfTheRowsAreUsedToFit) {
+  size_t fitted = 0;
+  for (int i = 0; i < 1000; ++i) fitted += is_used_to_fit("source-" + std::to_string(i));
+  EXPECT_NEAR(static_cast<double>(fitted), 500, 60);
+}
+
+TEST(Validation, TheNinthOfTenErrorsIsTheWorstDecile) {
+  std::vector<PlayedRun> runs(11);
+  for (size_t i = 0; i < 10; ++i) {
+    runs[i].run.step_seconds = 1;
+    runs[i].time.seconds = 1 + 0.01 * static_cast<double>(i + 1) * (i % 2 == 0 ? 1 : -1);
+  }
+  runs[10].refused = "why";
+  const ValidationSummary summary = summarize(runs);
+  EXPECT_EQ(summary.rows, 11u);
+  EXPECT_EQ(summary.refused, 1u);
+  EXPECT_NEAR(summary.mean_error, 0.055, 1e-12);
+  EXPECT_NEAR(summary.worst_decile, 0.09, 1e-12);
+}
+
+}  // namespace
+}  // namespace colossus
