@@ -56,19 +56,18 @@ void print_bounds(const std::vector<BuildOutBound>& bounds) {
                            &bound == &bounds.front() ? "   <- binds" : ""));
 }
 
-Status print_needs(const ClusterConfig& cluster, int64_t gpus, double floor_days, const std::string& heading,
-                   ThreadPool& threads) {
-  print_text(fmt::format("\n{}\n", heading));
+// `now`: the median with all figures as they are.
+Status print_needs(const ClusterConfig& cluster, int64_t gpus, double floor_days, double now, ThreadPool& threads) {
   if (floor_days <= 0) {
     print_text("  impossible: the site alone takes longer\n");
     return ok_status();
   }
+  print_text(now <= floor_days ? "  so it is; each of these alone may go as far as\n"
+                               : "  so it is not; one of these has to be at least as good as\n");
   ASSIGN_OR_RETURN(const auto needs, what_must_be_true(cluster, gpus, floor_days, {.num_runs = kRunsOfNeeds}, threads));
-  size_t hopeless = 0;
   std::string names;
   for (const BuildOutNeed& need : needs) {
     if (!need.needed) {
-      ++hopeless;
       names += (names.empty() ? "" : ", ") + need.field;
       continue;
     }
@@ -76,7 +75,7 @@ Status print_needs(const ClusterConfig& cluster, int64_t gpus, double floor_days
                            need.field + (need.field.find(' ') == std::string::npos ? "" : ", times"), *need.needed,
                            need.now, need.now == *need.needed ? "; any value of its range will do" : ""));
   }
-  if (hopeless > 0) print_text(fmt::format("  no value of its range will do: {}\n", names));
+  if (!names.empty()) print_text(fmt::format("  no value of its range will do: {}\n", names));
   return ok_status();
 }
 
@@ -116,25 +115,18 @@ Status print_build_out(const BuildOutArguments& arguments, const std::vector<std
   print_targets(built);
   print_bounds(build_out_bounds(cluster));
   const double site_days = cluster.build_out.site_days, floor_days = built.targets.back().floor_days.median;
-  RETURN_IF_ERROR(print_needs(
-      cluster, most, arguments.within_days - site_days,
-      fmt::format(
-          "that {} GPUs train {:g} days after the decision ({:g} of them for the site), one of these has to be:", most,
-          arguments.within_days, site_days),
-      threads));
+  print_text(fmt::format("\n{} GPUs train {:g} days after the decision, {:g} of them for the site\n", most,
+                         arguments.within_days, site_days));
+  RETURN_IF_ERROR(print_needs(cluster, most, arguments.within_days - site_days, floor_days, threads));
   print_text(fmt::format("  {:<46} {:8.4g}   (now {:g})\n", "site_days, at most", arguments.within_days - floor_days,
                          site_days));
-  RETURN_IF_ERROR(print_needs(
-      cluster, most, arguments.first_step_days,
-      fmt::format("that {} GPUs train {:g} days after the first rack is on the floor, one of these has to be:", most,
-                  arguments.first_step_days),
-      threads));
-  if (built.targets.front().floor_days.median <= arguments.first_step_days) {
-    int64_t enough = 0;
-    for (const BuildOutTarget& target : built.targets)
-      if (target.floor_days.median <= arguments.first_step_days) enough = target.gpus;
-    print_text(fmt::format("  as things are, {} GPUs and more do by then\n", enough));
-  }
+  print_text(
+      fmt::format("\n{} GPUs train {:g} days after the first rack is on the floor\n", most, arguments.first_step_days));
+  RETURN_IF_ERROR(print_needs(cluster, most, arguments.first_step_days, floor_days, threads));
+  int64_t enough = 0;
+  for (const BuildOutTarget& target : built.targets)
+    if (target.floor_days.median <= arguments.first_step_days) enough = target.gpus;
+  if (enough > 0) print_text(fmt::format("  as things are, {} GPUs train by then\n", enough));
   print_assumptions(cluster, {"build_out."});
   return ok_status();
 }

@@ -220,12 +220,17 @@ class Simulation {
     if (interrupts) ++outcome_.causes[index].interruptions;
   }
 
+  // A spare that is down does not answer when it is wanted: it is asked for no more until it is back. False: it was
+  // down.
+  bool darken(int id) {
+    fleet_.spares.erase({machine(id).num_faults, id});
+    return dark_spares_.insert(id).second;
+  }
+
   // Whether the run feels it.
   bool hit(const FaultCause& cause, int id, double repair) {
     if (machine(id).state != MachineState::kInRun) {
-      // A spare that is down does not answer when it is wanted.
-      if (machine(id).state == MachineState::kSpare && cause.kind == FaultKind::kMachine &&
-          dark_spares_.insert(id).second) {
+      if (machine(id).state == MachineState::kSpare && cause.kind == FaultKind::kMachine && darken(id)) {
         schedule_return(id, repair);
       }
       return false;
@@ -331,7 +336,7 @@ class Simulation {
         silent_.insert(id);
         last_silence_ = now_;
       } else {
-        dark_spares_.insert(id);
+        darken(id);
       }
       schedule_return(id, seconds);
     }
@@ -365,11 +370,9 @@ class Simulation {
     training_from_ = now_ + options_.restart_seconds + options_.checkpoint_load_seconds;
   }
 
-  // Machines that are out of order may answer: nobody asks them.
+  // Machines that are out of order and spares that are down may answer: nobody asks them.
   void send_heartbeats() {
-    std::set<int> quiet = silent_;
-    quiet.insert(dark_spares_.begin(), dark_spares_.end());
-    for_ranges_without(quiet, num_machines(), [&](int begin, int end) {
+    for_ranges_without(silent_, num_machines(), [&](int begin, int end) {
       observe(fleet_, MachineHeartbeat{.time = now_, .first_machine = begin, .end_machine = end});
     });
     std::set<int> unheard;
@@ -480,19 +483,8 @@ class Simulation {
         continue;
       }
       // Set free with its block before it was missed.
-      if (machine(*id).state == MachineState::kSpare) dark_spares_.insert(*id);
+      if (machine(*id).state == MachineState::kSpare) darken(*id);
       id = silent_.erase(id);
-    }
-    // Taken before anybody knew that it was down.
-    for (auto id = dark_spares_.begin(); id != dark_spares_.end();) {
-      if (machine(*id).state == MachineState::kInRun) {
-        silent_.insert(*id);
-        last_silence_ = now_;
-        broken_since_ = now_;
-        id = dark_spares_.erase(id);
-      } else {
-        ++id;
-      }
     }
     // Started anew, or no longer asked for. Machines lost with a process that went too often are looked at.
     std::erase_if(lost_, [&](const auto& entry) {
