@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include "cli/build_out_text.h"
 #include "cli/exit_code.h"
 #include "cli/plan_question.h"
 #include "cli/terminal.h"
@@ -30,6 +31,7 @@ struct PlanArguments {
   int64_t top = 8;
   bool memory = false;
   std::string validate = kNoTable;
+  BuildOutArguments build_out;
 };
 
 // What of a step is longer than in the best one, as shares of that one's.
@@ -202,7 +204,12 @@ void add_plan_command(Command root) {
                       "play the published runs of this table (configs/validation/training_runs.csv without one), and "
                       "compare",
                       {.show_default = false, .value_optional = true});
-  plan_command.run([arguments] { return arguments->validate != kNoTable ? validate(*arguments) : plan(*arguments); });
+  add_build_out_options(plan_command, arguments->build_out);
+  plan_command.run([arguments] {
+    if (!arguments->build_out.cluster.empty())
+      return print_build_out(arguments->build_out, arguments->question.cluster_overrides, arguments->question.gpus);
+    return arguments->validate != kNoTable ? validate(*arguments) : plan(*arguments);
+  });
 }
 
 }  // namespace colossus
