@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "cli/build_out_text.h"
 #include "cli/plan_question.h"
 #include "cli/plan_text.h"
 #include "cli/plan_validate.h"
@@ -28,6 +29,7 @@ struct PlanArguments {
   std::vector<std::string> compare, sweep;
   std::string csv = kNotGiven;
   std::string html;
+  BuildOutArguments build_out;
 
   bool has_csv() const { return csv != kNotGiven; }
 };
@@ -146,6 +148,8 @@ Status sweep(const PlanArguments& arguments, const PlanGround& ground) {
 }
 
 Status plan(const PlanArguments& arguments) {
+  if (!arguments.build_out.cluster.empty())
+    return print_build_out(arguments.build_out, arguments.question.cluster_overrides, arguments.question.gpus);
   const bool one_answer = arguments.compare.empty() && arguments.sweep.empty();
   if (arguments.validate != kNotGiven)
     return validate_plan(arguments.validate, arguments.has_csv() ? std::optional(arguments.csv) : std::nullopt);
@@ -186,6 +190,7 @@ void add_plan_command(Command root) {
                  "play the published runs of this table (configs/validation/training_runs.csv without one), and "
                  "compare",
                  {.show_default = false, .value_optional = true});
+  add_build_out_options(command, arguments->build_out);
   command.run([arguments] { return plan(*arguments); });
 }
 

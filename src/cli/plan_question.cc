@@ -4,6 +4,7 @@
 
 #include "io/config.h"
 #include "plan/ready_files.h"
+#include "plan/scenario.h"
 
 namespace colossus {
 
@@ -36,7 +37,7 @@ Result<PlanQuestion> read_question(const QuestionArguments& arguments) {
   PlanQuestion question;
   FileSystem& files = local_and_ready_files();
   ASSIGN_OR_RETURN(question.model, load_config<ModelConfig>(files, arguments.model, arguments.model_overrides));
-  ASSIGN_OR_RETURN(question.cluster, load_config<ClusterConfig>(files, arguments.cluster, arguments.cluster_overrides));
+  ASSIGN_OR_RETURN(question.cluster, load_cluster(files, arguments.cluster, arguments.cluster_overrides));
   if (question.model.vocab_size == 0)
     return invalid(fmt::format("[{}] vocab_size = 0; a plan needs it: --set-model vocab_size=131072", arguments.model));
   if (!arguments.pool.empty()) {

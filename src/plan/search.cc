@@ -53,7 +53,7 @@ class LayoutPrices {
                const KernelRates& rates)
       : kernels_(question.gpu(), rates, layout.products),
         network_(usable_network(question.cluster.network, layout.mesh.num_ranks())),
-        groups_(network_, layout.mesh, question.model.num_experts_per_token, question.stack.expert_deduplication) {
+        groups_(network_, layout.mesh, question.model.num_experts_per_token, question.stack) {
     prices_ = {.kernels = &kernels_,
                .communication = [this](RankGroup group, Exchange exchange,
                                        double bytes) { return groups_.seconds(group, exchange, bytes); },

@@ -54,7 +54,7 @@ Result<std::vector<PlayedPiece>> play_pieces(const ModelConfig& model, const Lay
     return pieces;
   }
   const bool split = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble;
-  const std::vector<LayerRange> ranges = layers_of_pieces(model.num_layers, num_pieces);
+  const std::vector<LayerRange> ranges = cut_layers(model.num_layers, num_pieces);
   for (int64_t i = 0; i < num_pieces; ++i) {
     ASSIGN_OR_RETURN(PipelinePiece piece,
                      cut_pipeline_piece(whole.microbatch, {.layers = ranges, .piece = i, .split_backward = split}));

@@ -29,7 +29,7 @@ std::vector<int64_t> with_gap(int64_t count, int64_t most) {
 }
 
 std::string stage_layers(const Layout& layout, int64_t num_layers, int64_t stage) {
-  const auto ranges = layers_of_pieces(num_layers, layout.mesh.pipeline * layout.mesh.chunks);
+  const auto ranges = cut_layers(num_layers, layout.mesh.pipeline * layout.mesh.chunks);
   std::string text;
   for (int64_t chunk = 0; chunk < layout.mesh.chunks; ++chunk) {
     const LayerRange& range = ranges[static_cast<size_t>(chunk * layout.mesh.pipeline + stage)];
