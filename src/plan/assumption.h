@@ -126,6 +126,20 @@ class SourceVisitor final : public FieldVisitor {
   std::vector<Note> notes_;
 };
 
+// Empties every list of assumptions.
+class AssumptionDropper final : public FieldVisitor {
+ private:
+  void visit(const FieldSpec&, FieldAccess&) override {}
+  void begin_group(const FieldSpec&) override {}
+  void end_group() override {}
+  std::optional<size_t> begin_list(const FieldSpec& spec, size_t) override {
+    return std::string_view(spec.name) == "assumptions" ? std::optional<size_t>(0) : std::nullopt;
+  }
+  bool begin_item(size_t) override { return true; }
+  void end_item() override {}
+  void end_list() override {}
+};
+
 // "" when `assumption`, standing beside `numbers`, names one of them and its range holds the number's value.
 std::string fault_of(const Assumption& assumption, std::span<const ConfigNumber> numbers);
 
@@ -163,6 +177,14 @@ std::vector<SourceVisitor::Note> sources_of(C config) {
   SourceVisitor visitor;
   visitor.visit_struct(config);
   return visitor.notes();
+}
+
+// A copy in which nothing is assumed: whoever sets figures is bound by no range of the file's.
+template <class C>
+C without_assumptions(C config) {
+  AssumptionDropper dropper;
+  dropper.visit_struct(config);
+  return config;
 }
 
 // A copy with another value of the number at `path`, checked as a file would be. Whole numbers are rounded to.

@@ -89,7 +89,7 @@ Result<ClusterConfig> on_nodes_of(const PlanQuestion& asked, const std::string& 
     network.in_switch_reduction = known.network.in_switch_reduction;
   }
   // Ranges of assumptions are about the machine as it was.
-  cluster.evidence.assumptions.clear();
+  cluster = without_assumptions(std::move(cluster));
   cluster.name += fmt::format(" with {}", pool.gpu.name);
   // Checked as a file would be.
   return parse_config<ClusterConfig>(print_config(cluster), cluster.name);

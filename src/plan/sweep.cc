@@ -80,7 +80,7 @@ class Point {
       return invalid(fmt::format("dtype = {}; needed f32, bf16, fp8 or fp4", value));
     } else {
       ASSIGN_OR_RETURN(const double number, number_of(name, value));
-      ASSIGN_OR_RETURN(question_.cluster, with_number(question_.cluster, name, number));
+      ASSIGN_OR_RETURN(question_.cluster, with_number(without_assumptions(question_.cluster), name, number));
     }
     return ok_status();
   }

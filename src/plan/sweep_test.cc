@@ -68,6 +68,7 @@ TEST(Sweep, TheQuestionAndTheClusterAreAxesToo) {
   const std::vector<std::string> layout = {"tensor=2", "shard=8"};
   const auto by_nic = points_of(sweep_of({"network.nic_gb_per_second=5,50"}, layout));
   EXPECT_GT(by_nic[0].judged->time.seconds, by_nic[1].judged->time.seconds * 1.01);
+  EXPECT_EQ(points_of(sweep_of({"recovery.start_seconds=1,2"}, layout))[0].refused, "") << "ranges bind no sweep";
   const auto by_sequence = points_of(sweep_of({"seq=512,2k"}, layout));
   EXPECT_EQ(by_sequence[0].judged->layout.tokens, 512);
   EXPECT_EQ(by_sequence[1].judged->layout.tokens, 2000);

@@ -11,14 +11,8 @@ namespace {
 // A pod of H100 with one assumption of each sort.
 PlanQuestion question_with(const std::vector<Assumption>& assumptions) {
   PlanQuestion question = small_question(Family::kLlama);
-  ClusterConfig& cluster = question.cluster;
-  // Those of its parts are out of the way.
-  for (Evidence* evidence :
-       {&cluster.evidence, &cluster.storage.evidence, &cluster.racks.evidence, &cluster.power.evidence,
-        &cluster.prices.evidence, &cluster.failures.evidence, &cluster.recovery.evidence, &cluster.pools[0].evidence,
-        &cluster.pools[0].node.evidence, &cluster.build_out.evidence})
-    evidence->assumptions.clear();
-  cluster.evidence.assumptions = assumptions;
+  question.cluster = without_assumptions(question.cluster);  // those of its parts are out of the way
+  question.cluster.evidence.assumptions = assumptions;
   return question;
 }
 
