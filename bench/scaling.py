@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How the simulator's own time and memory grow with the cluster it plays, from 1,024 to 1,048,576 GPUs.
 
-  bench/scaling.py measure [--times 3] build/release/bin/colossus > bench/results/scaling.jsonl
+  bench/scaling.py measure build/release/bin/colossus > bench/results/scaling.jsonl        all, three times each
+  bench/scaling.py measure build/release/bin/colossus search 1024 1048576 1                some, so many times
   bench/scaling.py draw bench/results/scaling.jsonl > docs/scaling.svg
 
 Each line of the results is a command that was run: what it did, for how many GPUs, its seconds (the clock's, and those of
@@ -29,7 +30,7 @@ def cluster_file(directory, gpus):
     nodes = gpus // 8
     spares = max(1, nodes // 50)
     path = os.path.join(directory, f"{gpus}.toml")
-    reach = max((nodes + spares) * 8, 25600)
+    reach = -(-(nodes + spares) * 8 // 25600) * 25600
     with open(path, "w") as file:
         file.write(
             f'extends = "{ROOT}/configs/clusters/colossus-100k-h100.toml"\n'
@@ -54,7 +55,7 @@ def words_of(part, colossus, cluster, gpus):
     # 64 GPUs hold a copy of the model; of 98,304 it is 96, for the data axis has a power of two.
     pipeline = 6 if gpus == 98304 else 8
     tensor_context = 16 if gpus == 98304 else 8
-    layout = [f"tensor=8", f"pipeline={pipeline}", f"context={tensor_context // 8}",
+    layout = ["tensor=8", f"pipeline={pipeline}", f"context={tensor_context // 8}",
               f"shard={gpus // (pipeline * tensor_context)}", "expert=8", "recompute=selective"]
     given = [word for axis in layout for word in ("--layout", axis)]
     if part == "step":
@@ -78,11 +79,11 @@ def run(words):
     return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
 
 
-def measure(colossus, times):
+def measure(colossus, parts, sizes, times):
     with tempfile.TemporaryDirectory() as directory:
-        for gpus in GPUS:
+        for gpus in sizes:
             cluster = cluster_file(directory, gpus)
-            for part in PARTS:
+            for part in parts:
                 words = words_of(part, os.path.abspath(colossus), cluster, gpus)
                 for _ in range(times):
                     load = os.getloadavg()[0]
@@ -177,11 +178,11 @@ def main():
     words = sys.argv[1:]
     if words[:1] == ["draw"] and len(words) == 2:
         return draw(words[1])
-    if words[:1] == ["measure"]:
-        times = int(words[2]) if words[1:2] == ["--times"] else 3
-        rest = words[3:] if words[1:2] == ["--times"] else words[1:]
-        if len(rest) == 1:
-            return measure(rest[0], times)
+    if words[:1] == ["measure"] and len(words) == 2:
+        return measure(words[1], list(PARTS), GPUS, 3)
+    if words[:1] == ["measure"] and len(words) > 4 and words[2] in PARTS:
+        sizes = [int(word) for word in words[3:]]
+        return measure(words[1], [words[2]], sizes[:-1], sizes[-1])
     sys.exit(__doc__)
 
 

@@ -49,6 +49,19 @@ void cut_product(const DecodeQuestion& question, int64_t batch, KernelWork& work
   work.bytes = count * (question.weight_bytes * k * n + 2 * m * (k + n));
 }
 
+// A few rows are computed in tiles of eight, whatever the weights' side is cut into: the tiles of training, which
+// kernel_times.h knows, would leave most of the units without work.
+double product_seconds(const DecodeQuestion& question, const KernelWork& work) {
+  constexpr int64_t kRows = 8;
+  const auto count = static_cast<double>(work.count);
+  const double rows = static_cast<double>((work.m + kRows - 1) / kRows * kRows);
+  const double flops = 2 * rows * static_cast<double>(work.n) * static_cast<double>(work.k) * count;
+  const KernelRates& rates = question.rates;
+  const double share = rates.matmul_bf16 * (work.head ? 1 : rates.grouped + (1 - rates.grouped) / count);
+  return std::max(flops / (question.gpu.bf16_tflops * 1e12 * rates.clock * share),
+                  work.bytes / (question.gpu.memory_gb_per_second * 1e9 * rates.memory));
+}
+
 double sum_seconds(const DecodeQuestion& question, int64_t batch) {
   if (question.gpus == 1) return 0;
   std::vector<int64_t> members(static_cast<size_t>(question.gpus));
@@ -86,7 +99,8 @@ Result<DecodeTime> time_decode(const DecodeQuestion& question, int64_t batch) {
       // Heads are cut, and between the products each GPU has its share of the rows.
       work.bytes /= static_cast<double>(question.gpus);
     }
-    const double seconds = kernels.seconds(work), memory = work.bytes / bandwidth;
+    const double seconds = work.kind == WorkKind::kMatmul ? product_seconds(question, work) : kernels.seconds(work);
+    const double memory = work.bytes / bandwidth;
     time.seconds += seconds;
     if (memory >= seconds * 0.999) waited += seconds;
   }

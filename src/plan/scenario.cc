@@ -248,11 +248,14 @@ Status add_growth(FileSystem& files, const std::string& what, ClusterConfig& clu
   }
   cluster.pools.insert(cluster.pools.end(), joining.begin(), joining.end());
   const int64_t gpus = cluster.num_gpus();
-  if (!cluster.network.tiers.empty() && cluster.network.tiers.back().gpus < gpus) {
-    NetworkTier& last = cluster.network.tiers.back();
+  std::vector<NetworkTier>& tiers = cluster.network.tiers;
+  if (!tiers.empty() && tiers.back().gpus < gpus) {
+    // In whole groups of the tier below.
+    const int64_t below = tiers.size() > 1 ? tiers[tiers.size() - 2].gpus : cluster.network.domain_gpus;
+    const int64_t reach = (gpus + below - 1) / below * below;
     note = fmt::format("the network of {} ends at {} GPUs: its {} switches are taken to join {}", cluster.name,
-                       last.gpus, last.name, gpus);
-    last.gpus = gpus;
+                       tiers.back().gpus, tiers.back().name, reach);
+    tiers.back().gpus = reach;
   }
   // As a file would be.
   Result<ClusterConfig> checked = parse_config<ClusterConfig>(print_config(cluster), "--grow");

@@ -72,6 +72,7 @@ TEST(Sensitivity, TheLargestChangeComesFirst) {
 // At an end where the run has no room it is said why, and counts as all.
 TEST(Sensitivity, SaysWhereTheRunIsImpossible) {
   ClusterConfig cluster = small_cluster();
+  cluster.evidence = {};
   cluster.pools[0].evidence.assumptions = {
       {.field = "spare_nodes", .low = 0, .high = static_cast<double>(cluster.pools[0].nodes - 1), .why = "x"}};
   RunPlan plan = kPlan;
