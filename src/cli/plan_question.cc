@@ -19,6 +19,8 @@ void add_question_options(Command& command, QuestionArguments& arguments) {
   command.option("--seq", arguments.sequence, "tokens of a sequence; 0: the model's context",
                  {.min = 0, .max = 1 << 24});
   command.option("--dtype", arguments.dtype, "of the layers' products", {.choices = {"f32", "bf16", "fp8", "fp4"}});
+  command.option("--expert-deviation", arguments.expert_deviation,
+                 "of the rows that an expert gets, as a share of the mean; 0: routing is even", {.min = 0, .max = 10});
   command.option(
       "--layout", arguments.layout,
       "axis=ranks, for example tensor=8, microbatch=2 or recompute=full: this layout, not the best; repeatable");
@@ -49,6 +51,7 @@ Result<PlanQuestion> read_question(const QuestionArguments& arguments) {
   if (question.batch_tokens == 0) question.batch_tokens = 16e6;
   for (const auto& choice : field_choices(ProductType{}))
     if (arguments.dtype == choice.name) question.products = choice.value;
+  question.stack.expert_deviation = arguments.expert_deviation;
   RETURN_IF_ERROR(check_products(question));
   return question;
 }

@@ -20,6 +20,7 @@ struct QuestionArguments {
   int64_t gpus = 0;
   std::string pool;
   std::string dtype = "bf16";
+  double expert_deviation = 0;
 };
 // `arguments` outlives the command line.
 void add_question_options(Command& command, QuestionArguments& arguments);
