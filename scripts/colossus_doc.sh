@@ -16,16 +16,18 @@ wanted() { [[ " ${parts[*]} " == *" $1 "* ]]; }
 escape() { sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' | sed -e ':join' -e 'N' -e '$!b join' -e 's/\n/\\n/g'; }
 # ask question words...: what `colossus simulate words... --json` says.
 ask() {
-  local question=$1
+  local question=$1 answer
   shift
-  printf '{"question": "%s", "command": "colossus simulate %s", "answer": %s}\n' "$question" "$(sed 's/"/\\"/g' <<< "$*")" \
-    "$("$colossus" simulate "$@" --runs "$runs" --json)" | tee -a "$results" | cut -c 1-200
+  answer=$("$colossus" simulate "$@" --runs "$runs" --json)
+  printf '{"question": "%s", "command": "colossus simulate %s", "answer": %s}\n' "$question" "$*" "$answer" |
+    tee -a "$results" | cut -c 1-200
 }
 # say question words...: the text of `colossus words...`.
 say() {
-  local question=$1
+  local question=$1 text
   shift
-  printf '{"question": "%s", "command": "colossus %s", "text": "%s"}\n' "$question" "$*" "$("$colossus" "$@" | escape)" |
+  text=$("$colossus" "$@" | escape)
+  printf '{"question": "%s", "command": "colossus %s", "text": "%s"}\n' "$question" "$*" "$text" |
     tee -a "$results" | cut -c 1-200
 }
 
@@ -44,7 +46,7 @@ run() {
 }
 
 if wanted how-long; then
-  for entry in "grok-1 6T" "grok-2 6T" "grok-2-times-10 17.8T"; do
+  for entry in "grok-1 6T" "grok-2 6T" "grok-2-times-10 18.4T"; do
     read -r model tokens <<< "$entry"
     run how-long "$model" h100-15k 16M --tokens "$tokens"
     run how-long "$model" colossus-100k-h100 64M --tokens "$tokens"
@@ -63,9 +65,9 @@ if wanted h200; then
   done
 fi
 if wanted useful; then
-  run useful grok-1 colossus-100k-h100 64M --days 90 --sensitivity
-  run useful grok-1 colossus-200k 128M --days 90
-  run useful grok-1 h100-15k 16M --days 90
+  run useful grok-1 colossus-100k-h100 64M --days 30 --sensitivity
+  run useful grok-1 colossus-200k 128M --days 30
+  run useful grok-1 h100-15k 16M --days 30
 fi
 if wanted grow; then
   run grow grok-1 colossus-100k-h100 64M --days 184 --grow 'day 92: +50000 h100, +50000 h200'
@@ -73,10 +75,10 @@ if wanted grow; then
 fi
 if wanted failures; then
   for failures in none measured 8 configs/clusters/parts/failures-rsc-1.toml; do
-    run failures grok-1 colossus-100k-h100 64M --days 90 --failures "$failures"
+    run failures grok-1 colossus-100k-h100 64M --days 30 --failures "$failures"
   done
   for spares in 0 0.5% 1% 1.7% 5%; do
-    run spares grok-1 colossus-100k-h100 64M --days 90 --spares "$spares"
+    run spares grok-1 colossus-100k-h100 64M --days 30 --spares "$spares"
   done
 fi
 if wanted build; then

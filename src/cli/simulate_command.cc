@@ -191,7 +191,8 @@ Result<std::vector<DecodeAnswer>> decode_on_pools(const SimulateArguments& argum
                         .weight_bytes = asked.weight_bytes};
     ASSIGN_OR_RETURN(answer.largest_batch, largest_decode_batch(asked));
     for (const int64_t batch : {int64_t{1}, int64_t{16}, answer.largest_batch}) {
-      if (batch > answer.largest_batch || (!answer.times.empty() && answer.times.back().batch >= batch)) continue;
+      if (batch < 1 || batch > answer.largest_batch || (!answer.times.empty() && answer.times.back().batch >= batch))
+        continue;
       ASSIGN_OR_RETURN(const DecodeTime time, time_decode(asked, batch));
       answer.times.push_back(time);
     }

@@ -167,6 +167,7 @@ TEST(Simulate, DecodesAtTheRoofline) {
   ASSERT_GT(h200, 0);
   EXPECT_GT(h100, h200);
   EXPECT_LT(h100, 4.8 / 3.35 * h200) << "sums over the GPUs take as long on both";
+  EXPECT_THAT(place.must_succeed(days({"--decode", "100M"})), HasSubstr("the weights and a sequence do not fit"));
 }
 
 TEST(Simulate, RefusesWhatMakesNoSense) {
