@@ -3,28 +3,66 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <memory>
+#include <numeric>
 #include <thread>
 
 #include "base/thread_pool.h"
 #include "cli/plan_question.h"
+#include "cli/simulate_report.h"
 #include "cli/terminal.h"
 #include "io/config.h"
 #include "plan/ready_files.h"
-#include "plan/run_history.h"
+#include "plan/scenario.h"
+#include "train/recovery/fleet_pace.h"
 
 namespace colossus {
 namespace {
+
+constexpr double kLongestDays = 3650;
+// Plays of one end of an assumed figure's range: the draws are those of the base, so few of them tell.
+constexpr int64_t kSensitivityRuns = 12;
 
 struct SimulateArguments {
   QuestionArguments question;
   std::string trace;
   double days = 0;
+  std::string tokens;
   int64_t runs = 100;
   int64_t seed = 0;
   double checkpoint_every = 0;
+  std::string failures = "measured", spares;
+  std::vector<std::string> grow;
+  bool all_gpus = false;
+  bool sensitivity = false;
+  std::string decode;
+  double decode_weight_bytes = 2;
+  bool json = false;
 };
+
+// The cluster with what was asked of it changed.
+Status change_cluster(const SimulateArguments& arguments, ClusterConfig& cluster, std::vector<std::string>& notes) {
+  RETURN_IF_ERROR(set_failures(local_and_ready_files(), arguments.failures, cluster));
+  for (const std::string& growth : arguments.grow) {
+    std::string note;
+    RETURN_IF_ERROR(add_growth(local_and_ready_files(), growth, cluster, note));
+    if (!note.empty()) notes.push_back(note);
+  }
+  return arguments.spares.empty() ? ok_status() : set_spares(arguments.spares, cluster);
+}
+
+// Without --pool a layout lies on the GPUs of all pools of day 0, judged as if they were the first's: pool_speeds says
+// what the others do.
+PlanQuestion on_all_pools(const SimulateArguments& arguments, PlanQuestion question) {
+  if (!arguments.question.pool.empty()) return question;
+  PoolSpec& whole = question.cluster.pools[question.pool];
+  for (const PoolSpec& pool : question.cluster.pools) {
+    if (&pool == &whole || pool.arrives_day > 0 || pool.gpus_per_node != whole.gpus_per_node) continue;
+    whole.nodes += pool.nodes;
+    whole.spare_nodes += pool.spare_nodes;
+  }
+  return question;
+}
 
 // The layout that was given, or the best one.
 Result<JudgedLayout> choose(const SimulateArguments& arguments, const PlanQuestion& question,
@@ -40,15 +78,17 @@ Result<JudgedLayout> choose(const SimulateArguments& arguments, const PlanQuesti
   return std::move(found.best.front());
 }
 
-void print_share(const char* name, const Spread& share) {
-  std::printf("  %-38s %6.2f %%   (%.2f to %.2f)\n", name, 100 * share.mean, 100 * share.low, 100 * share.high);
-}
-
 // What the runs of each pool do, as a speed over that of the pool that was judged.
 Result<std::vector<double>> pool_speeds(const PlanQuestion& question, const Calibration& calibration,
                                         const JudgedLayout& judged) {
   std::vector<double> speeds;
   for (size_t pool = 0; pool < question.cluster.pools.size(); ++pool) {
+    const GpuSpec &gpu = question.cluster.pools[pool].gpu, &as = question.cluster.pools[question.pool].gpu;
+    if (gpu.name == as.name && gpu.memory_gb_per_second == as.memory_gb_per_second &&
+        gpu.bf16_tflops == as.bf16_tflops) {
+      speeds.push_back(1);
+      continue;
+    }
     PlanQuestion other = question;
     other.pool = pool;
     ASSIGN_OR_RETURN(const JudgedLayout there, judge(other, calibration, judged.layout));
@@ -57,77 +97,169 @@ Result<std::vector<double>> pool_speeds(const PlanQuestion& question, const Cali
   return speeds;
 }
 
-Status play_days(const SimulateArguments& arguments, const PlanQuestion& question, const Calibration& calibration,
-                 const JudgedLayout& judged) {
+// A layout's data axis has a power of two of ranks. Data ranks that the cluster has room for beside them take their
+// share of the microbatches, as in a run that grows.
+void use_all_gpus(const ClusterConfig& cluster, RunPlan& plan) {
+  const int64_t node_gpus = cluster.pools.front().gpus_per_node;
+  const int64_t block_gpus = std::lcm(node_gpus, plan.gpus_per_data_rank);
+  int64_t data_ranks = 0;
+  for (const PoolSpec& pool : cluster.pools) {
+    if (pool.arrives_day > 0) continue;
+    const int64_t blocks = (pool.nodes - pool.spare_nodes) * node_gpus / block_gpus;
+    data_ranks += blocks * (block_gpus / plan.gpus_per_data_rank);
+  }
+  if (data_ranks == 0 || data_ranks == plan.data_ranks) return;
+  const PaceGroup before{1, plan.data_ranks}, after{1, data_ranks};
+  const double less =
+      step_microbatches({&after, 1}, plan.microbatches) / step_microbatches({&before, 1}, plan.microbatches);
+  const double seconds = plan.step_seconds * (plan.fixed_share + (1 - plan.fixed_share) * less);
+  plan.fixed_share *= plan.step_seconds / seconds;
+  plan.step_seconds = seconds;
+  plan.data_ranks = data_ranks;
+}
+
+Result<RunPlan> plan_of(const SimulateArguments& arguments, const PlanQuestion& question, const JudgedLayout& judged,
+                        std::vector<double> speeds) {
   const MeshConfig& mesh = judged.layout.mesh;
-  RunPlan plan{.days = arguments.days,
+  const StepTime& time = judged.time;
+  RunPlan plan{.days = arguments.days > 0 ? arguments.days : kLongestDays,
                .gpus_per_data_rank = mesh.tensor * mesh.context * mesh.pipeline,
                .data_ranks = mesh.data * mesh.shard,
-               .step_seconds = judged.time.seconds,
+               .step_seconds = time.seconds,
                .microbatches = judged.layout.num_microbatches() * mesh.data * mesh.shard,
+               .fixed_share = std::max(0.0, time.bubble + time.exposed_data + time.update) / time.seconds,
+               .pool_speed = std::move(speeds),
                .state_gb_per_gpu = (judged.memory.optimizer + judged.memory.weights) * 1e-9,
                .num_runs = arguments.runs,
                .seed = static_cast<uint64_t>(arguments.seed)};
-  ASSIGN_OR_RETURN(plan.pool_speed, pool_speeds(question, calibration, judged));
+  if (arguments.all_gpus) use_all_gpus(question.cluster, plan);
   if (arguments.checkpoint_every > 0) plan.checkpoint_every_seconds = arguments.checkpoint_every;
+  if (!arguments.tokens.empty()) {
+    ASSIGN_OR_RETURN(const double tokens, read_quantity("--tokens", arguments.tokens));
+    if (tokens <= 0) return invalid("[--tokens] 0; a run trains something");
+    plan.steps = tokens / (static_cast<double>(judged.layout.batch) * static_cast<double>(judged.layout.tokens));
+  }
+  for (const PoolSpec& pool : question.cluster.pools)
+    if (pool.arrives_day > plan.days)
+      return invalid(fmt::format("[--days] {:g}; {} joins on day {:g}", plan.days, pool.name, pool.arrives_day));
+  return plan;
+}
+
+Status play_days(const SimulateArguments& arguments, const Calibration& calibration, SimulateAnswer& answer) {
+  const PlanQuestion& question = answer.question;
+  ASSIGN_OR_RETURN(answer.pool_speed, pool_speeds(question, calibration, answer.judged));
+  ASSIGN_OR_RETURN(answer.plan, plan_of(arguments, question, answer.judged, answer.pool_speed));
   ThreadPool threads(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
-  ASSIGN_OR_RETURN(const RunHistory history, play_runs(question.cluster, plan, threads));
-  std::printf("\n%.0f days, played %lld times; mean, and where nine of ten lie\n", arguments.days,
-              static_cast<long long>(arguments.runs));
-  print_share("useful", history.useful);
-  for (const auto& [name, share] : {std::pair{"lost steps, computed again", &history.redone},
-                                    {"finding that something failed", &history.detecting},
-                                    {"starting again", &history.starting},
-                                    {"waiting for machines", &history.waiting},
-                                    {"stopped, until a person came", &history.stopped},
-                                    {"checkpoints", &history.checkpoints},
-                                    {"maintenance", &history.maintenance},
-                                    {"slow machines", &history.slow},
-                                    {"fewer ranks than on day 0", &history.missing}})
-    print_share(name, *share);
-  std::printf("  %-38s %6.1f     (%.1f to %.1f)\n", "interruptions a day", history.interruptions_per_day.mean,
-              history.interruptions_per_day.low, history.interruptions_per_day.high);
-  for (const auto& [cause, per_day] : history.interruptions_per_day_by_cause)
-    std::printf("    %-36s %7.2f\n", cause.c_str(), per_day.mean);
-  const double tokens_per_step = static_cast<double>(judged.layout.batch) * static_cast<double>(judged.layout.tokens);
-  std::printf("  %-38s %s\n", "tokens trained", format_quantity(history.steps.mean * tokens_per_step).c_str());
-  std::printf("  %-38s %.0f MWh\n", "energy", history.megawatt_hours.mean);
-  std::printf("  %-38s %s\n", "GPU-hours", format_quantity(history.gpu_hours).c_str());
-  for (const auto& [name, dollars] :
-       {std::pair{"dollars, rented", &history.usd_rent}, {"dollars, owned", &history.usd_owned}})
-    if (*dollars) std::printf("  %-38s %s\n", name, format_quantity((*dollars)->mean).c_str());
-  std::printf("  %-38s every %.0f s, each stalls training for %.2f s\n", "checkpoints",
-              history.checkpoint_every_seconds, history.checkpoint_stall_seconds);
+  ASSIGN_OR_RETURN(answer.history, play_runs(question.cluster, answer.plan, threads));
+  if (!arguments.sensitivity) return ok_status();
+  const auto plan_for = [&](const ClusterConfig& cluster) -> Result<RunPlan> {
+    PlanQuestion other = question;
+    other.cluster = cluster;
+    ASSIGN_OR_RETURN(const JudgedLayout judged, judge(other, calibration, answer.judged.layout));
+    ASSIGN_OR_RETURN(std::vector<double> speeds, pool_speeds(other, calibration, judged));
+    ASSIGN_OR_RETURN(RunPlan plan, plan_of(arguments, other, judged, std::move(speeds)));
+    plan.num_runs = std::min(plan.num_runs, kSensitivityRuns);
+    return plan;
+  };
+  ASSIGN_OR_RETURN(answer.sensitivity, run_sensitivity(question.cluster, plan_for, threads));
   return ok_status();
 }
 
-Status simulate(const SimulateArguments& arguments) {
-  ASSIGN_OR_RETURN(const PlanQuestion question, read_question(arguments.question));
-  ASSIGN_OR_RETURN(const Calibration calibration, load_config<Calibration>(local_and_ready_files(), kCalibration));
-  if (arguments.trace.empty() && arguments.days == 0)
-    return invalid("[simulate] give --trace FILE for a timeline of a step, or --days N for whole runs");
-  ASSIGN_OR_RETURN(const JudgedLayout judged, choose(arguments, question, calibration));
-  std::printf("%s: a step of %s tokens takes %.3f s on %lld GPUs\n", layout_text(judged.layout).c_str(),
-              format_quantity(static_cast<double>(judged.layout.batch * judged.layout.tokens)).c_str(),
-              judged.time.seconds, static_cast<long long>(judged.num_gpus));
-  if (!arguments.trace.empty()) {
-    RETURN_IF_ERROR(write_trace_of(question, calibration, judged.layout, local_files(), arguments.trace));
-    std::printf("%s: open it with ui.perfetto.dev\n", arguments.trace.c_str());
+// One sequence, several, and as many as fit, on each kind of GPU of the cluster.
+Result<std::vector<DecodeAnswer>> decode_on_pools(const SimulateArguments& arguments, const PlanQuestion& question,
+                                                  const Calibration& calibration) {
+  ASSIGN_OR_RETURN(const double context, read_quantity("--decode", arguments.decode));
+  if (context < 1 || context > 1e8)
+    return invalid(
+        fmt::format("[--decode] {}; needed are the tokens that a sequence holds, such as 8k", arguments.decode));
+  std::vector<DecodeAnswer> answers;
+  for (const PoolSpec& pool : question.cluster.pools) {
+    if (std::ranges::find(answers, pool.gpu.name, &DecodeAnswer::gpu) != answers.end()) continue;
+    const KernelRates* rates = calibration.rates_of(pool.gpu.name);
+    if (!rates) return invalid(fmt::format("[gpu] no rates are known of {}", pool.gpu.name));
+    const DecodeQuestion asked{.model = question.model,
+                               .gpu = pool.gpu,
+                               .rates = *rates,
+                               .network = question.cluster.network,
+                               .gpus = pool.gpus_per_node,
+                               .context = static_cast<int64_t>(context),
+                               .weight_bytes = arguments.decode_weight_bytes};
+    DecodeAnswer answer{.pool = pool.name,
+                        .gpu = pool.gpu.name,
+                        .gpus = asked.gpus,
+                        .context = asked.context,
+                        .weight_bytes = asked.weight_bytes};
+    ASSIGN_OR_RETURN(answer.largest_batch, largest_decode_batch(asked));
+    for (const int64_t batch : {int64_t{1}, int64_t{16}, answer.largest_batch}) {
+      if (batch < 1 || batch > answer.largest_batch || (!answer.times.empty() && answer.times.back().batch >= batch))
+        continue;
+      ASSIGN_OR_RETURN(const DecodeTime time, time_decode(asked, batch));
+      answer.times.push_back(time);
+    }
+    answers.push_back(std::move(answer));
   }
-  return arguments.days > 0 ? play_days(arguments, question, calibration, judged) : ok_status();
+  return answers;
+}
+
+Status simulate(const SimulateArguments& arguments) {
+  SimulateAnswer answer;
+  ASSIGN_OR_RETURN(answer.question, read_question(arguments.question));
+  ASSIGN_OR_RETURN(const Calibration calibration, load_config<Calibration>(local_and_ready_files(), kCalibration));
+  const bool plays = arguments.days > 0 || !arguments.tokens.empty();
+  if (arguments.trace.empty() && arguments.decode.empty() && !plays)
+    return invalid(
+        "[simulate] give --trace FILE for a timeline of a step, --days N or --tokens N for whole runs, or --decode N");
+  if (!plays && (arguments.sensitivity || !arguments.grow.empty() || !arguments.spares.empty() ||
+                 arguments.failures != "measured"))
+    return invalid(
+        "[simulate] --failures, --spares, --grow and --sensitivity are of whole runs: give --days or --tokens");
+  RETURN_IF_ERROR(change_cluster(arguments, answer.question.cluster, answer.notes));
+  answer.model_file = arguments.question.model;
+  ASSIGN_OR_RETURN(answer.judged, choose(arguments, on_all_pools(arguments, answer.question), calibration));
+  if (!arguments.trace.empty()) {
+    RETURN_IF_ERROR(write_trace_of(answer.question, calibration, answer.judged.layout, local_files(), arguments.trace));
+    answer.notes.push_back(fmt::format("{}: open it with ui.perfetto.dev", arguments.trace));
+  }
+  if (plays) RETURN_IF_ERROR(play_days(arguments, calibration, answer));
+  if (!arguments.decode.empty()) {
+    ASSIGN_OR_RETURN(answer.decode, decode_on_pools(arguments, answer.question, calibration));
+  }
+  if (arguments.json) return print(json_line(answer) + "\n");
+  print_answer(answer);
+  return ok_status();
 }
 
 }  // namespace
 
 void add_simulate_command(Command root) {
   auto arguments = std::make_shared<SimulateArguments>();
+  SimulateArguments& a = *arguments;
   Command command = root.add_command("simulate", "Play a training step, or whole runs with failures, on a cluster");
-  add_question_options(command, arguments->question);
-  command.option("--trace", arguments->trace, "write the timeline of a step here, for Perfetto");
-  command.option("--days", arguments->days, "play whole runs of so many days", {.min = 0, .max = 3650});
-  command.option("--runs", arguments->runs, "how often", {.min = 1, .max = 1000000});
-  command.option("--seed", arguments->seed, "of what is drawn at random", {.min = 0});
-  command.option("--checkpoint-every", arguments->checkpoint_every, "seconds; 0: what loses least", {.min = 0});
+  add_question_options(command, a.question);
+  command.option("--trace", a.trace, "write the timeline of a step here, for Perfetto");
+  command.option("--days", a.days, "play whole runs of so many days", {.min = 0, .max = kLongestDays});
+  command.option("--tokens", a.tokens, "play whole runs until so many tokens are trained, such as 6T");
+  command.option("--runs", a.runs, "how often", {.min = 1, .max = 1000000});
+  command.option("--seed", a.seed, "of what is drawn at random", {.min = 0});
+  command.option("--checkpoint-every", a.checkpoint_every, "seconds; 0: what loses least", {.min = 0});
+  command.option(
+      "--failures", a.failures,
+      "measured: as the cluster's file says; none; failures in 1,000 node-days, all causes in proportion; or a "
+      "TOML file with a table of failures");
+  command.option("--spares", a.spares, "of each pool, 2% or a number of nodes; without it as the cluster's file says");
+  command.option("--grow", a.grow,
+                 "machines that join on a day, such as 'day 92: +50000 h100, +50000 h200'; a pool's name, or a kind of "
+                 "configs/clusters/parts/node-*.toml; repeatable");
+  command.flag("--all-gpus", a.all_gpus,
+               "data ranks that the layout leaves out take their share of the microbatches, as in a run that grows");
+  command.flag("--sensitivity", a.sensitivity,
+               "what the answer hangs on: each assumed figure at the ends of its range");
+  command.option(
+      "--decode", a.decode,
+      "how fast the GPUs of a machine decode, with so many tokens in the cache of each sequence, such as 8k");
+  command.option("--decode-weight-bytes", a.decode_weight_bytes, "of a parameter, while decoding: 2 is bf16, 1 is fp8",
+                 {.min = 0.5, .max = 4});
+  command.flag("--json", a.json, "one line of JSON");
   command.run([arguments] { return simulate(*arguments); });
 }
 

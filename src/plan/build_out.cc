@@ -18,6 +18,10 @@ namespace {
 constexpr double kHours = 1.0 / 24;  // of a day
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
+int64_t num_racks(const ClusterConfig& cluster) {
+  return (cluster.num_gpus() + cluster.racks.gpus_per_rack - 1) / cluster.racks.gpus_per_rack;
+}
+
 struct Played {
   std::vector<double> first_step;  // of each target; days from the first rack
   double first_rack = 0;           // day
@@ -49,7 +53,7 @@ class BuildOutRun {
       : spec_(cluster.build_out),
         racks_(cluster.racks),
         num_nodes_(cluster.num_nodes()),
-        num_racks_((cluster.num_gpus() + cluster.racks.gpus_per_rack - 1) / cluster.racks.gpus_per_rack),
+        num_racks_(num_racks(cluster)),
         targets_(std::move(target_nodes)),
         key_{.seed = seed, .purpose = RngPurpose::kBuildOut, .step = run},
         repair_crews_(cluster.build_out.repair_crews) {}
@@ -198,12 +202,6 @@ class BuildOutRun {
   int64_t num_good_ = 0;
 };
 
-int64_t trainable_gpus(const ClusterConfig& cluster) {
-  int64_t gpus = 0;
-  for (const PoolSpec& pool : cluster.pools) gpus += (pool.nodes - pool.spare_nodes) * pool.gpus_per_node;
-  return gpus;
-}
-
 // Nodes of the targets. Pools of several sizes of node count as of their mean.
 Result<std::vector<int64_t>> target_nodes(const ClusterConfig& cluster, const std::vector<int64_t>& gpus) {
   if (!std::ranges::is_sorted(gpus)) return invalid("targets of GPUs have to grow");
@@ -256,6 +254,36 @@ ClusterConfig changed(ClusterConfig cluster, const std::string& field, double va
 
 }  // namespace
 
+int64_t trainable_gpus(const ClusterConfig& cluster) {
+  int64_t gpus = 0;
+  for (const PoolSpec& pool : cluster.pools) gpus += (pool.nodes - pool.spare_nodes) * pool.gpus_per_node;
+  return gpus;
+}
+
+std::vector<BuildOutBound> build_out_bounds(const ClusterConfig& cluster) {
+  const BuildOutSpec& spec = cluster.build_out;
+  const auto racks = static_cast<double>(num_racks(cluster)), nodes = static_cast<double>(cluster.num_nodes());
+  // Those that fail the first time, each until it passes.
+  const double repairs = nodes * (1 - spec.node_pass_rate) / spec.retest_pass_rate;
+  const auto crew_days = [](double jobs, double hours, int64_t crews) {
+    return jobs * hours * kHours / static_cast<double>(crews);
+  };
+  std::vector<BuildOutBound> bounds = {
+      {"delivering racks", racks / spec.racks_per_day,
+       fmt::format("{} racks at {:g} a day", racks, spec.racks_per_day)},
+      {"placing them", crew_days(racks, spec.install_hours_per_rack, spec.install_crews),
+       fmt::format("{} crews, {:g} hours a rack", spec.install_crews, spec.install_hours_per_rack)},
+      {"cabling them", crew_days(racks, spec.cable_hours_per_rack, spec.cable_crews),
+       fmt::format("{} crews, {:g} hours a rack", spec.cable_crews, spec.cable_hours_per_rack)},
+      {"repairing nodes that fail their test", crew_days(repairs, spec.repair_hours, spec.repair_crews),
+       fmt::format("{:.0f} repairs, {} crews, {:g} hours each", repairs, spec.repair_crews, spec.repair_hours)},
+      {"one after the other: array, load, first step",
+       (spec.array_hours + spec.burn_in_hours + spec.first_step_hours) * kHours,
+       fmt::format("{:g}, {:g} and {:g} hours", spec.array_hours, spec.burn_in_hours, spec.first_step_hours)}};
+  std::ranges::stable_sort(bounds, std::greater<>(), &BuildOutBound::days);
+  return bounds;
+}
+
 Result<BuildOut> play_build_out(const ClusterConfig& cluster, const BuildOutPlan& plan, ThreadPool& threads) {
   if (plan.num_runs < 1) return invalid("at least one run has to be played");
   BuildOut result;
@@ -273,7 +301,7 @@ Result<BuildOut> play_build_out(const ClusterConfig& cluster, const BuildOutPlan
     result.targets.push_back(target);
   }
   result.nodes = cluster.num_nodes();
-  result.racks = (cluster.num_gpus() + cluster.racks.gpus_per_rack - 1) / cluster.racks.gpus_per_rack;
+  result.racks = num_racks(cluster);
   result.arrays = (result.racks + cluster.racks.racks_per_array - 1) / cluster.racks.racks_per_array;
   result.delivered_days = spread_over(played, [](const Played& run) { return run.delivered; });
   result.installed_days = spread_over(played, [](const Played& run) { return run.installed; });

@@ -45,6 +45,17 @@ struct BuildOut {
 // The same for every number of threads.
 Result<BuildOut> play_build_out(const ClusterConfig& cluster, const BuildOutPlan& plan, ThreadPool& threads);
 
+// GPUs of all pools but their spares.
+int64_t trainable_gpus(const ClusterConfig& cluster);
+
+// What a rate alone takes for the whole cluster, were everything else done at once.
+struct BuildOutBound {
+  std::string what;  // "delivering racks"
+  double days = 0;
+  std::string figures;  // "1563 racks at 28 a day"
+};
+std::vector<BuildOutBound> build_out_bounds(const ClusterConfig& cluster);  // what takes longest first
+
 // What one figure alone would have to be for `gpus` to train within `floor_days` of the first rack, in half of the
 // runs.
 struct BuildOutNeed {

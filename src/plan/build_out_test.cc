@@ -131,6 +131,20 @@ TEST(BuildOut, SaysNeverWhereItIsNever) {
   EXPECT_EQ(built.targets[0].floor_days.median, kMaxBuildOutDays);
 }
 
+// Nothing is built faster than its slowest rate, and what is said to bind is what helps.
+TEST(BuildOut, TheSlowestRateBinds) {
+  ClusterConfig cluster = load("colossus-100k-h100");
+  const std::vector<BuildOutBound> bounds = build_out_bounds(cluster);
+  EXPECT_EQ(bounds[0].what, "delivering racks");
+  EXPECT_NEAR(bounds[0].days, 1563.0 / 28, 1e-9);
+  EXPECT_GT(play(cluster).targets[0].floor_days.median, bounds[0].days);
+  for (size_t i = 1; i < bounds.size(); ++i) EXPECT_GE(bounds[i - 1].days, bounds[i].days);
+  cluster.build_out.cable_crews = 10;
+  EXPECT_EQ(build_out_bounds(cluster)[0].what, "cabling them");
+  EXPECT_NEAR(build_out_bounds(cluster)[0].days, 1563 * 16 / 24.0 / 10, 1e-9);
+  EXPECT_GT(play(cluster).targets[0].floor_days.median, build_out_bounds(cluster)[0].days);
+}
+
 // What it says is enough is enough, and a little less is not.
 TEST(BuildOut, FindsWhatMustBeTrue) {
   const ClusterConfig cluster = load("colossus-100k-h100");

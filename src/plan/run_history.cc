@@ -127,9 +127,11 @@ FleetSimulationOptions options_of(const ClusterConfig& cluster, const RunPlan& p
   options.policy.give_up_seconds = kGiveUpSeconds;
   options.policy.min_data_ranks = std::max(1, static_cast<int>(plan.min_share * roster.shape.data_ranks));
   options.days = plan.days;
+  if (plan.steps) options.work_days = *plan.steps * plan.step_seconds / kDaySeconds;
   options.slow_ratio = static_cast<float>(cluster.failures.slow_ratio);
   options.step_seconds = plan.step_seconds;
   options.microbatches = plan.microbatches;
+  options.fixed_share = plan.fixed_share;
   options.peer_copies = plan.peer_copies;
   options.restart_seconds = cluster.recovery.start_seconds;
   options.person_seconds = cluster.recovery.person_seconds;
@@ -152,11 +154,11 @@ FleetSimulationOptions options_of(const ClusterConfig& cluster, const RunPlan& p
 Status check_plan(const ClusterConfig& cluster, const RunPlan& plan) {
   if (!(plan.days > 0) || !(plan.step_seconds > 0) || plan.gpus_per_data_rank < 1 || plan.data_ranks < 0 ||
       plan.num_runs < 1 || !(plan.state_gb_per_gpu >= 0) || !(plan.state_gb.value_or(0) >= 0) ||
-      !(plan.min_share > 0) || !(plan.min_share <= 1)) {
+      !(plan.min_share > 0) || !(plan.min_share <= 1) || !(plan.steps.value_or(1) > 0)) {
     return invalid(fmt::format(
-        "a run needs days ({}), step_seconds ({}), GPUs of a data rank ({}) and runs to play ({}) above 0, and a share "
-        "of data ranks that is enough ({}) in (0, 1]",
-        plan.days, plan.step_seconds, plan.gpus_per_data_rank, plan.num_runs, plan.min_share));
+        "a run needs days ({}), steps ({}), step_seconds ({}), GPUs of a data rank ({}) and runs to play ({}) above 0, "
+        "and a share of data ranks that is enough ({}) in (0, 1]",
+        plan.days, plan.steps.value_or(1), plan.step_seconds, plan.gpus_per_data_rank, plan.num_runs, plan.min_share));
   }
   if (!plan.pool_speed.empty() && plan.pool_speed.size() != cluster.pools.size()) {
     return invalid(fmt::format("{} speeds for {} pools", plan.pool_speed.size(), cluster.pools.size()));
@@ -196,26 +198,25 @@ int64_t interruptions(const FleetOutcome& outcome) {
 }
 
 void fill_interruptions(const FleetSimulationOptions& options, RunHistory& history) {
-  const double days = options.days;
-  history.interruptions_per_day = spread_over(history.outcomes, [days](const FleetOutcome& outcome) {
-    return static_cast<double>(interruptions(outcome)) / days;
+  history.interruptions_per_day = spread_over(history.outcomes, [](const FleetOutcome& outcome) {
+    return static_cast<double>(interruptions(outcome)) / outcome.days;
   });
   for (size_t cause = 0; cause < options.causes.size(); ++cause) {
     history.interruptions_per_day_by_cause.emplace_back(
-        options.causes[cause].name, spread_over(history.outcomes, [cause, days](const FleetOutcome& outcome) {
-          return static_cast<double>(outcome.causes[cause].interruptions) / days;
+        options.causes[cause].name, spread_over(history.outcomes, [cause](const FleetOutcome& outcome) {
+          return static_cast<double>(outcome.causes[cause].interruptions) / outcome.days;
         }));
   }
-  history.mean_hours_between_interruptions = spread_over(history.outcomes, [days](const FleetOutcome& outcome) {
+  history.mean_hours_between_interruptions = spread_over(history.outcomes, [](const FleetOutcome& outcome) {
     const double training =
         1 - outcome.detecting - outcome.waiting - outcome.starting - outcome.maintenance - outcome.stopped;
-    return 24 * days * training / std::max(1.0, static_cast<double>(interruptions(outcome)));
+    return 24 * outcome.days * training / std::max(1.0, static_cast<double>(interruptions(outcome)));
   });
   history.stops =
       spread_over(history.outcomes, [](const FleetOutcome& outcome) { return static_cast<double>(outcome.num_stops); });
 }
 
-void fill_cost(const ClusterConfig& cluster, const Roster& roster, double days, RunHistory& history) {
+void fill_cost(const ClusterConfig& cluster, const Roster& roster, RunHistory& history) {
   const auto megawatt_hours = [&](const FleetOutcome& outcome) {
     double watt_days = 0;
     for (size_t kind = 0; kind < roster.kinds.size(); ++kind) {
@@ -228,19 +229,63 @@ void fill_cost(const ClusterConfig& cluster, const Roster& roster, double days, 
     return 24 * watt_days / 1e6;
   };
   history.megawatt_hours = spread_over(history.outcomes, megawatt_hours);
-  std::optional<double> rent = 0, owned = 0;
-  for (const PoolSpec& pool : cluster.pools) {
-    const double hours = 24 * std::max(0.0, days - pool.arrives_day);
-    history.gpu_hours += hours * static_cast<double>(pool.num_gpus());
-    const HourlyPrice price = hourly_price(cluster, pool);
-    rent = rent && price.rent ? std::optional(*rent + hours * *price.rent) : std::nullopt;
-    owned = owned && price.owned ? std::optional(*owned + hours * *price.owned) : std::nullopt;
-  }
-  if (rent) history.usd_rent = Spread{*rent, *rent, *rent, *rent};
-  if (owned) {
-    history.usd_owned = spread_over(history.outcomes, [&](const FleetOutcome& outcome) {
-      return *owned + 1000 * megawatt_hours(outcome) * cluster.prices.usd_per_kwh;
+  // From the day a pool is there, for each of its hours.
+  const auto over_pools = [&](const FleetOutcome& outcome, const std::function<double(const PoolSpec&)>& hourly) {
+    double sum = 0;
+    for (const PoolSpec& pool : cluster.pools)
+      sum += 24 * std::max(0.0, outcome.days - pool.arrives_day) * hourly(pool);
+    return sum;
+  };
+  history.gpu_hours = spread_over(history.outcomes, [&](const FleetOutcome& outcome) {
+                        return over_pools(outcome, [](const PoolSpec& p) { return static_cast<double>(p.num_gpus()); });
+                      }).mean;
+  const HourlyPrice known = hourly_price(cluster);
+  history.usd_rent.reset();
+  history.usd_owned.reset();
+  if (known.rent) {
+    history.usd_rent = spread_over(history.outcomes, [&](const FleetOutcome& outcome) {
+      return over_pools(outcome, [&](const PoolSpec& pool) { return *hourly_price(cluster, pool).rent; });
     });
+  }
+  if (known.owned) {
+    history.usd_owned = spread_over(history.outcomes, [&](const FleetOutcome& outcome) {
+      return over_pools(outcome, [&](const PoolSpec& pool) { return *hourly_price(cluster, pool).owned; }) +
+             1000 * megawatt_hours(outcome) * cluster.prices.usd_per_kwh;
+    });
+  }
+}
+
+// Runs that end before machines join have fewer phases; all that have one are counted in it.
+void fill_phases(const ClusterConfig& cluster, const RunPlan& plan, const Roster& roster, RunHistory& history) {
+  size_t num_phases = 0;
+  for (const FleetOutcome& outcome : history.outcomes) num_phases = std::max(num_phases, outcome.phases.size());
+  for (size_t i = 0; i < num_phases; ++i) {
+    RunPhase phase;
+    std::vector<double> days, useful, steps, joined;
+    for (const FleetOutcome& outcome : history.outcomes) {
+      if (i >= outcome.phases.size()) continue;
+      const FleetPhase& played = outcome.phases[i];
+      phase.from_day = played.from_day;
+      phase.data_ranks = played.data_ranks;
+      phase.whole_rate = played.whole_rate;
+      days.push_back(played.days);
+      useful.push_back(played.useful);
+      steps.push_back(played.work_days * kDaySeconds / plan.step_seconds);
+      joined.push_back(24 * played.joined_days);
+    }
+    double speed = 0;
+    for (const MachineKind& kind : roster.kinds) {
+      if (kind.arrives_day <= phase.from_day) speed += kind.speed * kind.data_ranks;
+    }
+    phase.even_rate = speed / roster.shape.data_ranks;
+    for (const PoolSpec& pool : cluster.pools) {
+      if (pool.arrives_day <= phase.from_day) phase.gpus += pool.num_gpus();
+    }
+    phase.days = spread_of(std::move(days));
+    phase.useful = spread_of(std::move(useful));
+    phase.steps = spread_of(std::move(steps));
+    phase.joined_hours = spread_of(std::move(joined));
+    history.phases.push_back(phase);
   }
 }
 
@@ -290,9 +335,15 @@ Result<RunHistory> play_runs(const ClusterConfig& cluster, const RunPlan& plan, 
     RETURN_IF_ERROR(*outcome);
     history.outcomes.push_back(outcome->value());
   }
+  history.days = spread_over(history.outcomes, [](const FleetOutcome& outcome) { return outcome.days; });
+  if (plan.steps) {
+    history.num_unfinished =
+        std::ranges::count_if(history.outcomes, [&](const FleetOutcome& outcome) { return outcome.days >= plan.days; });
+  }
   fill_shares(history);
   fill_interruptions(options, history);
-  fill_cost(cluster, roster, plan.days, history);
+  fill_phases(cluster, plan, roster, history);
+  fill_cost(cluster, roster, history);
   const double steps_per_day = kDaySeconds / plan.step_seconds;
   history.steps = {history.work_days.mean * steps_per_day, history.work_days.low * steps_per_day,
                    history.work_days.median * steps_per_day, history.work_days.high * steps_per_day};
@@ -300,6 +351,15 @@ Result<RunHistory> play_runs(const ClusterConfig& cluster, const RunPlan& plan, 
   history.checkpoint_stall_seconds = options.checkpoint_seconds;
   history.data_ranks = roster.shape.data_ranks;
   return history;
+}
+
+Result<RunHistory> price_runs(const ClusterConfig& cluster, const RunPlan& plan, RunHistory played) {
+  ASSIGN_OR_RETURN(const Roster roster, make_roster(cluster, plan));
+  for (const FleetOutcome& outcome : played.outcomes) {
+    if (outcome.kinds.size() != roster.kinds.size()) return invalid("these runs were played on other pools");
+  }
+  fill_cost(cluster, roster, played);
+  return played;
 }
 
 }  // namespace colossus

@@ -19,10 +19,12 @@ namespace colossus {
 // What is known of the run; what the layout's step costs comes from plan/step_time.h.
 struct RunPlan {
   double days = 90;
+  std::optional<double> steps;  // of step_seconds: the run ends when so many are trained, and at `days` at the latest
   int64_t gpus_per_data_rank = 8;  // of one copy of the model
   int64_t data_ranks = 0;          // on day 0; 0: as many as the pools of day 0 hold beside their spares
   double step_seconds = 10;        // of the run of day 0, were all GPUs of speed 1
   int64_t microbatches = 0;        // of a step, all data ranks together; 0: work that can be cut at will
+  double fixed_share = 0;          // of step_seconds, what fewer microbatches do not make shorter: bubble, update
   std::vector<double> pool_speed;  // of a data rank on each pool, over that of step_seconds; empty: 1
 
   double state_gb_per_gpu = 0;     // parameters and optimizer's state that one GPU keeps
@@ -36,7 +38,21 @@ struct RunPlan {
   uint64_t seed = 0;
 };
 
+// From one day on which machines join to the next.
+struct RunPhase {
+  double from_day = 0;
+  int64_t gpus = 0;        // there
+  int64_t data_ranks = 0;  // of the whole run
+  double whole_rate = 1;   // of that run in which nothing is missing, over that of day 0 at speed 1
+  double even_rate = 1;    // were work cut at will and nothing fixed: speed by speed, what was added
+  Spread days, useful;     // useful: share of it
+  Spread steps;            // of step_seconds
+  Spread joined_hours;     // from the delivery until the run goes on with the new machines
+};
+
 struct RunHistory {
+  Spread days;                 // that the runs took
+  int64_t num_unfinished = 0;  // runs that had not done RunPlan::steps by the last day
   // Shares of all time, as FleetOutcome's.
   Spread useful, detecting, waiting, starting, redone, checkpoints, maintenance, slow, missing, stopped;
   Spread work_days;  // trained, in days of the whole run of day 0 without loss
@@ -46,7 +62,9 @@ struct RunHistory {
   Spread mean_hours_between_interruptions;                                     // of training, not of the calendar
   Spread stops;                                                                // that wanted a person
 
-  double gpu_hours = 0;  // of all GPUs from the day they are there
+  std::vector<RunPhase> phases;
+
+  double gpu_hours = 0;  // of all GPUs from the day they are there, in the mean
   Spread megawatt_hours;
   std::optional<Spread> usd_rent;   // power included
   std::optional<Spread> usd_owned;  // power included
@@ -68,5 +86,8 @@ double checkpoint_interval(double stall, double mtbf, double write);
 
 // The same for every number of threads. Fails for a plan that does not fit on the cluster.
 Result<RunHistory> play_runs(const ClusterConfig& cluster, const RunPlan& plan, ThreadPool& threads);
+
+// What runs that were played take of energy and money on a cluster that differs from theirs in power and prices alone.
+Result<RunHistory> price_runs(const ClusterConfig& cluster, const RunPlan& plan, RunHistory played);
 
 }  // namespace colossus

@@ -1,5 +1,6 @@
 #include "plan/run_history.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -138,6 +139,12 @@ TEST(RunHistory, IntervalIsYoungs) {
   EXPECT_NEAR(spread.high, 4.8, 1e-12);
 }
 
+// What docs/simulator.md shows beside the published figure: in the report of --gtest_output=json:FILE.
+void record(const std::string& name, const Spread& played, double factor = 1) {
+  testing::Test::RecordProperty(
+      name, fmt::format("{:.4g} ({:.4g} to {:.4g})", factor * played.mean, factor * played.low, factor * played.high));
+}
+
 // The published projections are those of 6.5 failures in 1,000 node-days; what is played has to keep to them while
 // it also detects, repairs and starts again.
 TEST(ReliabilityValidation, JobsOfRsc1FailAsOftenAsPublished) {
@@ -152,11 +159,14 @@ TEST(ReliabilityValidation, JobsOfRsc1FailAsOftenAsPublished) {
     return play(cluster, {.days = nodes > 10'000 ? 6.0 : 40.0, .num_runs = 8}).mean_hours_between_interruptions;
   };
   const Spread large = mean_hours(2048, 0);
+  record("rsc-1-job-16384", large);
   EXPECT_NEAR(large.mean, figures["rsc-1-job-16384"], 0.05 * large.mean);
   const Spread largest = mean_hours(16384, 0);
+  record("rsc-1-job-131072", largest);
   EXPECT_NEAR(largest.mean, figures["rsc-1-job-131072"], 0.05 * largest.mean);
   // Jobs of 1,024 failed of everything, three times as often as their hardware alone.
   const Spread job = mean_hours(128, 17.2);
+  record("rsc-1-job-1024", job);
   EXPECT_LT(job.low, figures["rsc-1-job-1024"]);
   EXPECT_GT(job.high, figures["rsc-1-job-1024"]);
   EXPECT_NEAR(job.mean, figures["rsc-1-job-1024"], 0.1 * job.mean);
@@ -177,6 +187,8 @@ TEST(ReliabilityValidation, Llama3IsInterruptedAsOften) {
                      .checkpoint_stall_seconds = 2,
                      .num_runs = 40};
   const RunHistory history = play(cluster, plan);
+  record("llama-3-interruptions", history.interruptions_per_day, 54);
+  record("llama-3-useful", history.useful);
   EXPECT_LT(54 * history.interruptions_per_day.low, figures["llama-3-interruptions"]);
   EXPECT_GT(54 * history.interruptions_per_day.high, figures["llama-3-interruptions"]);
   EXPECT_NEAR(54 * history.interruptions_per_day.mean, figures["llama-3-interruptions"], 25);
@@ -195,8 +207,44 @@ TEST(ReliabilityValidation, NodesAreAwayAsLongAsStepFuns) {
   double days = 0;
   for (int i = 0; i < kDraws; ++i) days += draws.repair_seconds(cause) / 86400 / kDraws;
   EXPECT_NEAR(days, figures["stepfun-repair-mean"], 0.08 * days);
-  EXPECT_NEAR(100 * cause.per_day * days, figures["stepfun-unavailable"], 0.2);
+  const double percent_away = 100 * cause.per_day * days;
+  record("stepfun-unavailable", {percent_away, percent_away, percent_away, percent_away});
+  EXPECT_NEAR(percent_away, figures["stepfun-unavailable"], 0.2);
   EXPECT_NEAR(repair.quantiles()[20], figures["stepfun-repair-median"], 0.01);
+}
+
+// A run that is to train so many steps says in how many days, and what it takes is that of these days.
+TEST(RunHistory, EndsWithItsSteps) {
+  const ClusterConfig cluster = small_cluster(20);
+  RunPlan plan{.days = 100, .steps = 5 * 86400 / 10.0, .gpus_per_data_rank = 16, .num_runs = 6};
+  const RunHistory history = play(cluster, plan);
+  EXPECT_NEAR(history.steps.mean, *plan.steps, 1e-3 * *plan.steps);
+  EXPECT_GT(history.days.low, 5);
+  EXPECT_LT(history.days.high, 6);
+  EXPECT_NEAR(history.gpu_hours, 24 * 832 * history.days.mean, 1e-6 * history.gpu_hours);
+  EXPECT_EQ(history.num_unfinished, 0);
+  plan.days = 2;
+  const RunHistory cut = play(cluster, plan);
+  EXPECT_EQ(cut.num_unfinished, 6);
+  EXPECT_EQ(cut.days.low, 2);
+}
+
+// Prices and power change nothing that was played.
+TEST(RunHistory, IsPricedAgain) {
+  const ClusterConfig cluster = small_cluster(20);
+  const RunPlan plan{.days = 20, .gpus_per_data_rank = 16, .num_runs = 3};
+  const RunHistory history = play(cluster, plan);
+  ClusterConfig dear = cluster;
+  dear.prices.usd_per_kwh *= 2;
+  dear.power.pue *= 1.1;
+  const RunHistory again = play(dear, plan), priced = price_runs(dear, plan, history).value();
+  EXPECT_TRUE(priced.outcomes == history.outcomes);
+  EXPECT_EQ(priced.usd_owned->mean, again.usd_owned->mean);
+  EXPECT_GT(priced.usd_owned->mean, history.usd_owned->mean);
+  EXPECT_EQ(priced.megawatt_hours.high, again.megawatt_hours.high);
+  ClusterConfig other = cluster;
+  other.pools.push_back(other.pools[0]);
+  EXPECT_FALSE(price_runs(other, {.days = 20, .gpus_per_data_rank = 16, .num_runs = 3}, history).ok());
 }
 
 TEST(RunHistory, PlaysColossusAsItGrows) {
@@ -209,6 +257,14 @@ TEST(RunHistory, PlaysColossusAsItGrows) {
   // Eight of the hundred days with twice the machines.
   EXPECT_NEAR(history.work_days.mean / history.useful.mean, 108, 1.5);
   for (const FleetOutcome& outcome : history.outcomes) EXPECT_GE(outcome.num_grows, 1);
+  ASSERT_EQ(history.phases.size(), 2U);
+  EXPECT_EQ(history.phases[0].gpus, 100'000);
+  EXPECT_EQ(history.phases[1].gpus, 200'000);
+  EXPECT_NEAR(history.phases[1].whole_rate, 2, 0.01);
+  EXPECT_NEAR(history.phases[0].steps.mean + history.phases[1].steps.mean, history.steps.mean,
+              1e-6 * history.steps.mean);
+  EXPECT_GT(history.phases[1].joined_hours.low, 0.05);
+  EXPECT_LT(history.phases[1].joined_hours.low, 0.2);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "parallel/pipeline_schedule.h"
+#include "plan/spread.h"
 
 namespace colossus {
 namespace {
@@ -67,6 +68,17 @@ class Pricer {
       seconds *= (1 - unfused) / prices_.stack.attention;
       if (unfused > 0)
         seconds += unfused * prices_.kernels->unfused_attention_seconds(work, prices_.stack.attention_dropout);
+    }
+    if (work.experts)
+      seconds *= 1 + prices_.stack.expert_deviation / std::sqrt(static_cast<double>(work.count)) *
+                         largest_of_normals(layout_.mesh.expert);
+    if (work.routing)
+      seconds = seconds * prices_.stack.routing_passes +
+                (prices_.stack.routing_kernels - prices_.stack.routing_passes) * prices_.kernels->launch_seconds();
+    // The head's gradient is one operation of three products.
+    if (work.head && work.count > 1 && prices_.stack.loss_passes > 0) {
+      const KernelWork logits{.bytes = 4 * prices_.stack.loss_passes * static_cast<double>(work.m * work.n)};
+      seconds += prices_.kernels->seconds(logits);
     }
     seconds /= prices_.stack.efficiency;
     // Without sequence parallelism every tensor rank does what lies between the products for all tokens.

@@ -35,13 +35,14 @@ class Simulation {
     draws_.set_arrived(num_arrived_);
     training_from_ = options_.restart_seconds;
     roster_changed();
+    begin_phase();
     next_fault_ = now_ + draws_.seconds_to_next();
   }
 
   FleetOutcome run() {
-    while (now_ < end_) {
+    while (now_ < end_ && !done()) {
       const double repair = repairs_.empty() ? kNever : repairs_.top().first;
-      advance(std::min({end_, next_fault_, repair, next_arrival(), next_outage(), next_look(),
+      advance(std::min({end_, next_fault_, repair, next_arrival(), next_outage(), next_look(), when_done(),
                         now_ < outage_until_ ? outage_until_ : kNever}));
       if (fleet_.stopped.empty()) send_heartbeats();
       if (now_ >= next_fault_) {
@@ -60,12 +61,14 @@ class Simulation {
       carry_out(decide(options_.policy, fleet_, {.term = 1, .valid_until = kNever}, now_));
     }
     go_back();
+    end_phase();
     for (double* part :
          {&outcome_.useful, &outcome_.redone, &outcome_.detecting, &outcome_.waiting, &outcome_.starting,
           &outcome_.checkpoints, &outcome_.maintenance, &outcome_.slow, &outcome_.missing, &outcome_.stopped}) {
-      *part /= end_;
+      *part /= now_;
     }
     outcome_.work_days /= kDaySeconds;
+    outcome_.days = now_ / kDaySeconds;
     return outcome_;
   }
 
@@ -110,22 +113,53 @@ class Simulation {
 
   double next_outage() const { return next_outage_.empty() ? kNever : *std::ranges::min_element(next_outage_); }
 
+  bool trains() const { return fleet_.stopped.empty() && now_ >= outage_until_ && !broken() && now_ >= training_from_; }
+  // What training does, over what the whole run would without slow machines.
+  double share() { return std::min(1.0, with_fixed_share(pace_.rate(options_.shape.data_ranks)) / whole_rate_); }
+  // Only the microbatches' part of a step follows the ranks.
+  double with_fixed_share(double rate) const {
+    return options_.fixed_share == 0 ? rate : 1 / (options_.fixed_share + (1 - options_.fixed_share) / rate);
+  }
+  double now_whole() const { return with_fixed_share(pace_.whole_rate(now_ / kDaySeconds, options_.shape.data_ranks)); }
+  double pace() const { return slow_.empty() ? 1 : 1 / static_cast<double>(options_.slow_ratio); }
+  double cycle() const { return options_.checkpoint_every_seconds + options_.checkpoint_seconds; }
+
+  // All is trained, and no part of it is lost.
+  bool done() const {
+    constexpr double kRounding = 1e-3;  // seconds
+    return !loses_ && outcome_.work_days >= options_.work_days * kDaySeconds - kRounding;
+  }
+  double when_done() {
+    if (options_.work_days == kNever || !trains()) return kNever;
+    const double rate = share() * pace() * whole_rate_ * options_.checkpoint_every_seconds / cycle();
+    return now_ + std::max(0.0, options_.work_days * kDaySeconds - outcome_.work_days) / rate;
+  }
+
+  void begin_phase() {
+    outcome_.phases.push_back({now_ / kDaySeconds, 0, fleet_.shape.data_ranks, whole_rate_});
+    useful_before_phase_ = outcome_.useful;
+    work_before_phase_ = outcome_.work_days;
+  }
+  void end_phase() {
+    FleetPhase& phase = outcome_.phases.back();
+    phase.days = now_ / kDaySeconds - phase.from_day;
+    phase.work_days = (outcome_.work_days - work_before_phase_) / kDaySeconds;
+    if (phase.days > 0) phase.useful = (outcome_.useful - useful_before_phase_) / (phase.days * kDaySeconds);
+  }
+
   void advance(double to) {
     const double passed = to - now_;
-    bool trains = false;
+    const bool training = trains();
     if (!fleet_.stopped.empty()) {
       outcome_.stopped += passed;
     } else if (now_ < outage_until_) {
       outcome_.maintenance += passed;
     } else if (broken()) {
       (fleet_.short_since >= 0 ? outcome_.waiting : outcome_.detecting) += passed;
-    } else if (now_ < training_from_) {
+    } else if (!training) {
       outcome_.starting += passed;
     } else {
-      trains = true;
-      const double share = std::min(1.0, pace_.rate(options_.shape.data_ranks) / whole_rate_);
-      const double pace = slow_.empty() ? 1 : 1 / static_cast<double>(options_.slow_ratio);
-      const double cycle = options_.checkpoint_every_seconds + options_.checkpoint_seconds;
+      const double share = this->share(), pace = this->pace(), cycle = this->cycle();
       const double rate = share * pace * options_.checkpoint_every_seconds / cycle;
       outcome_.missing += passed * (1 - share);
       outcome_.slow += passed * share * (1 - pace);
@@ -137,7 +171,7 @@ class Simulation {
       at_risk_in_step_ = std::min(at_risk_, std::fmod(to - training_from_, options_.step_seconds) * rate);
     }
     for (size_t kind = 0; kind < num_arrived_; ++kind) {
-      const double busy = trains ? in_run_[kind] : 0;
+      const double busy = training ? in_run_[kind] : 0;
       outcome_.kinds[kind].busy_machine_days += busy * passed / kDaySeconds;
       outcome_.kinds[kind].idle_machine_days += (options_.kinds[kind].machines - busy) * passed / kDaySeconds;
     }
@@ -147,7 +181,7 @@ class Simulation {
   // Who is in the run has changed as a whole.
   void roster_changed() {
     pace_.rebuild(fleet_);
-    whole_rate_ = pace_.whole_rate(now_ / kDaySeconds, options_.shape.data_ranks);
+    whole_rate_ = now_whole();
     std::ranges::fill(in_run_, 0);
     if (in_run_.size() == 1) {
       in_run_[0] = fleet_.num_slots();
@@ -186,12 +220,17 @@ class Simulation {
     if (interrupts) ++outcome_.causes[index].interruptions;
   }
 
+  // A spare that is down does not answer when it is wanted: it is asked for no more until it is back. False: it was
+  // down.
+  bool darken(int id) {
+    fleet_.spares.erase({machine(id).num_faults, id});
+    return dark_spares_.insert(id).second;
+  }
+
   // Whether the run feels it.
   bool hit(const FaultCause& cause, int id, double repair) {
     if (machine(id).state != MachineState::kInRun) {
-      // A spare that is down does not answer when it is wanted.
-      if (machine(id).state == MachineState::kSpare && cause.kind == FaultKind::kMachine &&
-          dark_spares_.insert(id).second) {
+      if (machine(id).state == MachineState::kSpare && cause.kind == FaultKind::kMachine && darken(id)) {
         schedule_return(id, repair);
       }
       return false;
@@ -259,6 +298,7 @@ class Simulation {
 
   // The next kinds have been delivered: they are spares, and the shape is larger.
   void arrive() {
+    end_phase();
     const double day = options_.kinds[num_arrived_].arrives_day;
     while (num_arrived_ < options_.kinds.size() && options_.kinds[num_arrived_].arrives_day <= day) {
       const MachineKind& kind = options_.kinds[num_arrived_++];
@@ -271,7 +311,8 @@ class Simulation {
           kind.machines - kind.data_ranks * fleet_.shape.ranks_per_data_rank / fleet_.shape.ranks_per_machine;
     }
     draws_.set_arrived(num_arrived_);
-    whole_rate_ = pace_.whole_rate(now_ / kDaySeconds, options_.shape.data_ranks);
+    whole_rate_ = now_whole();
+    begin_phase();
     next_fault_ = now_ + draws_.seconds_to_next();
   }
 
@@ -295,7 +336,7 @@ class Simulation {
         silent_.insert(id);
         last_silence_ = now_;
       } else {
-        dark_spares_.insert(id);
+        darken(id);
       }
       schedule_return(id, seconds);
     }
@@ -329,11 +370,9 @@ class Simulation {
     training_from_ = now_ + options_.restart_seconds + options_.checkpoint_load_seconds;
   }
 
-  // Machines that are out of order may answer: nobody asks them.
+  // Machines that are out of order and spares that are down may answer: nobody asks them.
   void send_heartbeats() {
-    std::set<int> quiet = silent_;
-    quiet.insert(dark_spares_.begin(), dark_spares_.end());
-    for_ranges_without(quiet, num_machines(), [&](int begin, int end) {
+    for_ranges_without(silent_, num_machines(), [&](int begin, int end) {
       observe(fleet_, MachineHeartbeat{.time = now_, .first_machine = begin, .end_machine = end});
     });
     std::set<int> unheard;
@@ -345,10 +384,10 @@ class Simulation {
     for (const int machine : silent_) {
       for (int i = 0; i < options_.shape.ranks_per_machine; ++i) unheard.insert(rank_on(machine, i));
     }
-    const bool trains = now_ > training_from_;
-    const int64_t step = trains ? static_cast<int64_t>(outcome_.work_days / options_.step_seconds) : -1;
+    const bool training = now_ > training_from_;
+    const int64_t step = training ? static_cast<int64_t>(outcome_.work_days / options_.step_seconds) : -1;
     RankHeartbeat heartbeat{
-        .time = now_, .generation = fleet_.generation, .step = step, .collective = trains ? 2 * step : -1};
+        .time = now_, .generation = fleet_.generation, .step = step, .collective = training ? 2 * step : -1};
     for (const auto& [place, lost] : lost_) {
       if (!lost.hangs) continue;
       heartbeat.first_rank = rank_on(place.first, place.second);
@@ -364,7 +403,7 @@ class Simulation {
       heartbeat.end_rank = end;
       observe(fleet_, heartbeat);
     });
-    if (!slow_.empty() && trains && !broken()) {
+    if (!slow_.empty() && training && !broken()) {
       StepTimes times{.generation = fleet_.generation, .step = ++num_timed_steps_};
       for (const auto& [machine, cause] : slow_) times.slow.push_back({rank_on(machine, 0), options_.slow_ratio});
       observe(fleet_, times, options_.policy.straggler_steps);
@@ -389,7 +428,7 @@ class Simulation {
     }
     if (!fence_.accepts(decision.term, decision.generation)) return;
     ++outcome_.num_decisions;
-    bool joins = false, reshapes = false;
+    bool joins = false, reshapes = false, grows = false;
     for (const Action& action : decision.actions) {
       if (const auto* restart = std::get_if<RestartRanks>(&action.what)) {
         outcome_.num_restarts += restart->end_rank - restart->first_rank;
@@ -401,7 +440,7 @@ class Simulation {
         reshapes = true;
       } else if (std::holds_alternative<Grow>(action.what)) {
         ++outcome_.num_grows;
-        joins = reshapes = true;
+        joins = reshapes = grows = true;
       } else if (const auto* drain = std::get_if<Drain>(&action.what)) {
         ++outcome_.num_drains;
         joins = true;
@@ -413,6 +452,9 @@ class Simulation {
     go_back();
     training_from_ = now_ + options_.restart_seconds + (joins ? options_.peer_load_seconds : 0) +
                      (std::exchange(loads_checkpoint_, false) ? options_.checkpoint_load_seconds : 0);
+    FleetPhase& phase = outcome_.phases.back();
+    if (grows && outcome_.phases.size() > 1 && phase.joined_days == 0)
+      phase.joined_days = training_from_ / kDaySeconds - phase.from_day;
     if (reshapes) {
       roster_changed();
     } else {
@@ -441,19 +483,8 @@ class Simulation {
         continue;
       }
       // Set free with its block before it was missed.
-      if (machine(*id).state == MachineState::kSpare) dark_spares_.insert(*id);
+      if (machine(*id).state == MachineState::kSpare) darken(*id);
       id = silent_.erase(id);
-    }
-    // Taken before anybody knew that it was down.
-    for (auto id = dark_spares_.begin(); id != dark_spares_.end();) {
-      if (machine(*id).state == MachineState::kInRun) {
-        silent_.insert(*id);
-        last_silence_ = now_;
-        broken_since_ = now_;
-        id = dark_spares_.erase(id);
-      } else {
-        ++id;
-      }
     }
     // Started anew, or no longer asked for. Machines lost with a process that went too often are looked at.
     std::erase_if(lost_, [&](const auto& entry) {
@@ -495,6 +526,7 @@ class Simulation {
   bool loads_checkpoint_ = false;
   std::set<int> lost_slots_;  // since the run stood still
   int64_t num_timed_steps_ = 0;
+  double useful_before_phase_ = 0, work_before_phase_ = 0;
   // What is so, and may not be known yet.
   std::set<int> silent_;  // machines of the run
   std::set<int> dark_spares_;
@@ -509,8 +541,9 @@ Status check_options(const FleetSimulationOptions& options) {
   if (!(options.days > 0) || !(options.step_seconds > 0) || !(options.checkpoint_every_seconds > 0) ||
       !(options.checkpoint_seconds >= 0) || !(options.restart_seconds > 0) || !(options.peer_load_seconds >= 0) ||
       !(options.checkpoint_load_seconds >= 0) || !(options.slow_ratio >= 1) || options.microbatches < 0 ||
-      !(options.person_seconds > 0)) {
-    return invalid("a simulation needs times above 0, and a slow machine's ratio of at least 1");
+      !(options.person_seconds > 0) || !(options.work_days > 0) || !(options.fixed_share >= 0) ||
+      !(options.fixed_share < 1)) {
+    return invalid("a simulation needs times above 0, a slow machine's ratio of at least 1, and a share below 1");
   }
   for (const FaultCause& cause : options.causes) RETURN_IF_ERROR(check(cause));
   for (const PlannedOutage& outage : options.outages) {

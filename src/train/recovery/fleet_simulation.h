@@ -33,11 +33,13 @@ struct FleetSimulationOptions {
   std::vector<MachineKind> kinds;  // empty: all alike, and all there. Those of day 0 are the shape's machines
   RecoveryPolicy policy;
   double days = 1;
+  double work_days = std::numeric_limits<double>::infinity();  // the run ends earlier when so much is trained
   std::vector<FaultCause> causes;
   std::vector<PlannedOutage> outages;
   float slow_ratio = 1.2f;
   double step_seconds = 10;
   int64_t microbatches = 0;  // of a step, that data ranks share; 0: work that can be cut at will
+  double fixed_share = 0;    // of step_seconds, what fewer microbatches do not make shorter: bubble, update
   double checkpoint_every_seconds = 180;
   double checkpoint_seconds = 5;  // that training waits for one
   bool peer_copies = false;
@@ -62,7 +64,19 @@ struct KindUse {
   friend bool operator==(const KindUse&, const KindUse&) = default;
 };
 
+// From one delivery of machines to the next.
+struct FleetPhase {
+  double from_day = 0, days = 0;
+  int data_ranks = 0;      // of a run in which nothing is missing
+  double whole_rate = 1;   // of that run, over that of day 0 at speed 1
+  double useful = 0;       // share of the phase
+  double work_days = 0;    // trained in it
+  double joined_days = 0;  // from the delivery until the run was to go on with the new machines; 0: it never was
+  friend bool operator==(const FleetPhase&, const FleetPhase&) = default;
+};
+
 struct FleetOutcome {
+  double days = 0;  // that it took
   // Of all time; they add up to 1.
   double useful = 0;
   double redone = 0;     // lost with a fault
@@ -79,6 +93,7 @@ struct FleetOutcome {
   double work_days = 0;
   std::vector<CauseCount> causes;  // as the options'
   std::vector<KindUse> kinds;
+  std::vector<FleetPhase> phases;
   int64_t num_faults = 0, num_decisions = 0;  // that began a generation
   int64_t num_restarts = 0, num_replacements = 0, num_shrinks = 0, num_grows = 0, num_drains = 0, num_stops = 0;
   int64_t num_checkpoint_loads = 0;

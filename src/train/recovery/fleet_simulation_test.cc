@@ -159,8 +159,50 @@ TEST(FleetSimulation, GrowsOnItsDay) {
   // The 375 old spares are the first to be taken: 38 blocks are as slow as they.
   EXPECT_NEAR(outcome.work_days, 10 + 10 * (1250 + 2 * 620) / 1250.0, 0.5);
   EXPECT_GT(outcome.kinds[2].busy_machine_days, 9.9 * 5'800);
+  ASSERT_EQ(outcome.phases.size(), 2U);
+  EXPECT_EQ(outcome.phases[1].from_day, 10);
+  EXPECT_EQ(outcome.phases[1].days, 10);
+  EXPECT_EQ(outcome.phases[0].joined_days, 0);
+  const double joined = options.policy.grow_after_seconds + options.restart_seconds;
+  EXPECT_NEAR(outcome.phases[1].joined_days * 86400, joined, 30);
+  EXPECT_NEAR(outcome.phases[0].work_days + outcome.phases[1].work_days, outcome.work_days, 1e-9);
+  EXPECT_DOUBLE_EQ(outcome.phases[1].whole_rate, (1250 + 2 * 620) / 1250.0);
+  EXPECT_GT(outcome.phases[1].useful, 0.98);
   options.microbatches = 1250;  // one each: nobody has anything to give away
   EXPECT_LT(simulate_fleet(options).value().work_days, outcome.work_days - 3);
+}
+
+// What does not get shorter with fewer microbatches is not divided among the ranks that join.
+TEST(FleetSimulation, GrowthDoesNotShortenTheBubble) {
+  FleetSimulationOptions options = large_run();
+  options.causes.clear();
+  options.days = 2;
+  options.kinds = {{.machines = 12'500, .data_ranks = 1250},
+                   {.machines = 375},
+                   {.machines = 12'500, .arrives_day = 1, .data_ranks = 1250}};
+  EXPECT_DOUBLE_EQ(simulate_fleet(options).value().phases[1].whole_rate, 2);
+  options.fixed_share = 0.25;
+  const FleetOutcome outcome = simulate_fleet(options).value();
+  EXPECT_DOUBLE_EQ(outcome.phases[0].whole_rate, 1);
+  EXPECT_DOUBLE_EQ(outcome.phases[1].whole_rate, 1 / (0.25 + 0.75 / 2));
+}
+
+// A run that is to train so much ends when it has, not before, and with nothing left to be done again.
+TEST(FleetSimulation, EndsWhenAllIsTrained) {
+  FleetSimulationOptions options = large_run();
+  options.days = 100;
+  options.work_days = 5;
+  options.peer_copies = true;
+  for (options.run = 0; options.run < 5; ++options.run) {
+    const FleetOutcome outcome = simulate_fleet(options).value();
+    EXPECT_NEAR(outcome.work_days, 5, 1e-6);
+    EXPECT_NEAR(outcome.work_days, outcome.days * outcome.useful, 1e-6);
+    EXPECT_NEAR(sum_of_parts(outcome), 1, 1e-9);
+    FleetSimulationOptions shorter = options;
+    shorter.days = outcome.days - 0.01;
+    EXPECT_LT(simulate_fleet(shorter).value().work_days, 5);
+    EXPECT_EQ(simulate_fleet(shorter).value().days, shorter.days);
+  }
 }
 
 TEST(FleetSimulation, WaitsForMaintenance) {
@@ -279,6 +321,12 @@ TEST(FleetSimulation, RefusesNonsense) {
   EXPECT_THAT(simulate_fleet(options).status().message(), testing::HasSubstr("have 3 machines"));
   options = large_run();
   options.outages = {{.every_days = 0.1, .hours = 3}};
+  EXPECT_FALSE(simulate_fleet(options).ok());
+  options = large_run();
+  options.work_days = 0;
+  EXPECT_FALSE(simulate_fleet(options).ok());
+  options = large_run();
+  options.fixed_share = 1;
   EXPECT_FALSE(simulate_fleet(options).ok());
 }
 
