@@ -40,6 +40,7 @@ class Fit {
     }
     for (MachineRates& machine : calibration_.machines)
       if (&machine != bounded) add_machine(machine, &machine == hopper ? bounded : nullptr);
+    add("grouped", grouped_, 0.3, 1);
     if (bounded) add("H100-SXM-500W.clock", {&bounded->rates.clock}, 0.5, 1);
     std::map<std::string, Parameter> efficiencies, attentions;
     std::map<std::string, Parameter> tensor;
@@ -48,11 +49,30 @@ class Fit {
       efficiencies[stack.name].values.push_back(&stack.efficiency);
       if (stack.attention != 1) attentions[stack.name].values.push_back(&stack.attention);
       if (stack.tensor_overlap > 0)
-        tensor[stack.name.starts_with("torch") ? "torchtitan" : "megatron"].values.push_back(&stack.tensor_overlap);
+        tensor[stack.name.starts_with("torch") ? "torchtitan"
+               : stack.name == "nemo-25.05"    ? stack.name
+                                               : "megatron"]
+            .values.push_back(&stack.tensor_overlap);
     }
     std::map<std::string, Parameter> expert;
     for (StackRule& rule : calibration_.stacks)
       if (rule.stack.expert_overlap > 0) expert[rule.stack.name].values.push_back(&rule.stack.expert_overlap);
+    std::map<std::string, Parameter> passes, waits;
+    for (StackRule& rule : calibration_.stacks) {
+      StackConfig& stack = rule.stack;
+      if (stack.routing_passes > 1) passes[""].values.push_back(&stack.routing_passes);
+      if (stack.routing_kernels > 1)
+        waits[stack.name == "megatron-bridge-26.06" ? stack.name : "megatron"].values.push_back(&stack.routing_kernels);
+    }
+    std::vector<double*> loss;
+    for (StackRule& rule : calibration_.stacks)
+      if (rule.stack.loss_passes > 0) loss.push_back(&rule.stack.loss_passes);
+    if (!loss.empty()) add("loss_passes", loss, 0.1, 20);
+    for (StackRule& rule : calibration_.stacks)
+      if (rule.stack.expert_deviation > 0)
+        add(rule.stack.name + ".expert_deviation", {&rule.stack.expert_deviation}, 0.01, 3);
+    for (auto& [name, parameter] : passes) add("routing_passes", parameter.values, 1.01, 20);
+    for (auto& [name, parameter] : waits) add(name + ".routing_kernels", parameter.values, 1.01, 200);
     for (auto& [name, parameter] : expert) add(name + ".expert_overlap", parameter.values, 0.05, 0.95);
     for (auto& [name, parameter] : efficiencies) add(name + ".efficiency", parameter.values, 0.6, 1.4);
     for (auto& [name, parameter] : attentions) add(name + ".attention", parameter.values, 0.3, 1.2);
@@ -123,7 +143,8 @@ class Fit {
     fit("attention", &KernelRates::attention, 0.2, 0.85);
     fit("attention_grad", &KernelRates::attention_grad, 0.15, 0.85);
     fit("memory", &KernelRates::memory, 0.4, 0.95);
-    if (name != "A100") fit("grouped", &KernelRates::grouped, 0.3, 1);
+    if (name != "A100") grouped_.push_back(&machine.rates.grouped);
+    if (name != "A100" && like) grouped_.push_back(&like->rates.grouped);
     fit("half_k", &KernelRates::half_k, 16, 1500);
     fit("launch_us", &KernelRates::launch_us, 0.5, 15);
   }
@@ -139,6 +160,7 @@ class Fit {
   Calibration& calibration_;
   std::vector<RunToPlay> runs_;
   std::vector<Parameter> parameters_;
+  std::vector<double*> grouped_;  // one number for all machines
   std::function<void()> on_round_;
 };
 

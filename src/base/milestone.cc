@@ -13,6 +13,8 @@
 namespace colossus {
 namespace {
 
+constexpr std::string_view kActions[] = {"kill", "stop", "spin", "slow", "flip", "flips"};
+
 struct Fault {
   std::string action, point;
   int64_t passage = 0;
@@ -40,9 +42,9 @@ std::list<Fault> faults_of_environment() {
     fault.action = each.substr(0, first);
     fault.point = each.substr(first + 1, last - first - 1);
     fault.passage = std::strtoll(std::string(each.substr(last + 1)).c_str(), nullptr, 10);
-    const bool known =
-        fault.action == "kill" || fault.action == "stop" || fault.action == "spin" || fault.action == "slow";
-    CHECK(known && fault.passage >= 1, "COLOSSUS_FAULT is not kill, stop, spin or slow, with a passage from 1");
+    const bool known = std::ranges::count(kActions, std::string_view(fault.action)) == 1;
+    CHECK(known && fault.passage >= 1,
+          "COLOSSUS_FAULT is not kill, stop, spin, slow, flip or flips, with a passage from 1");
   });
   return faults;
 }
@@ -56,15 +58,22 @@ constexpr useconds_t kSlowMicroseconds = 50'000;
 int64_t milestones_passed() { return passed.load(std::memory_order_relaxed); }
 
 void milestone(const char* name) {
+  CHECK(!milestone_flips(name), "COLOSSUS_FAULT flips a bit where there is no result");
+}
+
+bool milestone_flips(const char* name) {
   passed.fetch_add(1, std::memory_order_relaxed);
   static std::list<Fault> faults = faults_of_environment();
+  bool flips = false;
   for (Fault& fault : faults) {
     if (fault.point != name || ++fault.passages < fault.passage) continue;
     if (fault.action == "slow") ::usleep(kSlowMicroseconds);
-    if (fault.action == "slow" || fault.passages > fault.passage) continue;
+    flips = flips || fault.action == "flips" || (fault.action == "flip" && fault.passages == fault.passage);
+    if (fault.action == "slow" || fault.action.starts_with("flip") || fault.passages > fault.passage) continue;
     while (fault.action == "spin") ::usleep(1000);
     ::kill(::getpid(), fault.action == "kill" ? SIGKILL : SIGSTOP);
   }
+  return flips;
 }
 
 std::string faults_of_process(std::string_view faults, int64_t rank, int64_t process) {

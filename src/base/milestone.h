@@ -14,6 +14,10 @@ namespace colossus {
 // separated by commas. Any thread.
 void milestone(const char* name);
 
+// A milestone behind which a result lies. True when it is to be spoiled, by a bit that is flipped: by "flip:..." this
+// once, by "flips:..." this time and ever after.
+bool milestone_flips(const char* name);
+
 // How many this process has passed.
 int64_t milestones_passed();
 

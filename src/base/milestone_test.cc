@@ -30,5 +30,18 @@ TEST(Milestone, TheProcessEndsAtTheFirstFaultItPasses) {
   EXPECT_EXIT(pass(2, 2), testing::KilledBySignal(SIGKILL), "");
 }
 
+TEST(Milestone, AResultIsSpoiledOnceOrEverAfter) {
+  const auto pass = [](const char* fault, int times) {
+    ::setenv("COLOSSUS_FAULT", fault, 1);
+    int num_flips = 0;
+    for (int i = 0; i < times; ++i) num_flips += milestone_flips("gradient") ? 1 : 0;
+    ::_exit(num_flips);
+  };
+  EXPECT_EXIT(pass("flip:gradient:3", 2), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(pass("flip:gradient:3", 5), testing::ExitedWithCode(1), "");
+  EXPECT_EXIT(pass("flips:gradient:3", 5), testing::ExitedWithCode(3), "");
+  EXPECT_EXIT(pass("flip:load:3", 5), testing::ExitedWithCode(0), "");
+}
+
 }  // namespace
 }  // namespace colossus

@@ -16,6 +16,7 @@
 #include "cli/terminal.h"
 #include "node_check/fleet.h"
 #include "node_check/node_check.h"
+#include "node_check/peers.h"
 #include "node_check/system_text.h"
 
 namespace colossus {
@@ -31,6 +32,7 @@ struct CheckArguments {
   int64_t memory_mib = 8192, disk_mib = 512;
   int num_nodes = 0, node_index = -1;
   bool json = false;
+  bool peers = false;
   bool fleet = false;
   std::string fleet_results, node_list;
   std::vector<std::string> srun;
@@ -92,6 +94,30 @@ Status place_among_nodes(const CheckArguments& arguments, LinkCheckOptions& link
   return check_key(links.id);
 }
 
+// Only links, to all who run the same command: told by Slurm who they are, or by the store.
+Result<PeerPlace> place_among_peers(const CheckArguments& arguments, NodeCheckOptions& options) {
+  if (options.store.empty())
+    return invalid("[--peers] say where the peers meet: --store /shared/directory or --store etcd://host:port");
+  if (!options.only.empty()) return invalid("[--peers] checks links and nothing else; leave --only away");
+  options.only = {"links"};
+  const char* const job = std::getenv("SLURM_JOB_ID");
+  const char* const step = std::getenv("SLURM_STEP_ID");
+  if (options.links.id.empty() && job != nullptr && step != nullptr)
+    options.links.id = fmt::format("slurm-{}.{}", job, step);
+  if (!options.links.id.empty()) {
+    RETURN_IF_ERROR(place_among_nodes(arguments, options.links));
+    return PeerPlace{.node = options.links.node, .id = options.links.id};
+  }
+  if (arguments.num_nodes < 2)
+    return invalid("[--peers] say how many machines run this command now: --num-nodes N; srun says it by itself");
+  ASSIGN_OR_RETURN(const auto store, open_store(options.store));
+  ASSIGN_OR_RETURN(PeerPlace place, take_place_among_peers(*store, arguments.num_nodes, options.links.timeout_seconds));
+  options.links.node = place.node;
+  options.links.num_nodes = arguments.num_nodes;
+  options.links.id = place.id;
+  return place;
+}
+
 Result<int> check_this_node(const CheckArguments& arguments) {
   NodeCheckOptions options = arguments.node;
   if (!arguments.expect.empty()) {
@@ -100,11 +126,20 @@ Result<int> check_this_node(const CheckArguments& arguments) {
   options.cpu.seconds = arguments.cpu_seconds;
   options.memory.max_bytes = arguments.memory_mib * kMiB;
   options.disk.max_bytes = arguments.disk_mib * kMiB;
-  if (!options.store.empty()) RETURN_IF_ERROR(place_among_nodes(arguments, options.links));
+  PeerPlace place;
+  if (arguments.peers) {
+    ASSIGN_OR_RETURN(place, place_among_peers(arguments, options));
+  } else if (!options.store.empty()) {
+    RETURN_IF_ERROR(place_among_nodes(arguments, options.links));
+  }
   if (!arguments.json && query_terminal(STDERR_FILENO).interactive)
     options.on_check = [](const char* name) { fmt::print(stderr, "checking: {}\n", name); };
   const InterruptScope interrupt("stopping after this check");
-  ASSIGN_OR_RETURN(const NodeReport report, check_node(local_files(), options, interrupt.requested()));
+  ASSIGN_OR_RETURN(NodeReport report, check_node(local_files(), options, interrupt.requested()));
+  if (arguments.peers) {
+    ASSIGN_OR_RETURN(const auto store, open_store(options.store));
+    RETURN_IF_ERROR(compare_with_peers(*store, place, options.links.num_nodes, options.links.timeout_seconds, report));
+  }
   RETURN_IF_ERROR(write_expected(arguments.write_expected, expected_of(report)));
   if (arguments.json) {
     RETURN_IF_ERROR(print(to_json_line(report) + "\n"));
@@ -140,6 +175,7 @@ std::vector<std::string> fleet_command(const CheckArguments& arguments) {
   add("--disk-mib", arguments.disk_mib);
   add("--kernel-log-hours", arguments.node.kernel_log_hours);
   for (const std::string& name : arguments.node.only) add("--only", name);
+  if (arguments.peers) words.emplace_back("--peers");
   if (!arguments.expect.empty()) add("--expect", arguments.expect);
   if (!arguments.node.store.empty()) {
     add("--store", arguments.node.store);
@@ -236,6 +272,7 @@ void add_check_command(Command root) {
   check.option("--nvidia-smi", a.node.gpu_listings,
                "a saved listing (-q, --query-gpu=... --format=csv, topo -m, nvlink -s) instead of this machine's; "
                "repeatable");
+  check.flag("--peers", a.peers, "only links, to all machines that run this now; compares each with the others");
   check.option("--store", a.node.store, "where nodes meet to test links: a directory all see, or etcd://host:port");
   check.option("--check-id", a.node.links.id, "of a test of links: the same for all nodes, new each time");
   check.option("--node", a.node_index, "which node this is; Slurm says it by itself", {.show_default = false});

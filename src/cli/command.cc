@@ -100,7 +100,8 @@ void Command::add(const std::string& name, T& value, const std::string& help, co
   if (!rule.choices.empty()) option->check(choice_validator(rule));
   if (!std::isinf(rule.min) || !std::isinf(rule.max)) option->check(number_validator(rule));
   // One value each time: "--set a=1 run.toml" does not swallow the argument behind it.
-  if (std::is_same_v<T, std::vector<std::string>> && name.starts_with('-')) option->take_all()->allow_extra_args(false);
+  if (std::is_same_v<T, std::vector<std::string>> && name.starts_with('-'))
+    option->take_all()->allow_extra_args(rule.many_values);
 }
 
 void Command::option(const std::string& name, std::string& value, const std::string& help, const OptionRule& rule) {

@@ -25,6 +25,7 @@ struct OptionRule {
   double max = std::numeric_limits<double>::infinity();
   bool show_default = true;
   bool value_optional = false;  // "--name" alone gives ""
+  bool many_values = false;     // of a vector's option: "--name a b c"
 };
 
 // One command. Copies name the same command. Values are written while the command line is parsed, before the command

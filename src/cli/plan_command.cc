@@ -3,213 +3,195 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cmath>
-#include <cstdio>
 #include <memory>
 #include <optional>
 
 #include "cli/build_out_text.h"
-#include "cli/exit_code.h"
 #include "cli/plan_question.h"
+#include "cli/plan_text.h"
+#include "cli/plan_validate.h"
 #include "cli/terminal.h"
 #include "io/config.h"
-#include "model/model.h"
 #include "plan/ready_files.h"
-#include "plan/search.h"
-#include "plan/validation.h"
+#include "plan/report/report.h"
 
 namespace colossus {
 namespace {
 
-constexpr const char* kClusters = "configs/clusters";
-constexpr const char* kNoTable = "none";  // --validate was not given
-constexpr const char* kPublishedRuns = "configs/validation/training_runs.csv";
+constexpr const char* kNotGiven = "none";  // an option whose value may be left out
 
 struct PlanArguments {
   QuestionArguments question;
   std::string tokens = "1T";
   int64_t top = 8;
   bool memory = false;
-  std::string validate = kNoTable;
+  std::string validate = kNotGiven;
+  std::vector<std::string> compare, sweep;
+  std::string csv = kNotGiven;
+  std::string html;
   BuildOutArguments build_out;
+
+  bool has_csv() const { return csv != kNotGiven; }
 };
 
-// What of a step is longer than in the best one, as shares of that one's.
-std::string why_slower(const JudgedLayout& judged, const JudgedLayout& best) {
-  // Of the same number of tokens.
-  const double scale = static_cast<double>(best.layout.batch) / static_cast<double>(judged.layout.batch);
-  struct Part {
-    const char* name;
-    double StepTime::*of;
-  };
-  const Part parts[] = {{"kernels", &StepTime::compute},
-                        {"tensor", &StepTime::exposed_tensor},
-                        {"context", &StepTime::exposed_context},
-                        {"expert", &StepTime::exposed_expert},
-                        {"bubble", &StepTime::bubble},
-                        {"data", &StepTime::exposed_data},
-                        {"update", &StepTime::update}};
-  std::string text;
-  for (const Part& part : parts) {
-    const double more = (judged.time.*part.of * scale - best.time.*part.of) / best.time.seconds;
-    if (more > 0.003) text += fmt::format("{}{} +{:.1f} %", text.empty() ? "" : ", ", part.name, 100 * more);
+// What every answer is found with.
+struct PlanGround {
+  PlanQuestion question;
+  double tokens = 0;  // of the whole run
+  Calibration calibration;
+  std::vector<CheckedRun> checked;
+
+  std::vector<Basis> bases_of(const std::vector<JudgedLayout>& layouts) const {
+    std::vector<Basis> bases;
+    for (const JudgedLayout& judged : layouts) bases.push_back(basis_of(question, judged.layout, checked));
+    return bases;
   }
-  return text.empty() ? "fewer GPUs, or as fast" : text;
+};
+
+Result<PlanGround> read_ground(const PlanArguments& arguments) {
+  PlanGround ground;
+  FileSystem& files = local_and_ready_files();
+  ASSIGN_OR_RETURN(ground.question, read_question(arguments.question));
+  ASSIGN_OR_RETURN(ground.tokens, read_quantity("--tokens", arguments.tokens));
+  ASSIGN_OR_RETURN(ground.calibration, load_config<Calibration>(files, kCalibration));
+  ASSIGN_OR_RETURN(ground.checked, load_checked_runs(files));
+  return ground;
 }
 
-void print_memory(const JudgedLayout& judged, const GpuSpec& gpu) {
-  const RankMemory& m = judged.memory;
-  std::printf("\nmemory of the fullest rank, GB          (a GPU has %.0f)\n", gpu.memory_gb);
-  for (const auto& [name, bytes] : {std::pair{"weights", m.weights},
-                                    {"gradients", m.gradients},
-                                    {"optimizer", m.optimizer},
-                                    {"activations of microbatches in flight", m.stashes},
-                                    {"within a pass", m.arena},
-                                    {"all", m.total()}})
-    std::printf("  %-40s %8.2f\n", name, bytes * 1e-9);
+Status write_html(const PlanArguments& arguments, const PlanGround& ground, const SearchResult& found) {
+  ASSIGN_OR_RETURN(const PlanReport report, make_report({.question = ground.question,
+                                                         .model_file = arguments.question.model,
+                                                         .tokens = ground.tokens,
+                                                         .calibration = ground.calibration,
+                                                         .checked = ground.checked},
+                                                        found));
+  RETURN_IF_ERROR(write_file_atomically(local_files(), arguments.html, html_report(report)));
+  return arguments.has_csv() && arguments.csv.empty() ? ok_status()
+                                                      : print("\n" + arguments.html + ": open it in a browser\n");
 }
 
-void print_step(const JudgedLayout& judged) {
-  const StepTime& t = judged.time;
-  std::printf("\na step: %.3f s of %s tokens on %lld GPUs, %.1f %% of the bf16 peak (MFU), %s tokens/s\n", t.seconds,
-              format_quantity(static_cast<double>(judged.layout.batch * judged.layout.tokens)).c_str(),
-              static_cast<long long>(judged.num_gpus), 100 * judged.utilization,
-              format_quantity(judged.tokens_per_second).c_str());
-  for (const auto& [name, seconds] : {std::pair{"kernels of the microbatches", t.compute},
-                                      {"waiting for the tensor axis", t.exposed_tensor},
-                                      {"waiting for the context axis", t.exposed_context},
-                                      {"waiting for experts", t.exposed_expert},
-                                      {"waiting for other stages (bubble)", t.bubble},
-                                      {"gradients and parameters", t.exposed_data},
-                                      {"optimizer", t.update},
-                                      {"the slowest of all ranks", t.straggling}})
-    std::printf("  %-40s %8.3f s  %5.1f %%\n", name, seconds, 100 * seconds / t.seconds);
+std::string found_text(const PlanGround& ground, const SearchResult& found, double seconds) {
+  return fmt::format("{} legal layouts on up to {} {}, {} of them too large; {:.1f} s\n", found.legal,
+                     ground.question.gpus_to_use(), ground.question.gpu().name, found.too_large, seconds);
 }
 
-void print_run(const JudgedLayout& best, const PlanQuestion& question, double tokens) {
-  const double days = tokens / best.tokens_per_second / 86400;
-  const PoolSpec& pool = question.cluster.pools[question.pool];
-  const double watts = busy_watts_per_gpu(question.cluster, pool) * static_cast<double>(best.num_gpus);
-  std::printf("\n%s tokens, while nothing fails: %.1f days, %s GPU-hours, %.0f MWh", format_quantity(tokens).c_str(),
-              days, format_quantity(days * 24 * static_cast<double>(best.num_gpus)).c_str(), watts * days * 24 * 1e-6);
-  if (pool.usd_per_gpu_hour)
-    std::printf(", %s dollars at %.2f a GPU-hour",
-                format_quantity(days * 24 * static_cast<double>(best.num_gpus) * *pool.usd_per_gpu_hour).c_str(),
-                *pool.usd_per_gpu_hour);
-  std::printf("\n");
+Status nothing_fits(const PlanGround& ground, const SearchResult& found) {
+  if (!found.smallest)
+    return invalid("[plan] no layout is legal: heads, layers and batch leave none; change --batch-tokens or --gpus");
+  return invalid(fmt::format(
+      "[plan] nothing fits: the smallest layout ({}) needs {:.0f} GB of {:.0f} on a GPU; use more GPUs, or a part with "
+      "more memory",
+      layout_text(found.smallest->layout), found.smallest->memory.total() * 1e-9, ground.question.gpu().memory_gb));
+}
+
+Status judge_given(const PlanArguments& arguments, const PlanGround& ground) {
+  Layout layout;
+  RETURN_IF_ERROR(read_layout(arguments.question, ground.question, layout));
+  SearchResult found;
+  ASSIGN_OR_RETURN(JudgedLayout judged, judge(ground.question, ground.calibration, layout));
+  found.best.push_back(std::move(judged));
+  const JudgedLayout& only = found.best.front();
+  const Basis basis = basis_of(ground.question, only.layout, ground.checked);
+  if (arguments.has_csv()) {
+    RETURN_IF_ERROR(write_csv(layout_table(found.best, {basis}), arguments.csv));
+  } else {
+    std::string text = layout_text(only.layout) + "\n";
+    if (!arguments.memory) text += step_text(only, basis);
+    text += memory_text(only, ground.question.gpu());
+    if (!arguments.memory) text += run_text(only, basis, ground.question, ground.tokens);
+    RETURN_IF_ERROR(print(text));
+  }
+  return arguments.html.empty() ? ok_status() : write_html(arguments, ground, found);
+}
+
+Status search(const PlanArguments& arguments, const PlanGround& ground) {
+  const auto started = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(const SearchResult found,
+                   search_layouts(ground.question, ground.calibration, {.keep = static_cast<size_t>(arguments.top)}));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  if (found.best.empty()) return nothing_fits(ground, found);
+  const std::vector<Basis> bases = ground.bases_of(found.best);
+  if (arguments.has_csv()) {
+    RETURN_IF_ERROR(write_csv(layout_table(found.best, bases), arguments.csv));
+  } else {
+    const JudgedLayout& best = found.best.front();
+    RETURN_IF_ERROR(print(found_text(ground, found, seconds) + "\nbest: " + layout_text(best.layout) + "\n" +
+                          step_text(best, bases.front()) + memory_text(best, ground.question.gpu()) +
+                          run_text(best, bases.front(), ground.question, ground.tokens) + runners_up_text(found.best)));
+  }
+  return arguments.html.empty() ? ok_status() : write_html(arguments, ground, found);
+}
+
+Status compare(const PlanArguments& arguments, const PlanGround& ground) {
+  std::vector<ComparedMachine> machines;
+  for (const std::string& name : arguments.compare) {
+    ASSIGN_OR_RETURN(ComparedMachine machine,
+                     compared_machine(ground.question, name, ground.calibration, local_and_ready_files()));
+    machines.push_back(std::move(machine));
+  }
+  const std::vector<ComparedLayout> rows =
+      compare_machines(machines, ground.calibration, ground.checked, ground.tokens);
+  if (arguments.has_csv()) return write_csv(compare_table(rows, true), arguments.csv);
+  return print(fmt::format("{} tokens, while nothing fails\n\n", format_quantity(ground.tokens)) +
+               aligned_text(compare_table(rows, false)) + compare_notes(rows));
+}
+
+Status sweep(const PlanArguments& arguments, const PlanGround& ground) {
+  SweepQuestion asked{.question = ground.question, .layout = arguments.question.layout, .axes = {}};
+  for (const std::string& text : arguments.sweep) {
+    ASSIGN_OR_RETURN(SweepAxis axis, read_sweep_axis(text));
+    asked.axes.push_back(std::move(axis));
+  }
+  ASSIGN_OR_RETURN(const std::vector<SweepPoint> points, play_sweep(asked, ground.calibration, ground.checked));
+  if (arguments.has_csv()) return write_csv(sweep_table(asked.axes, points, true), arguments.csv);
+  return print(aligned_text(sweep_table(asked.axes, points, false)));
 }
 
 Status plan(const PlanArguments& arguments) {
-  ASSIGN_OR_RETURN(const PlanQuestion question, read_question(arguments.question));
-  ASSIGN_OR_RETURN(const double tokens, read_quantity("--tokens", arguments.tokens));
-  ASSIGN_OR_RETURN(const Calibration calibration, load_config<Calibration>(local_and_ready_files(), kCalibration));
-  const GpuSpec& gpu = question.cluster.pools[question.pool].gpu;
-  if (!arguments.question.layout.empty()) {
-    Layout layout;
-    RETURN_IF_ERROR(read_layout(arguments.question, question, layout));
-    ASSIGN_OR_RETURN(const JudgedLayout judged, judge(question, calibration, layout));
-    std::printf("%s\n", layout_text(layout).c_str());
-    if (!arguments.memory) print_step(judged);
-    print_memory(judged, gpu);
-    if (!arguments.memory) print_run(judged, question, tokens);
-    return ok_status();
-  }
-  const auto started = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(const SearchResult result,
-                   search_layouts(question, calibration, {.keep = static_cast<size_t>(arguments.top)}));
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-  std::printf("%lld legal layouts on up to %lld %s, %lld of them too large; %.1f s\n",
-              static_cast<long long>(result.legal),
-              static_cast<long long>(arguments.question.gpus > 0 ? arguments.question.gpus
-                                                                 : question.cluster.pools[question.pool].num_gpus()),
-              gpu.name.c_str(), static_cast<long long>(result.too_large), seconds);
-  if (result.best.empty()) {
-    if (!result.smallest)
-      return invalid("[plan] no layout is legal: heads, layers and batch leave none; change --batch-tokens or --gpus");
-    return invalid(
-        fmt::format("[plan] nothing fits: the smallest layout ({}) needs {:.0f} GB of {:.0f} on a GPU; use more "
-                    "GPUs, or a part with more memory",
-                    layout_text(result.smallest->layout), result.smallest->memory.total() * 1e-9, gpu.memory_gb));
-  }
-  const JudgedLayout& best = result.best.front();
-  std::printf("\nbest: %s\n", layout_text(best.layout).c_str());
-  print_step(best);
-  print_memory(best, gpu);
-  print_run(best, question, tokens);
-  if (result.best.size() > 1) std::printf("\nnext, by tokens/s, and what of a step is longer:\n");
-  for (size_t i = 1; i < result.best.size(); ++i) {
-    const JudgedLayout& other = result.best[i];
-    std::printf("  %5.1f %%  %-82s %5.1f GB  %s\n", 100 * (other.tokens_per_second / best.tokens_per_second),
-                layout_text(other.layout).c_str(), other.memory.total() * 1e-9, why_slower(other, best).c_str());
-  }
-  return ok_status();
-}
-
-Status validate(const PlanArguments& arguments) {
-  FileSystem& files = local_and_ready_files();
-  const std::string path = arguments.validate.empty() ? kPublishedRuns : arguments.validate;
-  ASSIGN_OR_RETURN(const Calibration calibration, load_config<Calibration>(files, kCalibration));
-  ASSIGN_OR_RETURN(const std::string text, read_file(files, path, int64_t{64} << 20));
-  ASSIGN_OR_RETURN(const CsvTable table, CsvTable::parse(text, path));
-  for (const char* column : {"name", "gpu", "count", "layers", "hidden", "global_batch", "seq"})
-    if (!table.has_column(column))
-      return invalid(
-          fmt::format("[{}:1] no column {}; needed are those of configs/validation/training_runs.csv", path, column));
-  std::printf("%-46s %-22s %6s %10s %10s %9s %9s %8s\n", "run", "stack", "GPUs", "published", "predicted", "TFLOP/s",
-              "tokens/s", "error");
-  std::vector<PlayedRun> all, fitted, checked;
-  for (size_t row = 0; row < table.num_rows(); ++row) {
-    const RunToPlay run = RunToPlay::create(table, row, calibration, files, kClusters);
-    const PlayedRun played = run.play(calibration);
-    all.push_back(played);
-    if (!played.refused.empty()) {
-      std::printf("%-46s refused: [%s:%d] %s\n", played.name.c_str(), path.c_str(), played.line,
-                  played.refused.c_str());
-      continue;
-    }
-    (played.used_to_fit ? fitted : checked).push_back(played);
-    const double tokens = static_cast<double>(played.run.layout.batch * played.run.layout.tokens);
-    std::printf("%-46s %-22s %6lld %8.3f s %8.3f s %9.1f %9s %+7.1f %%%s\n", played.name.c_str(), played.stack.c_str(),
-                static_cast<long long>(played.run.num_gpus), played.run.step_seconds, played.time.seconds,
-                model_flops_of_step(played.run.model, played.run.layout) /
-                    (played.time.seconds * static_cast<double>(played.run.num_gpus)) * 1e-12,
-                format_quantity(tokens / played.time.seconds).c_str(), 100 * played.error(),
-                played.run.filled.empty() ? "" : ("   filled: " + played.run.filled).c_str());
-  }
-  const auto line = [](const char* what, const std::vector<PlayedRun>& runs) {
-    const ValidationSummary s = summarize(runs);
-    std::printf("%srows %zu, refused %zu, mean |error| %.1f %%, 90th percentile %.1f %%\n", what, s.rows, s.refused,
-                100 * s.mean_error, 100 * s.worst_decile);
-  };
-  std::printf("\n");
-  if (arguments.validate.empty()) {
-    line("used to fit: ", fitted);
-    line("only checked: ", checked);
-  }
-  line("", all);
-  return ok_status();
+  if (!arguments.build_out.cluster.empty())
+    return print_build_out(arguments.build_out, arguments.question.cluster_overrides, arguments.question.gpus);
+  const bool one_answer = arguments.compare.empty() && arguments.sweep.empty();
+  if (arguments.validate != kNotGiven)
+    return validate_plan(arguments.validate, arguments.has_csv() ? std::optional(arguments.csv) : std::nullopt);
+  if (!arguments.compare.empty() && !arguments.sweep.empty())
+    return invalid("[plan] --compare and --sweep are two questions; give one of them");
+  if (!arguments.compare.empty() && !arguments.question.layout.empty())
+    return invalid("[--compare] each machine has its own best layout; leave --layout out, or use --sweep");
+  if (!arguments.html.empty() && !one_answer)
+    return invalid("[--html] a report is of one machine and its best layout; leave --compare and --sweep out");
+  ASSIGN_OR_RETURN(const PlanGround ground, read_ground(arguments));
+  if (!arguments.compare.empty()) return compare(arguments, ground);
+  if (!arguments.sweep.empty()) return sweep(arguments, ground);
+  return arguments.question.layout.empty() ? search(arguments, ground) : judge_given(arguments, ground);
 }
 
 }  // namespace
 
 void add_plan_command(Command root) {
   auto arguments = std::make_shared<PlanArguments>();
-  Command plan_command =
-      root.add_command("plan", "How a model trains on a cluster: the best layouts, memory, time, cost");
-  add_question_options(plan_command, arguments->question);
-  plan_command.option("--tokens", arguments->tokens, "of the whole run, such as 6T");
-  plan_command.option("--top", arguments->top, "how many layouts to print", {.min = 1, .max = 1000});
-  plan_command.flag("--memory", arguments->memory, "with --layout: the memory alone");
-  plan_command.option("--validate", arguments->validate,
-                      "play the published runs of this table (configs/validation/training_runs.csv without one), and "
-                      "compare",
-                      {.show_default = false, .value_optional = true});
-  add_build_out_options(plan_command, arguments->build_out);
-  plan_command.run([arguments] {
-    if (!arguments->build_out.cluster.empty())
-      return print_build_out(arguments->build_out, arguments->question.cluster_overrides, arguments->question.gpus);
-    return arguments->validate != kNoTable ? validate(*arguments) : plan(*arguments);
-  });
+  Command command = root.add_command("plan", "How a model trains on a cluster: the best layouts, memory, time, cost");
+  add_question_options(command, arguments->question);
+  command.option("--tokens", arguments->tokens, "of the whole run, such as 6T");
+  command.option("--top", arguments->top, "how many layouts to print", {.min = 1, .max = 1000});
+  command.flag("--memory", arguments->memory, "with --layout: the memory alone");
+  command.option(
+      "--compare", arguments->compare,
+      "machines side by side, each with its best layout: clusters by file or name, or GPUs such as h100 h200 "
+      "b200, then put into the given cluster",
+      {.many_values = true});
+  command.option("--sweep", arguments->sweep,
+                 "axis=1,2,4: all combinations of values of a layout's axes, batch_tokens, seq, gpus, dtype, or the "
+                 "cluster's numbers by their path; repeatable");
+  command.option("--csv", arguments->csv, "the answer as a table: to this file, or to the standard output without one",
+                 {.show_default = false, .value_optional = true});
+  command.option("--html", arguments->html,
+                 "write a report of the best layout (or of --layout) here: one page that needs no network");
+  command.option("--validate", arguments->validate,
+                 "play the published runs of this table (configs/validation/training_runs.csv without one), and "
+                 "compare",
+                 {.show_default = false, .value_optional = true});
+  add_build_out_options(command, arguments->build_out);
+  command.run([arguments] { return plan(*arguments); });
 }
 
 }  // namespace colossus

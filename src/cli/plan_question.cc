@@ -2,10 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstdlib>
-
 #include "io/config.h"
 #include "plan/ready_files.h"
 #include "plan/scenario.h"
@@ -23,72 +19,15 @@ void add_question_options(Command& command, QuestionArguments& arguments) {
   command.option("--seq", arguments.sequence, "tokens of a sequence; 0: the model's context",
                  {.min = 0, .max = 1 << 24});
   command.option("--dtype", arguments.dtype, "of the layers' products", {.choices = {"f32", "bf16", "fp8", "fp4"}});
+  command.option("--expert-deviation", arguments.expert_deviation,
+                 "of the rows that an expert gets, as a share of the mean; 0: routing is even", {.min = 0, .max = 10});
   command.option(
       "--layout", arguments.layout,
       "axis=ranks, for example tensor=8, microbatch=2 or recompute=full: this layout, not the best; repeatable");
 }
 
-// "6T" as 6e12.
-Result<double> read_quantity(const std::string& option, const std::string& text) {
-  const std::string suffixes = "kMGT";
-  std::string number = text;
-  double factor = 1;
-  if (!number.empty())
-    if (const size_t at = (number.back() == 'B' ? std::string("kMBT") : suffixes).find(number.back());
-        at != std::string::npos) {
-      factor = std::pow(1000.0, static_cast<double>(at + 1));
-      number.pop_back();
-    }
-  char* end = nullptr;
-  const double value = std::strtod(number.c_str(), &end);
-  if (number.empty() || end != number.c_str() + number.size() || !std::isfinite(value) || value < 0)
-    return invalid(
-        fmt::format("[{}] {}; give a number, with k, M, B or T behind it if you like, such as 6T", option, text));
-  return value * factor;
-}
-
-std::string layout_text(const Layout& layout) {
-  const MeshConfig& mesh = layout.mesh;
-  std::string text = fmt::format("tensor {} context {} pipeline {}", mesh.tensor, mesh.context, mesh.pipeline);
-  if (mesh.chunks > 1) text += fmt::format(" x {} chunks", mesh.chunks);
-  text += fmt::format(" data {}", mesh.data * mesh.shard);
-  if (mesh.expert > 1) text += fmt::format(" expert {}", mesh.expert);
-  if (mesh.expert_tensor > 1) text += fmt::format(" expert_tensor {}", mesh.expert_tensor);
-  return text + fmt::format(", microbatch {}, recompute {}", layout.microbatch, recompute_name(layout.recompute));
-}
-
-namespace {
-
-// A layout as --layout gives it: a mesh, and what else decides about a pass.
-struct LayoutConfig {
-  MeshConfig mesh;
-  int64_t microbatch = 1;
-  Recompute recompute = Recompute::kNone;
-  void visit_fields(FieldVisitor& v) {
-    mesh.visit_fields(v);
-    v.field("microbatch", microbatch, "sequences computed at once", {.min = 1, .max = 1 << 20});
-    v.field("recompute", recompute, "activations computed again instead of kept");
-  }
-};
-
-}  // namespace
-
 Status read_layout(const QuestionArguments& arguments, const PlanQuestion& question, Layout& layout) {
-  ASSIGN_OR_RETURN(const auto given, parse_config<LayoutConfig>("", "--layout", arguments.layout));
-  layout.mesh = given.mesh;
-  layout.microbatch = given.microbatch;
-  layout.recompute = given.recompute;
-  if (layout.mesh.automatic) return invalid("[--layout] auto is what the search is for: leave --layout out");
-  const int64_t there = question.cluster.pools[question.pool].num_gpus();
-  if (layout.mesh.num_ranks() > there)
-    return invalid(
-        fmt::format("[--layout] {} ranks; {} has {} GPUs", layout.mesh.num_ranks(), arguments.cluster, there));
-  layout.tokens = question.tokens > 0 ? question.tokens : question.model.context;
-  layout.products = question.products;
-  const int64_t unit = layout.microbatch * layout.mesh.data * layout.mesh.shard;
-  const double rounds = question.batch_tokens / static_cast<double>(layout.tokens) / static_cast<double>(unit);
-  layout.batch = std::max<int64_t>(1, std::llround(rounds)) * unit;
-  if (layout.mesh.chunks > 1) layout.mesh.schedule = PipelineScheduleKind::kInterleaved;
+  ASSIGN_OR_RETURN(layout, read_layout(question, "--layout", arguments.layout));
   return ok_status();
 }
 
@@ -104,12 +43,7 @@ Result<PlanQuestion> read_question(const QuestionArguments& arguments) {
   if (question.model.vocab_size == 0)
     return invalid(fmt::format("[{}] vocab_size = 0; a plan needs it: --set-model vocab_size=131072", arguments.model));
   if (!arguments.pool.empty()) {
-    question.pool = question.cluster.pools.size();
-    for (size_t i = 0; i < question.cluster.pools.size(); ++i)
-      if (question.cluster.pools[i].name == arguments.pool) question.pool = i;
-    if (question.pool == question.cluster.pools.size())
-      return invalid(fmt::format("[--pool] {}; {} has {}", arguments.pool, arguments.cluster,
-                                 question.cluster.pools.front().name));
+    ASSIGN_OR_RETURN(question.pool, find_pool(question.cluster, arguments.pool));
   }
   question.num_gpus = arguments.gpus;
   question.tokens = arguments.sequence;
@@ -117,11 +51,8 @@ Result<PlanQuestion> read_question(const QuestionArguments& arguments) {
   if (question.batch_tokens == 0) question.batch_tokens = 16e6;
   for (const auto& choice : field_choices(ProductType{}))
     if (arguments.dtype == choice.name) question.products = choice.value;
-  const GpuSpec& gpu = question.cluster.pools[question.pool].gpu;
-  if ((question.products == ProductType::kFp8 && gpu.fp8_tflops == 0) ||
-      (question.products == ProductType::kFp4 && gpu.fp4_tflops == 0) ||
-      (question.products == ProductType::kF32 && gpu.fp32_tflops == 0))
-    return invalid(fmt::format("[--dtype] {}; {} has no units for it", arguments.dtype, gpu.name));
+  question.stack.expert_deviation = arguments.expert_deviation;
+  RETURN_IF_ERROR(check_products(question));
   return question;
 }
 

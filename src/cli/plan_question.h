@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/quantity.h"
 #include "cli/command.h"
 #include "plan/search.h"
 
@@ -19,6 +20,7 @@ struct QuestionArguments {
   int64_t gpus = 0;
   std::string pool;
   std::string dtype = "bf16";
+  double expert_deviation = 0;
 };
 // `arguments` outlives the command line.
 void add_question_options(Command& command, QuestionArguments& arguments);
@@ -26,11 +28,5 @@ void add_question_options(Command& command, QuestionArguments& arguments);
 Result<PlanQuestion> read_question(const QuestionArguments& arguments);
 // --layout, with the batch nearest to --batch-tokens.
 Status read_layout(const QuestionArguments& arguments, const PlanQuestion& question, Layout& layout);
-
-// "6T" as 6e12: with k, M, G or B, T.
-Result<double> read_quantity(const std::string& option, const std::string& text);
-
-// "tensor 8 pipeline 4 data 16, microbatch 1, recompute none".
-std::string layout_text(const Layout& layout);
 
 }  // namespace colossus

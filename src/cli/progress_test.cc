@@ -75,15 +75,7 @@ TEST(RateMeter, AnyCallRateGivesTheSameWindow) {
   EXPECT_NEAR(often.per_second(), 10'000 / 15.0, 40);
 }
 
-TEST(Format, Quantities) {
-  EXPECT_EQ(format_quantity(0), "0");
-  EXPECT_EQ(format_quantity(999), "999");
-  EXPECT_EQ(format_quantity(999.6), "1.00k");
-  EXPECT_EQ(format_quantity(0.25), "0.25");
-  EXPECT_EQ(format_quantity(12'345, "tokens"), "12.3k tokens");
-  EXPECT_EQ(format_quantity(314e9), "314G");
-  EXPECT_EQ(format_quantity(2.5e9, "bytes"), "2.50 GB");
-  EXPECT_EQ(format_quantity(1e300).substr(0, 4), "1000");  // no prefix left, no crash
+TEST(Format, DurationsAndWidths) {
   EXPECT_EQ(format_duration(59.6), "1:00");
   EXPECT_EQ(format_duration(3723), "1:02:03");
   EXPECT_EQ(format_duration(-1), "?");

@@ -4,7 +4,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -57,23 +56,6 @@ std::string_view fit_to_columns(std::string_view text, int columns) {
     if (!continues_character(text[end]) && columns-- <= 0) break;
   }
   return text.substr(0, end);
-}
-
-std::string format_quantity(double value, std::string_view unit) {
-  constexpr std::array<const char*, 6> kPrefixes = {"", "k", "M", "G", "T", "P"};
-  size_t prefix = 0;
-  double scaled = value;
-  // 999.5 would print as "1000": the next prefix begins where rounding to three digits does.
-  while (std::abs(scaled) >= 999.5 && prefix + 1 < kPrefixes.size()) {
-    scaled /= 1000;
-    ++prefix;
-  }
-  const double magnitude = std::abs(scaled);
-  const bool whole = prefix == 0 && value == std::floor(value);
-  const int decimals = whole || magnitude >= 99.95 ? 0 : magnitude >= 9.995 ? 1 : 2;
-  const std::string number = fmt::format("{:.{}f}", scaled, decimals);
-  if (unit == "bytes") return fmt::format("{} {}B", number, kPrefixes[prefix]);
-  return fmt::format("{}{}{}{}", number, kPrefixes[prefix], unit.empty() ? "" : " ", unit);
 }
 
 std::string format_duration(double seconds) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/quantity.h"
 #include "base/status.h"
 
 namespace colossus {
@@ -25,8 +26,6 @@ int display_width(std::string_view text);
 // The longest beginning of `text` that takes at most `columns`.
 std::string_view fit_to_columns(std::string_view text, int columns);
 
-// 1234567 as "1.23M"; bytes as "1.23 MB". Three digits, as people read them.
-std::string format_quantity(double value, std::string_view unit = "");
 // 3723 as "1:02:03", 42 as "0:42"; "?" when it is not known or above a year.
 std::string format_duration(double seconds);
 

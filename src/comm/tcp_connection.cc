@@ -17,10 +17,12 @@ namespace {
 constexpr uint16_t kMagic = 0xc01f;
 // Of messages up to this one copy costs less than a turn of questions and answers.
 constexpr size_t kAheadBytes = size_t{16} << 10;
-// What a frame keeps other channels waiting for: less than a millisecond at 10 Gbit/s.
-constexpr size_t kFrameBytes = size_t{512} << 10;
+// What a frame keeps other channels waiting for: no more than what sockets hold already.
+constexpr size_t kFrameBytes = size_t{2} << 20;
 // Of one connection before the others have their turn.
-constexpr size_t kTurnBytes = size_t{2} << 20;
+constexpr size_t kTurnBytes = size_t{8} << 20;
+// Read at once where a long message may begin: heads, and little that has to be copied to its place.
+constexpr size_t kHeadsBytes = size_t{2} << 10;
 constexpr size_t kMaxReasonBytes = 500;
 
 std::string mismatch_text(const char* verb, uint8_t kind, uint64_t bytes, uint8_t own_kind, uint64_t own_bytes) {
@@ -234,8 +236,11 @@ void TcpConnection::want_to_write(bool wanted) {
 void TcpConnection::read(std::span<std::byte> scratch) {
   for (size_t turn = 0; turn < kTurnBytes && !lost_;) {
     const std::span<std::byte> place = place_of_payload();
-    std::array<iovec, 2> parts = {iovec{place.data(), place.size()}, iovec{scratch.data(), scratch.size()}};
     const bool direct = !place.empty();
+    const auto behind = place.size() > kAheadBytes ? scratch.first(sizeof(Head))
+                        : expects_long_message()   ? scratch.first(kHeadsBytes)
+                                                   : scratch;
+    std::array<iovec, 2> parts = {iovec{place.data(), place.size()}, iovec{behind.data(), behind.size()}};
     msghdr message{};
     message.msg_iov = parts.data() + (direct ? 0 : 1);
     message.msg_iovlen = direct ? 2 : 1;
@@ -251,9 +256,15 @@ void TcpConnection::read(std::span<std::byte> scratch) {
       if (payload_left_ == 0) finish_payload();
     }
     consume(scratch.first(size - in_place));
-    if (size < place.size() + scratch.size()) return;
+    if (size < place.size() + behind.size()) return;
     turn += size;
   }
+}
+
+bool TcpConnection::expects_long_message() const {
+  return std::ranges::any_of(ports_, [](const auto& entry) {
+    return entry.second->receiving == TcpPort::Message::kOpen && entry.second->to_receive.size() > kAheadBytes;
+  });
 }
 
 // Where the next bytes can go without a copy; else empty.

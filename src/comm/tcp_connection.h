@@ -113,6 +113,7 @@ class TcpConnection {
   void wrote(size_t bytes);
   void want_to_write(bool wanted);
 
+  bool expects_long_message() const;
   std::span<std::byte> place_of_payload() const;
   void consume(std::span<const std::byte> bytes);
   void start_payload();

@@ -100,4 +100,24 @@ const std::string& CsvTable::at(size_t row, std::string_view name) const {
   return found ? rows_[row][*found] : kNone;
 }
 
+std::string csv_record(std::span<const std::string> fields) {
+  std::string record;
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (i > 0) record += ',';
+    const std::string& field = fields[i];
+    // An empty line is no record, so a record of one empty field is quoted.
+    if (field.find_first_of(",\"\r\n") == std::string::npos && !(field.empty() && fields.size() == 1)) {
+      record += field;
+      continue;
+    }
+    record += '"';
+    for (const char c : field) {
+      if (c == '"') record += '"';
+      record += c;
+    }
+    record += '"';
+  }
+  return record + '\n';
+}
+
 }  // namespace colossus

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,5 +32,8 @@ class CsvTable {
   std::vector<std::vector<std::string>> rows_;
   std::vector<int> lines_;
 };
+
+// A record as CsvTable reads it, with the line feed behind it: fields that need quotes have them.
+std::string csv_record(std::span<const std::string> fields);
 
 }  // namespace colossus

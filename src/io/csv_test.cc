@@ -22,6 +22,16 @@ TEST(Csv, QuotesCommasAndLineEnds) {
   EXPECT_FALSE(table->has_column("none"));
 }
 
+TEST(Csv, WhatIsWrittenIsReadBack) {
+  const std::vector<std::string> header = {"a"}, fields[] = {{"x,y"}, {"\"q\""}, {"two\r\nlines"}, {""}, {"plain"}};
+  std::string text = csv_record(header);
+  for (const auto& field : fields) text += csv_record(field);
+  const auto table = CsvTable::parse(text, "t.csv");
+  ASSERT_TRUE(table.ok()) << table.status().message();
+  ASSERT_EQ(table->num_rows(), std::size(fields));
+  for (size_t i = 0; i < std::size(fields); ++i) EXPECT_EQ(table->at(i, "a"), fields[i].front());
+}
+
 TEST(Csv, FaultsNameTheirLine) {
   EXPECT_THAT(error_of(""), HasSubstr("[t.csv] is empty"));
   EXPECT_THAT(error_of("a,b\n1,2\n3\n"), HasSubstr("[t.csv:3] 1 fields; the header has 2"));

@@ -55,25 +55,6 @@ std::map<std::string, NodeReport> read_reports(std::string_view text, const std:
   return reports;
 }
 
-Expected medians_of(const std::vector<NodeReport>& nodes) {
-  Expected medians;
-  for (const Figure& figure : kFigures) {
-    std::vector<double> values;
-    for (const NodeReport& node : nodes)
-      if (const CheckResult* result = node.find(figure.name); result != nullptr && result->value)
-        values.push_back(*result->value);
-    if (values.size() >= kFewestForMedian) medians.of(figure.name) = median(values);
-  }
-  // How many GPUs a node has is no question of speed, but what most have, the others should.
-  std::map<int64_t, size_t> votes;
-  for (const NodeReport& node : nodes)
-    if (const CheckResult* gpus = node.find("gpus"); gpus != nullptr && gpus->value)
-      ++votes[static_cast<int64_t>(std::clamp(*gpus->value, 0.0, 1e6))];
-  for (const auto& [count, nodes_with] : votes)
-    if (nodes_with >= kFewestForMedian && nodes_with * 2 > nodes.size()) medians.gpus = count;
-  return medians;
-}
-
 void compare_gpus(NodeReport& node, const Expected& medians) {
   if (medians.gpus.value_or(0) == 0) return;
   for (CheckResult& result : node.results) {
@@ -96,6 +77,25 @@ std::string reason_of(const NodeReport& node) {
 }
 
 }  // namespace
+
+Expected medians_of(const std::vector<NodeReport>& nodes) {
+  Expected medians;
+  for (const Figure& figure : kFigures) {
+    std::vector<double> values;
+    for (const NodeReport& node : nodes)
+      if (const CheckResult* result = node.find(figure.name); result != nullptr && result->value)
+        values.push_back(*result->value);
+    if (values.size() >= kFewestForMedian) medians.of(figure.name) = median(values);
+  }
+  // How many GPUs a node has is no question of speed, but what most have, the others should.
+  std::map<int64_t, size_t> votes;
+  for (const NodeReport& node : nodes)
+    if (const CheckResult* gpus = node.find("gpus"); gpus != nullptr && gpus->value)
+      ++votes[static_cast<int64_t>(std::clamp(*gpus->value, 0.0, 1e6))];
+  for (const auto& [count, nodes_with] : votes)
+    if (nodes_with >= kFewestForMedian && nodes_with * 2 > nodes.size()) medians.gpus = count;
+  return medians;
+}
 
 Verdict FleetReport::verdict() const {
   Verdict worst = missing.empty() ? Verdict::kPass : Verdict::kBad;

@@ -26,6 +26,9 @@ struct FleetReport {
 // trusted. `asked`: the nodes that should be there; empty: those that are.
 FleetReport compare_fleet(std::string_view text, const std::vector<std::string>& asked);
 
+// Of figures that at least three have, and what most have of what is counted.
+Expected medians_of(const std::vector<NodeReport>& nodes);
+
 // "scontrol update NodeName=a,b State=DRAIN Reason='...'", one for each reason. Nothing in it but host names and words
 // of this program.
 std::vector<std::string> drain_commands(const FleetReport& fleet);

@@ -213,6 +213,10 @@ std::vector<int64_t> Mesh::group(int64_t rank, std::span<const MeshAxis> axes) c
 std::vector<LayerRange> cut_layers(int64_t num_layers, int64_t pieces) {
   CHECK(pieces >= 1 && pieces <= num_layers + 2, "more pieces than layers, embedding and head");
   std::vector<LayerRange> ranges;
+  if (num_layers % pieces == 0) {
+    for (int64_t i = 0; i < pieces; ++i) ranges.push_back({num_layers * i / pieces, num_layers * (i + 1) / pieces});
+    return ranges;
+  }
   // Position 0 is the embedding, num_layers + 1 the head.
   const int64_t positions = num_layers + 2;
   for (int64_t i = 0; i < pieces; ++i) {

@@ -82,8 +82,9 @@ class Mesh {
   MeshConfig config_;
 };
 
-// Layers [begin, end) of each piece of the pipeline, `pieces` = pipeline * chunks of them: the embedding counts as one
-// layer of the first and the head as one of the last, so these may hold fewer. pieces <= num_layers + 2.
+// Layers [begin, end) of each piece of the pipeline, `pieces` = pipeline * chunks of them: equally many where that
+// divides them. Else the embedding counts as one layer of the first and the head as one of the last, so these may hold
+// fewer. pieces <= num_layers + 2.
 struct LayerRange {
   int64_t begin = 0;
   int64_t end = 0;

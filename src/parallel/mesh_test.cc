@@ -116,8 +116,9 @@ TEST(Mesh, AutoFindsALegalLayout) {
   EXPECT_THAT(auto_mesh(4099, 8, kGrok1).status().message(), HasSubstr("no layout for 4099 ranks"));
 }
 
-TEST(Mesh, LayersAreCutWithEmbeddingAndHeadAsLayers) {
+TEST(Mesh, LayersAreCutEvenlyOrWithEmbeddingAndHeadAsLayers) {
   EXPECT_THAT(cut_layers(64, 1), ElementsAre(LayerRange{0, 64}));
+  EXPECT_THAT(cut_layers(4, 4), ElementsAre(LayerRange{0, 1}, LayerRange{1, 2}, LayerRange{2, 3}, LayerRange{3, 4}));
   // 66 positions in 3 pieces of 22: the first and last hold 21 layers.
   EXPECT_THAT(cut_layers(64, 3), ElementsAre(LayerRange{0, 21}, LayerRange{21, 43}, LayerRange{43, 64}));
   EXPECT_THAT(cut_layers(1, 3), ElementsAre(LayerRange{0, 0}, LayerRange{0, 1}, LayerRange{1, 1}));

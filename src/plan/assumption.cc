@@ -119,6 +119,35 @@ bool NumberVisitor::begin_item(size_t index) {
   return true;
 }
 
+// Lists other than that of the sources are tables like groups; of items the index is of no use to a reader.
+std::optional<size_t> SourceVisitor::begin_list(const FieldSpec& spec, size_t) {
+  tables_.emplace_back(spec.name);
+  return std::nullopt;
+}
+
+bool SourceVisitor::begin_item(size_t) {
+  if (tables_.back() != "sources") return true;
+  std::string table;
+  for (size_t i = 0; i + 1 < tables_.size(); ++i) table += (i > 0 ? "." : "") + tables_[i];
+  notes_.push_back({std::move(table), {}});
+  return true;
+}
+
+void SourceVisitor::end_item() {
+  if (tables_.back() != "sources") return;
+  const Note note = notes_.back();
+  const auto equal = [&](const Note& other) { return other.table == note.table && other.note == note.note; };
+  if (std::count_if(notes_.begin(), notes_.end(), equal) > 1) notes_.pop_back();
+}
+
+void SourceVisitor::visit(const FieldSpec& spec, FieldAccess& access) {
+  if (tables_.empty() || tables_.back() != "sources") return;
+  const std::optional<ConfigNode> value = access.write();
+  if (!value || value->text() == nullptr) return;
+  SourceNote& note = notes_.back().note;
+  (std::string_view(spec.name) == "of" ? note.of : note.text) = *value->text();
+}
+
 std::string fault_of(const Assumption& assumption, std::span<const ConfigNumber> numbers) {
   const auto number = std::ranges::find_if(numbers, [&](const ConfigNumber& candidate) {
     return candidate.path == assumption.field || candidate.index_path == assumption.field;

@@ -103,6 +103,43 @@ class NumberVisitor final : public FieldVisitor {
   std::vector<List> lists_;
 };
 
+// Gathers the source notes of a struct and of all within it, with the table that each stands in ("network", "" for the
+// struct itself).
+class SourceVisitor final : public FieldVisitor {
+ public:
+  struct Note {
+    std::string table;
+    SourceNote note;
+  };
+  const std::vector<Note>& notes() const { return notes_; }
+
+ private:
+  void visit(const FieldSpec& spec, FieldAccess& access) override;
+  void begin_group(const FieldSpec& spec) override { tables_.push_back(spec.name); }
+  void end_group() override { tables_.pop_back(); }
+  std::optional<size_t> begin_list(const FieldSpec& spec, size_t size) override;
+  bool begin_item(size_t index) override;
+  void end_item() override;
+  void end_list() override { tables_.pop_back(); }
+
+  std::vector<std::string> tables_;
+  std::vector<Note> notes_;
+};
+
+// Empties every list of assumptions.
+class AssumptionDropper final : public FieldVisitor {
+ private:
+  void visit(const FieldSpec&, FieldAccess&) override {}
+  void begin_group(const FieldSpec&) override {}
+  void end_group() override {}
+  std::optional<size_t> begin_list(const FieldSpec& spec, size_t) override {
+    return std::string_view(spec.name) == "assumptions" ? std::optional<size_t>(0) : std::nullopt;
+  }
+  bool begin_item(size_t) override { return true; }
+  void end_item() override {}
+  void end_list() override {}
+};
+
 // "" when `assumption`, standing beside `numbers`, names one of them and its range holds the number's value.
 std::string fault_of(const Assumption& assumption, std::span<const ConfigNumber> numbers);
 
@@ -132,6 +169,22 @@ std::vector<AssumedNumber> assumptions_of(C config) {
   NumberVisitor visitor;
   visitor.visit_struct(config);
   return visitor.assumed();
+}
+
+// Every source note of a struct and of all within it, each once.
+template <class C>
+std::vector<SourceVisitor::Note> sources_of(C config) {
+  SourceVisitor visitor;
+  visitor.visit_struct(config);
+  return visitor.notes();
+}
+
+// A copy in which nothing is assumed: whoever sets figures is bound by no range of the file's.
+template <class C>
+C without_assumptions(C config) {
+  AssumptionDropper dropper;
+  dropper.visit_struct(config);
+  return config;
 }
 
 // A copy with another value of the number at `path`, checked as a file would be. Whole numbers are rounded to.

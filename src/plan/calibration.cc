@@ -1,7 +1,8 @@
 #include "plan/calibration.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "plan/spread.h"
 
 namespace colossus {
 
@@ -49,12 +50,6 @@ const StackConfig& Calibration::stack_of(const std::string& source, const std::s
   return found == stacks.end() ? kOwn : found->stack;
 }
 
-double Calibration::straggling(int64_t ranks) const {
-  // The largest of n standard normal numbers lies near sqrt(2 ln n); with the next term of Cramér's expansion.
-  if (ranks < 2) return 0;
-  const double root = std::sqrt(2 * std::log(static_cast<double>(ranks)));
-  const double correction = (std::log(std::log(static_cast<double>(ranks)) + 1e-9) + std::log(4 * M_PI)) / (2 * root);
-  return rank_deviation * std::max(0.56, root - correction);  // 0.56: of two
-}
+double Calibration::straggling(int64_t ranks) const { return rank_deviation * largest_of_normals(ranks); }
 
 }  // namespace colossus

@@ -1,5 +1,7 @@
 #include "plan/layout.h"
 
+#include <fmt/format.h>
+
 namespace colossus {
 
 void StackConfig::visit_fields(FieldVisitor& v) {
@@ -17,11 +19,36 @@ void StackConfig::visit_fields(FieldVisitor& v) {
   v.field("attention_dropout", attention_dropout, "scores are dropped, where they are stored");
   v.field("expert_folding", expert_folding, "experts need not be cut as the rest is");
   v.field("expert_deduplication", expert_deduplication, "a row goes once to each machine that has experts for it");
+  v.field("expert_tensor_gather", expert_tensor_gather, "a row goes to one of an expert's ranks, and on to the others");
+  v.field("expert_deviation", expert_deviation, "of the rows that an expert gets, as a share of the mean",
+          {.min = 0, .max = 10});
+  v.field("routing_passes", routing_passes, "traffic of putting rows in order of their experts, over our kernels'",
+          {.min = 1, .max = 100});
+  v.field("routing_kernels", routing_kernels, "that each such operation is", {.min = 1, .max = 1000});
+  v.field("loss_passes", loss_passes, "over the logits in fp32, by kernels of their own", {.min = 0, .max = 100});
   v.field("gradient_bytes", gradient_bytes, "of an element on the wire", {.min = 1, .max = 8});
   v.field("parameter_bytes", parameter_bytes, "of an element on the wire", {.min = 0.5, .max = 8});
   v.field("recompute", recompute, "activations computed again where nothing else is said");
   v.field("efficiency", efficiency, "of all kernels, beside the machine's", {.max = 2, .above = 0});
   v.field("attention", attention, "of attention's kernels, beside the machine's", {.max = 2, .above = 0});
+}
+
+std::string layout_text(const Layout& layout) {
+  const MeshConfig& mesh = layout.mesh;
+  std::string text = fmt::format("tensor {} context {} pipeline {}", mesh.tensor, mesh.context, mesh.pipeline);
+  if (mesh.chunks > 1) text += fmt::format(" x {} chunks", mesh.chunks);
+  if (mesh.schedule == PipelineScheduleKind::kZeroBubble) text += " zero-bubble";
+  text += fmt::format(" data {}", mesh.data * mesh.shard);
+  if (mesh.expert > 1) text += fmt::format(" expert {}", mesh.expert);
+  if (mesh.expert_tensor > 1) text += fmt::format(" expert_tensor {}", mesh.expert_tensor);
+  if (mesh.zero_stage > 1) text += fmt::format(" ZeRO {}", mesh.zero_stage);
+  return text + fmt::format(", microbatch {}, recompute {}", layout.microbatch, recompute_name(layout.recompute));
+}
+
+std::string product_name(ProductType products) {
+  for (const auto& choice : field_choices(products))
+    if (choice.value == products) return choice.name;
+  CHECK(false, "a product type has no name");
 }
 
 }  // namespace colossus

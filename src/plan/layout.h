@@ -12,7 +12,7 @@
 namespace colossus {
 
 // How far communication runs beside computation, and in which width. The default is what our own programs do on GPUs;
-// stacks of others differ (configs/validation/stacks.toml).
+// stacks of others differ (configs/calibration.toml).
 struct StackConfig {
   std::string name = "colossus";
   // Between the large products each tensor rank has its share of the tokens (Korthikanti et al. 2022); else norms and
@@ -27,7 +27,18 @@ struct StackConfig {
   bool attention_dropout = false;
   bool expert_folding = true;         // experts need not be cut as the rest is (Liu et al. 2025)
   bool expert_deduplication = false;  // a row goes once to each machine, whatever number of experts it meets there
-  double gradient_bytes = 4;          // an element, on the wire
+  // A row goes to one of an expert's ranks, which gather it among them; else to each.
+  bool expert_tensor_gather = false;
+  // Of the rows that an expert gets, as a share of the mean. The fullest of the ranks that share the experts is waited
+  // for. 0: routing is forced to be even, as in most published measurements.
+  double expert_deviation = 0;
+  // What putting rows in order of their experts moves, over what our kernels move, which do it in one pass each way;
+  // and how many kernels each of these four operations of a layer and microbatch is.
+  double routing_passes = 1;
+  double routing_kernels = 1;
+  // How often the logits are read or written in fp32 between the head's products, by kernels of their own.
+  double loss_passes = 0;
+  double gradient_bytes = 4;  // an element, on the wire
   double parameter_bytes = 2;
   Recompute recompute = Recompute::kNone;  // where nothing else is said
   double efficiency = 1;  // of all kernels, beside those of the machine: one number for a release of the software
@@ -45,5 +56,10 @@ struct Layout {
 
   int64_t num_microbatches() const { return batch / (microbatch * mesh.data * mesh.shard); }  // of a data rank
 };
+
+// "tensor 8 context 1 pipeline 4 data 16, microbatch 1, recompute none".
+std::string layout_text(const Layout& layout);
+// "bf16".
+std::string product_name(ProductType products);
 
 }  // namespace colossus

@@ -42,8 +42,12 @@ MeshGroup group_of(const Mesh& mesh, RankGroup group) {
 }  // namespace
 
 LayoutNetwork::LayoutNetwork(const Network& network, const MeshConfig& mesh, int64_t num_experts_per_token,
-                             bool deduplication)
-    : network_(network), mesh_(mesh), num_experts_per_token_(num_experts_per_token), deduplication_(deduplication) {}
+                             const StackConfig& stack)
+    : network_(network),
+      mesh_(mesh),
+      num_experts_per_token_(num_experts_per_token),
+      deduplication_(stack.expert_deduplication),
+      gathering_(stack.expert_tensor_gather) {}
 
 const LayoutNetwork::Placed& LayoutNetwork::placed(RankGroup group) {
   const auto found = placed_.find(group);
@@ -60,10 +64,26 @@ double LayoutNetwork::share_sent_once(const Placed& group) const {
   return domains * (1 - std::pow(1 - 1 / domains, experts)) / experts;
 }
 
+// Rows to their experts, or back. bytes_sent: to all ranks of each expert.
+double LayoutNetwork::seconds_of_rows(RankGroup group, double bytes_sent) {
+  const auto slices = static_cast<double>(mesh_.size(MeshAxis::kExpertTensor));
+  const auto exchange = [&](RankGroup along, double bytes) {
+    const Placed& place = placed(along);
+    return place.group.time_of(CollectiveKind::kAllToAll, bytes * share_sent_once(place)).seconds;
+  };
+  if (!gathering_ || slices == 1 || !group.contains(MeshAxis::kExpertTensor)) return exchange(group, bytes_sent);
+  double seconds = placed(RankGroup::along({MeshAxis::kExpertTensor}))
+                       .group.time_of(CollectiveKind::kAllGather, bytes_sent * (slices - 1) / slices)
+                       .seconds;
+  if (mesh_.size(MeshAxis::kExpert) > 1)
+    seconds += exchange(RankGroup::along({MeshAxis::kExpert}), bytes_sent / slices);
+  return seconds;
+}
+
 double LayoutNetwork::seconds(RankGroup group, Exchange exchange, double bytes_sent) {
   if (bytes_sent == 0) return 0;
+  if (exchange == Exchange::kAllToAll) return seconds_of_rows(group, bytes_sent);
   const Placed& placed_group = placed(group);
-  if (exchange == Exchange::kAllToAll) bytes_sent *= share_sent_once(placed_group);
   return placed_group.group.time_of(kind_of(exchange), bytes_sent).seconds;
 }
 

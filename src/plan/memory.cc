@@ -12,23 +12,31 @@ constexpr int64_t kRounds = 3;
 
 struct StageShape {
   std::vector<int64_t> pieces;  // numbers of its chunks
-  double parameters = 0, expert_parameters = 0;
+  double parameters = 0;
+  double updated = 0;  // of them, by one rank
 };
 
 StageShape shape_of_stage(const Layout& layout, const RankPieces& pieces, const std::vector<LayerRange>& ranges,
                           int64_t stage) {
-  const int64_t stages = layout.mesh.pipeline;
+  const MeshConfig& mesh = layout.mesh;
+  const auto sharers = static_cast<double>(mesh.shard * mesh.context), tensor = static_cast<double>(mesh.tensor);
+  const double ends = mesh.pipeline > 1 ? 2 * static_cast<double>(mesh.data) : 1;
   StageShape shape;
-  for (int64_t chunk = 0; chunk < layout.mesh.chunks; ++chunk) {
-    const int64_t piece = chunk * stages + stage;
-    const LayerRange& range = ranges[static_cast<size_t>(piece)];
-    const auto layers = static_cast<double>(range.end - range.begin);
-    shape.pieces.push_back(piece);
-    shape.parameters += layers * static_cast<double>(pieces.layer_parameters);
-    shape.expert_parameters += layers * static_cast<double>(pieces.layer_expert_parameters);
+  const auto add = [&](const SharedParameters& counts, double times) {
+    shape.parameters += times * static_cast<double>(counts.all());
+    shape.updated +=
+        times * (static_cast<double>(counts.cut) / sharers + static_cast<double>(counts.copied) / (sharers * tensor) +
+                 static_cast<double>(counts.experts) / static_cast<double>(mesh.expert_data()) +
+                 static_cast<double>(counts.tied) / (sharers * tensor * ends));
+  };
+  for (int64_t chunk = 0; chunk < mesh.chunks; ++chunk) {
+    shape.pieces.push_back(chunk * mesh.pipeline + stage);
+    const LayerRange& range = ranges[static_cast<size_t>(shape.pieces.back())];
+    add(pieces.layer, static_cast<double>(range.end - range.begin));
   }
-  if (stage == 0) shape.parameters += static_cast<double>(pieces.first_parameters);
-  if (stage == stages - 1) shape.parameters += static_cast<double>(pieces.last_parameters);
+  if (stage == 0) add(pieces.first, 1);
+  if (stage == mesh.pipeline - 1) add(pieces.last, 1);
+  if (stage == mesh.pipeline - 1 && stage > 0) add({.tied = pieces.first.tied}, 1);
   return shape;
 }
 
@@ -59,7 +67,7 @@ Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, con
                              const StashCounts& stashes, const StateBytes& state) {
   const MeshConfig& mesh = layout.mesh;
   const int64_t num_pieces = mesh.pipeline * mesh.chunks;
-  const std::vector<LayerRange> ranges = layers_of_pieces(model.num_layers, num_pieces);
+  const std::vector<LayerRange> ranges = cut_layers(model.num_layers, num_pieces);
   const auto bytes_at = [&](int64_t piece, auto of) {
     const PieceKind kind = !pieces.has_pipeline      ? PieceKind::kWhole
                            : piece == 0              ? PieceKind::kFirst
@@ -70,24 +78,19 @@ Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, con
     return PerLayer{static_cast<double>(of(programs[0])), static_cast<double>(of(programs[1]))}.at(
         static_cast<double>(range.end - range.begin));
   };
-  const auto data_ranks = static_cast<double>(mesh.data * mesh.shard * mesh.context);
-  const auto expert_data = static_cast<double>(mesh.expert_data());
   RankMemory most;
   for (int64_t stage = 0; stage < mesh.pipeline; ++stage) {
     const StageShape shape = shape_of_stage(layout, pieces, ranges, stage);
     RankMemory memory;
-    const double shared = shape.parameters - shape.expert_parameters;
-    // Moments are cut over `shard` and what goes with it; copies along `data` have the same.
-    const double cut = shared / (data_ranks / static_cast<double>(mesh.data)) + shape.expert_parameters / expert_data;
-    const bool all_cut = mesh.zero_stage == 3;
-    memory.weights = state.weights * (all_cut ? cut : shape.parameters);
-    memory.gradients = state.gradients * (mesh.zero_stage >= 2 ? cut : shape.parameters);
-    memory.optimizer = state.optimizer * cut;
+    memory.weights = state.weights * (mesh.zero_stage == 3 ? shape.updated : shape.parameters);
+    memory.gradients = state.gradients * (mesh.zero_stage >= 2 ? shape.updated : shape.parameters);
+    memory.optimizer = state.optimizer * shape.updated;
     for (const int64_t piece : shape.pieces) {
       memory.arena =
           std::max({memory.arena, bytes_at(piece, [](const PiecePrograms& p) { return p.forward.arena_bytes; }),
                     bytes_at(piece, [](const PiecePrograms& p) { return p.backward.arena_bytes; }),
-                    bytes_at(piece, [](const PiecePrograms& p) { return p.backward_weight.arena_bytes; })});
+                    bytes_at(piece, [](const PiecePrograms& p) { return p.backward_weight.arena_bytes; }),
+                    bytes_at(piece, [](const PiecePrograms& p) { return p.evaluation_arena_bytes; })});
     }
     if (pieces.has_pipeline)
       for (const StashKind kind : kStashKinds) {

@@ -2,6 +2,7 @@
 
 #include <bit>
 
+#include "device/cpu/cpu_prepare.h"
 #include "parallel/pipeline_cut.h"
 #include "program/memory_plan.h"
 #include "train/rank_model.h"
@@ -10,9 +11,14 @@
 namespace colossus {
 namespace {
 
-PieceProgram piece_program(const Program& program) {
+int64_t arena_bytes(const Program& program, const Workspace& workspace) {
+  return plan_memory(program, [&](int at) { return workspace(program, program.operations[static_cast<size_t>(at)]); })
+      .arena_bytes;
+}
+
+PieceProgram piece_program(const Program& program, const Workspace& workspace) {
   if (program.operations.empty()) return {};
-  return {playable(program), plan_memory(program).arena_bytes};
+  return {playable(program), arena_bytes(program, workspace)};
 }
 
 // A run of a model with so many layers on a rank of a stage. Stages lie outermost, so a stage's ranks are those of a
@@ -44,38 +50,61 @@ int64_t bucket_elements(const MeshConfig& mesh) {
   return std::max<int64_t>(40'000'000, 1'000'000 * mesh.data * mesh.shard * mesh.context);
 }
 
-Status write_pipeline_pieces(const RankModel& model, const Layout& layout, int64_t layers, RankPieces& result) {
+Status write_pipeline_pieces(const RankModel& model, const Layout& layout, int64_t layers, const Workspace& workspace,
+                             RankPieces& result) {
   const std::vector<LayerRange> ranges = {{0, layers}, {layers, 2 * layers}, {2 * layers, 3 * layers}};
+  const Program evaluation = fuse(model.forward.program);
   for (size_t kind = 0; kind < ranges.size(); ++kind) {
-    ASSIGN_OR_RETURN(const PipelinePiece piece,
-                     cut_pipeline_piece(model.microbatch,
-                                        {.layers = ranges,
-                                         .piece = static_cast<int64_t>(kind),
-                                         .split_backward = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble}));
+    PipelineCut cut{.layers = ranges,
+                    .piece = static_cast<int64_t>(kind),
+                    .split_backward = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble};
+    ASSIGN_OR_RETURN(const PipelinePiece piece, cut_pipeline_piece(model.microbatch, cut));
     PiecePrograms& programs = result.pieces[kind][static_cast<size_t>(layers - 1)];
-    programs.forward = piece_program(piece.forward);
-    programs.backward = piece_program(piece.backward);
-    programs.backward_weight = piece_program(piece.backward_weight);
+    programs.forward = piece_program(piece.forward, workspace);
+    programs.backward = piece_program(piece.backward, workspace);
+    programs.backward_weight = piece_program(piece.backward_weight, workspace);
     for (const StashKind stash : kStashKinds) programs.stash_bytes[stash] = piece.stashes[stash].num_bytes;
+    cut.split_backward = false;
+    ASSIGN_OR_RETURN(const PipelinePiece evaluated, cut_pipeline_piece(evaluation, cut));
+    programs.evaluation_arena_bytes = arena_bytes(evaluated.forward, workspace);
   }
   return ok_status();
 }
 
-void count_parameters_of(const RankModel& model, const Ranks& ranks, RankPieces& result) {
-  for (size_t i = 0; i < model.table.size(); ++i) {
-    const TensorPart& part = model.parameter(model.table[i].name);
-    const int64_t size =
-        local_slice(part.whole.shape, part.placement, ranks.mesh.position(ranks.rank)).shape.num_elements();
-    const bool in_layer = part.name.starts_with("layers.");
-    const bool before = part.name == "embedding" || part.name == "position_embedding";
-    (in_layer ? result.layer_parameters : before ? result.first_parameters : result.last_parameters) += size;
-    if (in_layer && part.whole.shape.rank() == 3) result.layer_expert_parameters += size;
+SharedParameters count_of(const TensorPart& part, const RunConfig& run, const Ranks& ranks) {
+  const MeshConfig& mesh = run.mesh;
+  const int64_t size =
+      local_slice(part.whole.shape, part.placement, ranks.mesh.position(ranks.rank)).shape.num_elements();
+  if (part.name == "embedding" && run.model.tie_embeddings) return {.tied = size};
+  // Experts that nobody cut are copies like all others.
+  if (part.whole.shape.rank() == 3 && mesh.expert * mesh.expert_tensor > 1) return {.experts = size};
+  if (part.placement.find(MeshAxis::kTensor)) return {.cut = size};
+  return {.copied = size};
+}
+
+void count_parameters_of(const RankModel& model, const RunConfig& run, const Ranks& ranks, RankPieces& result) {
+  for (const ParameterSpec& spec : model.table) {
+    const bool before = spec.name == "embedding" || spec.name == "position_embedding";
+    SharedParameters& counts = spec.name.starts_with("layers.") ? result.layer : before ? result.first : result.last;
+    const SharedParameters more = count_of(model.parameter(spec.name), run, ranks);
+    counts.cut += more.cut;
+    counts.copied += more.copied;
+    counts.experts += more.experts;
+    counts.tied += more.tied;
   }
 }
 
 }  // namespace
 
-Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout) {
+int64_t processor_workspace(const Program& program, const Operation& operation) {
+  return prepare_operation(program, operation, 1).workspace_bytes;
+}
+
+int64_t exchange_workspace(const Program& program, const Operation& operation) {
+  return group_of(operation.op) ? processor_workspace(program, operation) : 0;
+}
+
+Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout, const Workspace& workspace) {
   RankPieces result;
   result.has_pipeline = layout.mesh.pipeline > 1;
   RETURN_IF_ERROR(check_mesh(small_run(model, layout, 1).mesh, mesh_limits(small_run(model, layout, 1))));
@@ -84,21 +113,21 @@ Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& lay
   for (int64_t layers = 1; layers <= 2; ++layers) {
     const RunConfig run = small_run(model, layout, layers);
     ASSIGN_OR_RETURN(const RankModel whole, write_small(run, ranks, layout.products));
-    if (layers == 1) count_parameters_of(whole, ranks, result);
+    if (layers == 1) count_parameters_of(whole, run, ranks, result);
     if (result.has_pipeline) {
       ASSIGN_OR_RETURN(const RankModel three,
                        write_small(small_run(model, layout, 3 * layers), ranks, layout.products));
-      RETURN_IF_ERROR(write_pipeline_pieces(three, layout, layers, result));
+      RETURN_IF_ERROR(write_pipeline_pieces(three, layout, layers, workspace, result));
     } else {
       result.pieces[static_cast<size_t>(PieceKind::kWhole)][static_cast<size_t>(layers - 1)].forward =
-          piece_program(whole.microbatch);
+          piece_program(whole.microbatch, workspace);
     }
     const RankGradients gradients{.programs = {&whole.microbatch}, .shared = {}};
     ASSIGN_OR_RETURN(
         const UpdateProgram update,
         write_update_program(whole.table, {}, update_groups(whole, gradients, run.train.reduction_leaves, ranks),
                              {.bucket_elements = bucket_elements(layout.mesh), .world = ranks.all()}));
-    result.update[static_cast<size_t>(layers - 1)] = playable(update.program);
+    result.update[static_cast<size_t>(layers - 1)] = piece_program(update.program, workspace);
   }
   return result;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include "device/sim/play.h"
 #include "parallel/stage_slots.h"
@@ -25,26 +26,42 @@ struct PieceProgram {
   int64_t arena_bytes = 0;
 };
 struct PiecePrograms {
-  PieceProgram forward;          // of kWhole both passes
-  PieceProgram backward;         // none of kWhole
-  PieceProgram backward_weight;  // none unless split
+  PieceProgram forward;                // of kWhole both passes
+  PieceProgram backward;               // none of kWhole
+  PieceProgram backward_weight;        // none unless split
+  int64_t evaluation_arena_bytes = 0;  // not of kWhole, whose backward pass needs more
   ByStashKind<int64_t> stash_bytes{};
+};
+
+// Elements of parameters on a rank, by who shares the update of them.
+struct SharedParameters {
+  int64_t cut = 0;      // along the tensor axis: ranks along shard and context
+  int64_t copied = 0;   // to all tensor ranks: these, too
+  int64_t experts = 0;  // whoever has the same experts
+  int64_t tied = 0;     // embedding that is also the head, on both ends of a pipeline: all ranks of both ends
+  int64_t all() const { return cut + copied + experts + tied; }
 };
 
 struct RankPieces {
   bool has_pipeline = false;
   std::array<std::array<PiecePrograms, 2>, kNumPieceKinds> pieces;  // [kind][layers - 1]
   // Between the microbatches and the next step: the whole model on one stage, with one layer and with two.
-  std::array<PlayableProgram, 2> update;
-  // Elements of parameters on a rank.
-  int64_t first_parameters = 0, layer_parameters = 0, last_parameters = 0;
-  // Of these those of experts: they lie on other ranks than the rest.
-  int64_t layer_expert_parameters = 0;
+  std::array<PieceProgram, 2> update;
+  // The model's ends and one layer. What is tied is in `first`, and on the last stage again.
+  SharedParameters first, layer, last;
 
   const std::array<PiecePrograms, 2>& of(PieceKind kind) const { return pieces[static_cast<size_t>(kind)]; }
 };
 
+// Scratch that a device wants while an operation runs, in bytes.
+using Workspace = std::function<int64_t(const Program&, const Operation&)>;
+// Of sums among ranks in a fixed order (docs/numerics.md): what arrives is kept until it is added, on any device.
+int64_t exchange_workspace(const Program& program, const Operation& operation);
+// Of the CPU's kernels, on one thread.
+int64_t processor_workspace(const Program& program, const Operation& operation);
+
 // Fails where the model cannot be cut like this.
-Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout);
+Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout,
+                                     const Workspace& workspace = exchange_workspace);
 
 }  // namespace colossus

@@ -10,31 +10,19 @@
 #include <mutex>
 #include <set>
 #include <thread>
-#include <tuple>
 
 #include "model/model.h"
 #include "plan/layout_network.h"
 #include "plan/published_run.h"
-#include "plan/step_trace.h"
 
 namespace colossus {
 namespace {
 
-constexpr double kDefaultBatchTokens = 16e6;
 // Beside what the programs hold: libraries, communication buffers, fragments.
 constexpr double kUsableMemory = 0.94;
 // The ranks along the data axes in the programs that the search looks at. More change only how small the pieces of the
 // update are; the layouts that win are judged with their own.
 constexpr int64_t kDataRanksInSearch = 8;
-
-int64_t gpus_of(const PlanQuestion& question) {
-  const PoolSpec& pool = question.cluster.pools[question.pool];
-  const int64_t all = (pool.nodes - pool.spare_nodes) * pool.gpus_per_node;
-  return question.num_gpus > 0 ? std::min(question.num_gpus, pool.num_gpus()) : all;
-}
-int64_t tokens_of(const PlanQuestion& question) {
-  return question.tokens > 0 ? question.tokens : question.model.context;
-}
 
 // Jobs of several NVLink domains use a power of two of the GPUs of each.
 NetworkSpec usable_network(const NetworkSpec& whole, int64_t num_gpus) {
@@ -49,7 +37,7 @@ class LayoutPrices {
  public:
   static Result<std::unique_ptr<LayoutPrices>> create(const PlanQuestion& question, const Calibration& calibration,
                                                       const Layout& layout) {
-    const GpuSpec& gpu = question.cluster.pools[question.pool].gpu;
+    const GpuSpec& gpu = question.gpu();
     const KernelRates* rates = calibration.rates_of(gpu.name);
     if (!rates)
       return invalid("[gpu] no rates are known of " + gpu.name + "; give it a name that configs/calibration.toml has");
@@ -63,9 +51,9 @@ class LayoutPrices {
  private:
   LayoutPrices(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
                const KernelRates& rates)
-      : kernels_(question.cluster.pools[question.pool].gpu, rates, layout.products),
+      : kernels_(question.gpu(), rates, layout.products),
         network_(usable_network(question.cluster.network, layout.mesh.num_ranks())),
-        groups_(network_, layout.mesh, question.model.num_experts_per_token, question.stack.expert_deduplication) {
+        groups_(network_, layout.mesh, question.model.num_experts_per_token, question.stack) {
     prices_ = {.kernels = &kernels_,
                .communication = [this](RankGroup group, Exchange exchange,
                                        double bytes) { return groups_.seconds(group, exchange, bytes); },
@@ -88,9 +76,8 @@ Result<JudgedLayout> judge_with(const PlanQuestion& question, const Calibration&
   ASSIGN_OR_RETURN(judged.time, time_of_step(question.model, layout, pieces, *passes, prices->get()));
   judged.tokens_per_second =
       static_cast<double>(layout.batch) * static_cast<double>(layout.tokens) / judged.time.seconds;
-  judged.utilization =
-      model_flops_of_step(question.model, layout) / (judged.time.seconds * static_cast<double>(judged.num_gpus) *
-                                                     question.cluster.pools[question.pool].gpu.bf16_tflops * 1e12);
+  judged.utilization = model_flops_of_step(question.model, layout) /
+                       (judged.time.seconds * static_cast<double>(judged.num_gpus) * question.gpu().bf16_tflops * 1e12);
   return judged;
 }
 
@@ -106,13 +93,14 @@ struct Cut {
   int64_t tensor, context, expert, expert_tensor, microbatch;
   Recompute recompute;
   bool pipelined;
+  bool split;  // backward passes in two parts, for the zero-bubble schedule
   auto operator<=>(const Cut&) const = default;
 };
 
 class Search {
  public:
   Search(const PlanQuestion& question, const Calibration& calibration, const SearchOptions& options)
-      : question_(question), calibration_(calibration), options_(options), num_gpus_(gpus_of(question)) {}
+      : question_(question), calibration_(calibration), options_(options), num_gpus_(question.gpus_to_use()) {}
 
   Result<SearchResult> run() {
     list_cuts();
@@ -139,8 +127,8 @@ class Search {
             if (expert_tensor > 1 && model.num_experts == 0) continue;
             for (const int64_t microbatch : {1, 2, 4})
               for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull})
-                for (const bool pipelined : {false, true})
-                  cuts_.push_back({tensor, context, expert, expert_tensor, microbatch, recompute, pipelined});
+                for (const auto& [pipelined, split] : {std::pair{false, false}, {true, false}, {true, true}})
+                  cuts_.push_back({tensor, context, expert, expert_tensor, microbatch, recompute, pipelined, split});
           }
   }
 
@@ -152,15 +140,14 @@ class Search {
     layout.mesh.expert_tensor = cut.expert_tensor;
     layout.microbatch = cut.microbatch;
     layout.recompute = cut.recompute;
-    layout.tokens = tokens_of(question_);
+    layout.tokens = question_.sequence_tokens();
     layout.products = question_.products;
     return layout;
   }
 
   // The batch nearest to what was asked that all data ranks share evenly.
   bool set_batch(Layout& layout) const {
-    const double wanted = (question_.batch_tokens > 0 ? question_.batch_tokens : kDefaultBatchTokens) /
-                          static_cast<double>(layout.tokens);
+    const double wanted = question_.tokens_of_batch() / static_cast<double>(layout.tokens);
     const int64_t unit = layout.microbatch * layout.mesh.shard;
     const auto rounds = static_cast<int64_t>(std::llround(wanted / static_cast<double>(unit)));
     // As far off as a third is another question.
@@ -176,6 +163,7 @@ class Search {
     small.mesh.shard =
         std::max(kDataRanksInSearch, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(least_data))));
     small.mesh.pipeline = cut.pipelined ? 2 : 1;
+    if (cut.split) small.mesh.schedule = PipelineScheduleKind::kZeroBubble;
     small.batch = small.microbatch * small.mesh.shard;
     const auto pieces = write_rank_pieces(question_.model, small);
     if (!pieces.ok()) return;
@@ -192,17 +180,18 @@ class Search {
       if (layout.mesh.shard * cut.tensor * cut.context % (cut.expert * cut.expert_tensor) != 0) continue;
       if (!set_batch(layout)) continue;
       for (int64_t chunks = 1; chunks * pipeline <= layers + 2; ++chunks) {
-        if (chunks > 1 && (pipeline == 1 || layers % (chunks * pipeline) != 0)) continue;
+        if (chunks > 1 && (cut.split || pipeline == 1 || layers % (chunks * pipeline) != 0)) continue;
         layout.mesh.chunks = chunks;
-        layout.mesh.schedule =
-            chunks > 1 ? PipelineScheduleKind::kInterleaved : PipelineScheduleKind::kOneForwardOneBackward;
+        layout.mesh.schedule = cut.split    ? PipelineScheduleKind::kZeroBubble
+                               : chunks > 1 ? PipelineScheduleKind::kInterleaved
+                                            : PipelineScheduleKind::kOneForwardOneBackward;
         consider(layout, *pieces, passes);
       }
     }
   }
 
   void consider(const Layout& layout, const RankPieces& pieces, std::optional<PassTimes>& passes) {
-    const double room = kUsableMemory * question_.cluster.pools[question_.pool].gpu.memory_gb * 1e9;
+    const double room = usable_bytes(question_.gpu());
     const StashCounts* stashes = stashes_of(layout);
     if (!stashes) return;
     const auto memory = memory_of(question_.model, layout, pieces, *stashes, question_.state);
@@ -231,7 +220,8 @@ class Search {
 
   // A matter of the schedule alone: found once. Null: no such schedule.
   const StashCounts* stashes_of(const Layout& layout) {
-    const std::array<int64_t, 3> key = {layout.mesh.pipeline, layout.mesh.chunks, layout.num_microbatches()};
+    const std::array<int64_t, 4> key = {static_cast<int64_t>(layout.mesh.schedule), layout.mesh.pipeline,
+                                        layout.mesh.chunks, layout.num_microbatches()};
     const std::lock_guard lock(stashes_mutex_);
     const auto found = stashes_.find(key);
     if (found != stashes_.end()) return found->second ? &*found->second : nullptr;
@@ -248,9 +238,16 @@ class Search {
     });
     if (result_.best.size() > keep) result_.best.resize(keep);
   }
-  static std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int> order_of(const Layout& l) {
-    return {l.mesh.tensor, l.mesh.context,       l.mesh.pipeline, l.mesh.chunks,
-            l.mesh.expert, l.mesh.expert_tensor, l.microbatch,    static_cast<int>(l.recompute)};
+  static std::array<int64_t, 9> order_of(const Layout& l) {
+    return {l.mesh.tensor,
+            l.mesh.context,
+            l.mesh.pipeline,
+            l.mesh.chunks,
+            static_cast<int64_t>(l.mesh.schedule),
+            l.mesh.expert,
+            l.mesh.expert_tensor,
+            l.microbatch,
+            static_cast<int64_t>(l.recompute)};
   }
 
   Result<SearchResult> finish() {
@@ -273,7 +270,7 @@ class Search {
   std::vector<Cut> cuts_;
   std::atomic<size_t> next_ = 0;
   std::mutex stashes_mutex_;
-  std::map<std::array<int64_t, 3>, std::optional<StashCounts>> stashes_;
+  std::map<std::array<int64_t, 4>, std::optional<StashCounts>> stashes_;
   std::mutex mutex_;
   SearchResult result_;
   Status error_;
@@ -281,8 +278,15 @@ class Search {
 
 }  // namespace
 
+double usable_bytes(const GpuSpec& gpu) { return kUsableMemory * gpu.memory_gb * 1e9; }
+
 Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& calibration, const Layout& layout) {
   ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(question.model, layout));
+  return judge(question, calibration, layout, pieces);
+}
+
+Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
+                           const RankPieces& pieces) {
   ASSIGN_OR_RETURN(const RankMemory memory, memory_of(question.model, layout, pieces, question.state));
   std::optional<PassTimes> passes;
   return judge_with(question, calibration, layout, pieces, memory, passes);
@@ -292,6 +296,12 @@ Status write_trace_of(const PlanQuestion& question, const Calibration& calibrati
                       FileSystem& files, const std::string& path) {
   ASSIGN_OR_RETURN(const auto prices, LayoutPrices::create(question, calibration, layout));
   return write_step_trace(files, question.model, layout, prices->get(), {.path = path});
+}
+
+Result<std::vector<StageTimeline>> timeline_of(const PlanQuestion& question, const Calibration& calibration,
+                                               const Layout& layout, const TimelineOptions& options) {
+  ASSIGN_OR_RETURN(const auto prices, LayoutPrices::create(question, calibration, layout));
+  return play_timeline(question.model, layout, prices->get(), options);
 }
 
 Result<SearchResult> search_layouts(const PlanQuestion& question, const Calibration& calibration,

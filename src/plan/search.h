@@ -7,9 +7,10 @@
 
 #include "base/status.h"
 #include "plan/calibration.h"
-#include "plan/cluster.h"
 #include "plan/memory.h"
+#include "plan/question.h"
 #include "plan/step_time.h"
+#include "plan/step_trace.h"
 
 namespace colossus {
 
@@ -22,23 +23,18 @@ struct JudgedLayout {
   double tokens_per_second = 0;
 };
 
-// A model's step on a cluster's GPUs.
-struct PlanQuestion {
-  ModelConfig model;
-  ClusterConfig cluster;
-  size_t pool = 0;          // whose GPUs
-  int64_t num_gpus = 0;     // at most; 0: all of the pool but the spares
-  int64_t tokens = 0;       // T; 0: the model's context
-  double batch_tokens = 0;  // of a step, about; 0: 16M
-  ProductType products = ProductType::kBF16;
-  StateBytes state;
-  StackConfig stack;
-};
+// That programs may fill: libraries, communication buffers and fragments take the rest.
+double usable_bytes(const GpuSpec& gpu);
 
 // Everything of one layout. Fails where it is not legal; a layout that does not fit is judged all the same.
 Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& calibration, const Layout& layout);
+// The same with the layout's programs (write_rank_pieces), which do not depend on the cluster.
+Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
+                           const RankPieces& pieces);
 
 // The step of a layout as a timeline (plan/step_trace.h).
+Result<std::vector<StageTimeline>> timeline_of(const PlanQuestion& question, const Calibration& calibration,
+                                               const Layout& layout, const TimelineOptions& options);
 Status write_trace_of(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
                       FileSystem& files, const std::string& path);
 
@@ -51,9 +47,9 @@ struct SearchResult {
   std::optional<JudgedLayout> smallest;  // where nothing fits: the one that needs least memory
   int64_t legal = 0, too_large = 0;      // layouts looked at, and of these such that do not fit
 };
-// All legal layouts: tensor, context, pipeline and its chunks, expert and expert_tensor, microbatch, recomputation. The
-// data axis has a power of two of ranks, as the gradient's tree has leaves. Layouts whose state alone does not fit are
-// not played: it is a lower bound of what they need.
+// All legal layouts: tensor, context, pipeline with its schedule and chunks, expert and expert_tensor, microbatch,
+// recomputation. The data axis has a power of two of ranks, as the gradient's tree has leaves. Layouts whose state alone
+// does not fit are not played: it is a lower bound of what they need.
 Result<SearchResult> search_layouts(const PlanQuestion& question, const Calibration& calibration,
                                     const SearchOptions& options);
 

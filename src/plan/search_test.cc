@@ -5,38 +5,10 @@
 
 #include <bit>
 
-#include "io/config.h"
-#include "plan/ready_files.h"
+#include "plan/small_question.h"
 
 namespace colossus {
 namespace {
-
-const Calibration& calibration() {
-  static const Calibration loaded = *load_config<Calibration>(local_and_ready_files(), "configs/calibration.toml");
-  return loaded;
-}
-
-PlanQuestion small_question(Family family) {
-  PlanQuestion question;
-  question.cluster = *load_config<ClusterConfig>(local_and_ready_files(), "configs/clusters/dgx-h100-pod.toml");
-  question.num_gpus = 16;
-  question.batch_tokens = 64 * 1024;
-  question.state = kMixedState;
-  ModelConfig& model = question.model;
-  model.family = family;
-  model.num_layers = 4;
-  model.width = 2048;
-  model.num_heads = 16;
-  model.num_kv_heads = 4;
-  model.head_dim = 128;
-  model.num_experts = family == Family::kLlama ? 0 : 4;
-  model.ffn_width = family == Family::kLlama ? 8192 : 0;
-  model.expert_width = 4096;
-  model.vocab_size = 32768;
-  model.context = 1024;
-  model.tie_embeddings = false;
-  return question;
-}
 
 // Every combination of small numbers, legal or not, judged one by one.
 std::vector<JudgedLayout> judge_all(const PlanQuestion& question) {
@@ -49,30 +21,33 @@ std::vector<JudgedLayout> judge_all(const PlanQuestion& question) {
           for (int64_t expert = 1; expert <= 4; ++expert)
             for (int64_t expert_tensor = 1; expert_tensor <= 4; ++expert_tensor)
               for (int64_t microbatch : {1, 2, 4})
-                for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull}) {
-                  const int64_t of_model = tensor * context * pipeline;
-                  if (of_model > 16) continue;
-                  Layout layout;
-                  layout.mesh = {.shard = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(16 / of_model))),
-                                 .context = context,
-                                 .tensor = tensor,
-                                 .expert = expert,
-                                 .expert_tensor = expert_tensor,
-                                 .pipeline = pipeline,
-                                 .chunks = chunks};
-                  if (chunks > 1) layout.mesh.schedule = PipelineScheduleKind::kInterleaved;
-                  layout.tokens = 1024;
-                  layout.microbatch = microbatch;
-                  layout.recompute = recompute;
-                  const int64_t unit = microbatch * layout.mesh.shard;
-                  if (64 % unit != 0) continue;
-                  layout.batch = 64;
-                  if (chunks > 1 && (pipeline == 1 || 4 % (chunks * pipeline) != 0)) continue;
-                  if (expert_tensor != 1 && expert_tensor != tensor) continue;
-                  if (4 % pipeline != 0 && 6 % pipeline != 0) continue;
-                  auto judged = judge(question, calibration(), layout);
-                  if (judged.ok() && judged->memory.total() <= room) all.push_back(std::move(*judged));
-                }
+                for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull})
+                  for (const bool split : {false, true}) {
+                    if (split && (pipeline == 1 || chunks > 1)) continue;
+                    const int64_t of_model = tensor * context * pipeline;
+                    if (of_model > 16) continue;
+                    Layout layout;
+                    layout.mesh = {.shard = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(16 / of_model))),
+                                   .context = context,
+                                   .tensor = tensor,
+                                   .expert = expert,
+                                   .expert_tensor = expert_tensor,
+                                   .pipeline = pipeline,
+                                   .chunks = chunks};
+                    if (chunks > 1) layout.mesh.schedule = PipelineScheduleKind::kInterleaved;
+                    if (split) layout.mesh.schedule = PipelineScheduleKind::kZeroBubble;
+                    layout.tokens = 1024;
+                    layout.microbatch = microbatch;
+                    layout.recompute = recompute;
+                    const int64_t unit = microbatch * layout.mesh.shard;
+                    if (64 % unit != 0) continue;
+                    layout.batch = 64;
+                    if (chunks > 1 && (pipeline == 1 || 4 % (chunks * pipeline) != 0)) continue;
+                    if (expert_tensor != 1 && expert_tensor != tensor) continue;
+                    if (4 % pipeline != 0 && 6 % pipeline != 0) continue;
+                    auto judged = judge(question, ready_calibration(), layout);
+                    if (judged.ok() && judged->memory.total() <= room) all.push_back(std::move(*judged));
+                  }
   return all;
 }
 
@@ -82,14 +57,14 @@ TEST(Search, FindsWhatLookingAtEverythingFinds) {
     const std::vector<JudgedLayout> all = judge_all(question);
     ASSERT_GT(all.size(), 100u);
     const auto best = std::ranges::max_element(all, {}, &JudgedLayout::tokens_per_second);
-    const auto found = search_layouts(question, calibration(), {.keep = 5, .num_threads = 2});
+    const auto found = search_layouts(question, ready_calibration(), {.keep = 5, .num_threads = 2});
     ASSERT_TRUE(found.ok()) << found.status().message();
     ASSERT_EQ(found->best.size(), 5u);
     EXPECT_NEAR(found->best.front().tokens_per_second / best->tokens_per_second, 1, 1e-9);
     EXPECT_EQ(print_config(found->best.front().layout.mesh), print_config(best->layout.mesh));
     for (size_t i = 1; i < found->best.size(); ++i)
       EXPECT_LE(found->best[i].tokens_per_second, found->best[i - 1].tokens_per_second);
-    const auto alone = search_layouts(question, calibration(), {.keep = 5, .num_threads = 1});
+    const auto alone = search_layouts(question, ready_calibration(), {.keep = 5, .num_threads = 1});
     for (size_t i = 0; i < found->best.size(); ++i)
       EXPECT_EQ(print_config(alone->best[i].layout.mesh), print_config(found->best[i].layout.mesh)) << "threads";
   }
@@ -98,7 +73,7 @@ TEST(Search, FindsWhatLookingAtEverythingFinds) {
 TEST(Search, WhereNothingFitsTheSmallestIsNamed) {
   PlanQuestion question = small_question(Family::kGrok1);
   question.cluster.pools[0].gpu.memory_gb = 0.5;
-  const auto found = search_layouts(question, calibration(), {});
+  const auto found = search_layouts(question, ready_calibration(), {});
   ASSERT_TRUE(found.ok());
   EXPECT_TRUE(found->best.empty());
   ASSERT_TRUE(found->smallest);
@@ -109,7 +84,7 @@ TEST(Search, WhereNothingFitsTheSmallestIsNamed) {
 TEST(Search, AnUnknownGpuIsNamed) {
   PlanQuestion question = small_question(Family::kLlama);
   question.cluster.pools[0].gpu.name = "abacus";
-  EXPECT_THAT(search_layouts(question, calibration(), {}).status().message(), testing::HasSubstr("abacus"));
+  EXPECT_THAT(search_layouts(question, ready_calibration(), {}).status().message(), testing::HasSubstr("abacus"));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "plan/spread.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "base/check.h"
@@ -17,6 +18,14 @@ Spread spread_of(std::vector<double> values) {
   };
   const double sum = std::accumulate(values.begin(), values.end(), 0.0);
   return {sum / static_cast<double>(values.size()), quantile(0.05), quantile(0.5), quantile(0.95)};
+}
+
+double largest_of_normals(int64_t n) {
+  if (n < 2) return 0;
+  // Near sqrt(2 ln n); with the next term of the expansion.
+  const double root = std::sqrt(2 * std::log(static_cast<double>(n)));
+  const double correction = (std::log(std::log(static_cast<double>(n)) + 1e-9) + std::log(4 * M_PI)) / (2 * root);
+  return std::max(0.56, root - correction);  // 0.56: of two
 }
 
 }  // namespace colossus

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "parallel/pipeline_schedule.h"
+#include "plan/spread.h"
 
 namespace colossus {
 namespace {
@@ -67,6 +68,17 @@ class Pricer {
       seconds *= (1 - unfused) / prices_.stack.attention;
       if (unfused > 0)
         seconds += unfused * prices_.kernels->unfused_attention_seconds(work, prices_.stack.attention_dropout);
+    }
+    if (work.experts)
+      seconds *= 1 + prices_.stack.expert_deviation / std::sqrt(static_cast<double>(work.count)) *
+                         largest_of_normals(layout_.mesh.expert);
+    if (work.routing)
+      seconds = seconds * prices_.stack.routing_passes +
+                (prices_.stack.routing_kernels - prices_.stack.routing_passes) * prices_.kernels->launch_seconds();
+    // The head's gradient is one operation of three products.
+    if (work.head && work.count > 1 && prices_.stack.loss_passes > 0) {
+      const KernelWork logits{.bytes = 4 * prices_.stack.loss_passes * static_cast<double>(work.m * work.n)};
+      seconds += prices_.kernels->seconds(logits);
     }
     seconds /= prices_.stack.efficiency;
     // Without sequence parallelism every tensor rank does what lies between the products for all tokens.
@@ -137,8 +149,8 @@ double sharded_seconds(const StepPrices& prices, const Layout& layout, const Ran
     return {prices.communication(group, Exchange::kAllGather, sent * prices.stack.parameter_bytes),
             prices.communication(group, Exchange::kReduceScatter, sent * prices.stack.gradient_bytes)};
   };
-  const auto [gather, scatter] = seconds_of(static_cast<double>(pieces.layer_parameters));
-  const auto [first_gather, first_scatter] = seconds_of(static_cast<double>(pieces.first_parameters));
+  const auto [gather, scatter] = seconds_of(static_cast<double>(pieces.layer.all()));
+  const auto [first_gather, first_scatter] = seconds_of(static_cast<double>(pieces.first.all()));
   const double hidden = prices.stack.data_overlap;
   const bool again = layout.recompute == Recompute::kFull;
   const double forward = layer_seconds / (again ? 4 : 3), backward = layer_seconds - forward;
@@ -226,10 +238,11 @@ PassTime busiest_stage(const Layout& layout, const std::vector<PieceTime>& times
 // The update of the stage on which it takes longest.
 UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const Pricer& pricer,
                           const StepPrices& prices, const std::vector<LayerRange>& ranges) {
-  const UpdateTime one = update_time(pricer, prices, pieces.update[0]);
-  const UpdateTime two = update_time(pricer, prices, pieces.update[1]);
+  const UpdateTime one = update_time(pricer, prices, pieces.update[0].works);
+  const UpdateTime two = update_time(pricer, prices, pieces.update[1].works);
   const int64_t stages = layout.mesh.pipeline;
-  const auto first = static_cast<double>(pieces.first_parameters), last = static_cast<double>(pieces.last_parameters);
+  const auto first = static_cast<double>(pieces.first.all()), last = static_cast<double>(pieces.last.all());
+  const auto again = static_cast<double>(stages > 1 ? pieces.first.tied : 0);
   UpdateTime longest;
   for (int64_t stage = 0; stage < stages; ++stage) {
     double layers = 0;
@@ -237,7 +250,7 @@ UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const 
       const LayerRange& range = ranges[static_cast<size_t>(chunk * stages + stage)];
       layers += static_cast<double>(range.end - range.begin);
     }
-    const double ends = (stage == 0 ? first : 0) + (stage == stages - 1 ? last : 0);
+    const double ends = (stage == 0 ? first : 0) + (stage == stages - 1 ? last + again : 0);
     const UpdateTime update = update_of_stage(one, two, layers, first + last == 0 ? 0 : ends / (first + last));
     if (update.all() > longest.all()) longest = update;
   }
@@ -248,13 +261,6 @@ UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const 
 
 double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work) {
   return Pricer(prices, layout).seconds(work);
-}
-
-std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces) {
-  if (num_layers % pieces != 0) return cut_layers(num_layers, pieces);
-  std::vector<LayerRange> ranges;
-  for (int64_t i = 0; i < pieces; ++i) ranges.push_back({i * num_layers / pieces, (i + 1) * num_layers / pieces});
-  return ranges;
 }
 
 PassTimes time_passes(const Layout& layout, const RankPieces& pieces, const StepPrices& prices) {
@@ -279,7 +285,7 @@ Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, co
                               const PassTimes& passes, const StepPrices& prices) {
   const Pricer pricer(prices, layout);
   const auto microbatches = static_cast<double>(layout.num_microbatches());
-  const std::vector<LayerRange> ranges = layers_of_pieces(model.num_layers, layout.mesh.pipeline * layout.mesh.chunks);
+  const std::vector<LayerRange> ranges = cut_layers(model.num_layers, layout.mesh.pipeline * layout.mesh.chunks);
   const std::vector<PieceTime> piece_times = time_pieces(pieces, passes, ranges);
   StepTime time;
   ASSIGN_OR_RETURN(time.seconds, microbatches_seconds(layout, pieces, piece_times, prices));

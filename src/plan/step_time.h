@@ -41,10 +41,6 @@ struct StepTime {
 // stages, which is the schedule's.
 double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work);
 
-// How the layers lie on the pieces of the pipeline: evenly where they divide, with the embedding and the head counted
-// as layers where only that divides or nothing does.
-std::vector<LayerRange> layers_of_pieces(int64_t num_layers, int64_t pieces);
-
 // Seconds of a program, or of a piece of so many layers, and where they go.
 struct PassTime {
   double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0;  // the last three: waited for

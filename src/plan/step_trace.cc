@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <map>
+#include <utility>
 
 #include "base/trace.h"
 #include "parallel/pipeline_cut.h"
@@ -52,7 +54,7 @@ Result<std::vector<PlayedPiece>> play_pieces(const ModelConfig& model, const Lay
     return pieces;
   }
   const bool split = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble;
-  const std::vector<LayerRange> ranges = layers_of_pieces(model.num_layers, num_pieces);
+  const std::vector<LayerRange> ranges = cut_layers(model.num_layers, num_pieces);
   for (int64_t i = 0; i < num_pieces; ++i) {
     ASSIGN_OR_RETURN(PipelinePiece piece,
                      cut_pipeline_piece(whole.microbatch, {.layers = ranges, .piece = i, .split_backward = split}));
@@ -70,25 +72,57 @@ double seconds_of(const PlayedPiece& piece, PipelineWork work) {
   return found == piece.end() ? 0 : found->second.played.seconds;
 }
 
-void add_operations(const PlayedPass& pass, double start, Trace& trace) {
+TimelineLane& lane_of(StageTimeline& stage, const std::string& name) {
+  const auto found = std::ranges::find(stage.lanes, name, &TimelineLane::name);
+  if (found != stage.lanes.end()) return *found;
+  return stage.lanes.emplace_back(TimelineLane{name, {}});
+}
+
+void add_operations(const PlayedPass& pass, double start, StageTimeline& stage) {
   for (size_t i = 0; i < pass.program.operations.size(); ++i) {
     const Operation& operation = pass.program.operations[i];
     const auto& [begin, end] = pass.played.operations[i];
     if (end <= begin) continue;
     const RankGroup* group = group_of(operation.op);
-    const int32_t label =
-        trace.label({.name = std::string(op_name(operation.op)),
-                     .category = std::string(phase_name(operation.phase)),
-                     .scope = operation.scope,
-                     .sent_bytes = static_cast<int64_t>(cost_of(pass.program, operation).bytes_sent)});
-    trace.lane(group ? group->name() : kComputeLane).add({start + begin, start + end, 0, label});
+    lane_of(stage, group ? group->name() : kComputeLane)
+        .spans.push_back({.begin = start + begin,
+                          .end = start + end,
+                          .name = std::string(op_name(operation.op)),
+                          .category = std::string(phase_name(operation.phase)),
+                          .scope = operation.scope,
+                          .sent_bytes = static_cast<int64_t>(cost_of(pass.program, operation).bytes_sent)});
   }
+}
+
+StageTimeline lay_out_stage(const Layout& layout, const std::vector<PlayedPiece>& pieces, int64_t stage,
+                            const std::vector<PipelineStep>& steps, const std::vector<double>& starts,
+                            const TimelineOptions& options) {
+  StageTimeline timeline;
+  std::array<bool, kNumPipelineWorks> seen{};
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const PipelineWork work = steps[i].work;
+    const PlayedPiece& piece = pieces[static_cast<size_t>(steps[i].chunk * layout.mesh.pipeline + stage)];
+    const auto pass = piece.find(work);
+    if (pass == piece.end()) continue;  // of a whole program both passes are in the forward one
+    const std::string name = pieces.size() == 1 ? "microbatch" : std::string(pipeline_work_name(work));
+    lane_of(timeline, "passes")
+        .spans.push_back({.begin = starts[i],
+                          .end = starts[i] + pass->second.played.seconds,
+                          .name = fmt::format("{} {}", name, steps[i].microbatch),
+                          .category = "pass",
+                          .scope = layout.mesh.chunks > 1 ? fmt::format("chunk {}", steps[i].chunk) : "",
+                          .work = work});
+    const bool is_first = !std::exchange(seen[static_cast<size_t>(work)], true);
+    if (static_cast<int64_t>(i) < options.first_passes || (options.first_of_each_work && is_first))
+      add_operations(pass->second, starts[i], timeline);
+  }
+  return timeline;
 }
 
 }  // namespace
 
-Status write_step_trace(FileSystem& files, const ModelConfig& model, const Layout& layout, const StepPrices& prices,
-                        const StepTraceOptions& options) {
+Result<std::vector<StageTimeline>> play_timeline(const ModelConfig& model, const Layout& layout,
+                                                 const StepPrices& prices, const TimelineOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<PlayedPiece> pieces, play_pieces(model, layout, prices));
   const int64_t stages = layout.mesh.pipeline;
   const PipelineShape shape{.kind = layout.mesh.schedule,
@@ -103,24 +137,28 @@ Status write_step_trace(FileSystem& files, const ModelConfig& model, const Layou
          seconds_of(piece, PipelineWork::kBackwardWeight)});
   ASSIGN_OR_RETURN(const auto lists, write_pipeline_schedule(shape));
   ASSIGN_OR_RETURN(const PipelineFigures figures, play_pipeline_schedule(shape, lists, times));
+  std::vector<StageTimeline> timelines;
+  for (int64_t stage = 0; stage < stages; ++stage)
+    timelines.push_back(lay_out_stage(layout, pieces, stage, lists[static_cast<size_t>(stage)],
+                                      figures.starts[static_cast<size_t>(stage)], options));
+  return timelines;
+}
+
+Status write_step_trace(FileSystem& files, const ModelConfig& model, const Layout& layout, const StepPrices& prices,
+                        const StepTraceOptions& options) {
+  ASSIGN_OR_RETURN(const std::vector<StageTimeline> stages,
+                   play_timeline(model, layout, prices, {.first_passes = options.passes_with_operations}));
   std::vector<std::string> events;
-  for (int64_t stage = 0; stage < stages; ++stage) {
+  for (size_t stage = 0; stage < stages.size(); ++stage) {
     Trace trace;
-    const auto& steps = lists[static_cast<size_t>(stage)];
-    for (size_t i = 0; i < steps.size(); ++i) {
-      const PlayedPiece& piece = pieces[static_cast<size_t>(steps[i].chunk * stages + stage)];
-      const auto pass = piece.find(steps[i].work);
-      if (pass == piece.end()) continue;  // of a whole program both passes are in the forward one
-      const double start = figures.starts[static_cast<size_t>(stage)][i];
-      const std::string name = pieces.size() == 1 ? "microbatch" : std::string(pipeline_work_name(steps[i].work));
-      const int32_t label =
-          trace.label({.name = fmt::format("{} {}", name, steps[i].microbatch),
-                       .category = "pass",
-                       .scope = layout.mesh.chunks > 1 ? fmt::format("chunk {}", steps[i].chunk) : ""});
-      trace.lane("passes").add({start, start + pass->second.played.seconds, 0, label});
-      if (static_cast<int64_t>(i) < options.passes_with_operations) add_operations(pass->second, start, trace);
-    }
-    events.push_back(trace.events(stage, fmt::format("stage {} ({} ranks)", stage, layout.mesh.stage_ranks()), 0));
+    for (const TimelineLane& lane : stages[stage].lanes)
+      for (const TimelineSpan& span : lane.spans) {
+        const int32_t label = trace.label(
+            {.name = span.name, .category = span.category, .scope = span.scope, .sent_bytes = span.sent_bytes});
+        trace.lane(lane.name).add({span.begin, span.end, 0, label});
+      }
+    events.push_back(trace.events(static_cast<int64_t>(stage),
+                                  fmt::format("stage {} ({} ranks)", stage, layout.mesh.stage_ranks()), 0));
   }
   return write_trace_events(files, options.path, events);
 }

@@ -98,7 +98,10 @@ RunToPlay RunToPlay::create(const CsvTable& table, size_t row, const Calibration
   }
   played.run = std::move(*run);
   const Status prepared = prepare(played.run, calibration, files, clusters, result.cluster_, result.pieces_);
-  if (!prepared.ok()) played.refused = prepared.message();
+  if (!prepared.ok())
+    played.refused = prepared.message();
+  else
+    played.gpu = result.cluster_->pools.front().gpu.name;
   return result;
 }
 
@@ -112,7 +115,7 @@ PlayedRun RunToPlay::play(const Calibration& calibration) const {
   NetworkSpec spec = cluster_->network;
   spec.domain_gpus = usable_domain(spec.domain_gpus, run.num_gpus);
   const Network network(spec);
-  LayoutNetwork groups(network, run.layout.mesh, run.model.num_experts_per_token, stack.expert_deduplication);
+  LayoutNetwork groups(network, run.layout.mesh, run.model.num_experts_per_token, stack);
   played.stack = stack.name;
   const auto time = time_of_step(run.model, run.layout, *pieces_,
                                  {.kernels = &kernels,

@@ -19,6 +19,7 @@ struct PlayedRun {
   std::string refused;  // why it cannot be played; "": it was
   PublishedRun run;
   std::string stack;
+  std::string gpu;  // that it was played on, as its cluster calls it
   StepTime time;
   bool used_to_fit = false;
 

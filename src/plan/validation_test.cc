@@ -6,6 +6,7 @@
 #include <map>
 
 #include "io/config.h"
+#include "plan/basis.h"
 #include "plan/ready_files.h"
 
 namespace colossus {
@@ -37,6 +38,30 @@ TEST(Validation, PublishedRunsAreMetAsWellAsIsSaid) {
   EXPECT_GT(checked.rows, 200u);
   EXPECT_LT(fitted.mean_error, 0.08);
   EXPECT_LT(checked.mean_error, 0.10);
+}
+
+// The error bars of `colossus plan` come from this table. After a change of the simulator or of its calibration:
+//   colossus plan --validate --csv configs/validation/training_errors.csv
+TEST(Validation, TheTableOfErrorsIsOfThisSimulator) {
+  const auto table = load_checked_runs(local_and_ready_files());
+  ASSERT_TRUE(table.ok()) << table.status().message();
+  std::map<std::string, CheckedRun> by_name;
+  for (const CheckedRun& run : *table) by_name[run.name] = run;
+  size_t runs = 0;
+  for (const auto* played : {&all_runs().fitted, &all_runs().checked})
+    for (const PlayedRun& run : *played) {
+      SCOPED_TRACE(run.name);
+      ++runs;
+      const auto found = by_name.find(run.name);
+      ASSERT_NE(found, by_name.end());
+      EXPECT_NEAR(found->second.error, run.error(), 2e-3);
+      EXPECT_EQ(found->second.gpu, run.gpu);
+      EXPECT_EQ(found->second.used_to_fit, run.used_to_fit);
+      EXPECT_EQ(found->second.num_gpus, run.run.num_gpus);
+      EXPECT_EQ(found->second.tokens, run.run.layout.tokens);
+      EXPECT_EQ(found->second.experts, run.run.model.num_experts > 0);
+    }
+  EXPECT_EQ(table->size(), runs);
 }
 
 TEST(Validation, HalfOfTheRowsAreUsedToFit) {

@@ -22,6 +22,8 @@ class GradientTree {
   void begin_leaf();  // the work memories are zero
   void end_leaf();
 
+  // What a leaf is summed in.
+  const std::vector<std::shared_ptr<DeviceMemory>>& work() const { return work_; }
   // After the last leaf: the sums of whole_subtrees(leaves), the last of them in the work memories, those before it in
   // partial(0), partial(1), ...
   const std::vector<std::shared_ptr<DeviceMemory>>& partial(size_t i) const { return partial_[i]; }

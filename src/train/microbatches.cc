@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/milestone.h"
+#include "io/checksum.h"
 
 namespace colossus {
 namespace {
@@ -13,6 +14,17 @@ void add_output(Executable& executable, TensorId id, ExactSum& sum) {
   float value = 0;
   executable.read_output(id, writable_bytes_of(value));
   sum.add(static_cast<double>(value));
+}
+
+// For tests: what a processor that errs leaves behind. Of the first number from the middle on that is not zero.
+void flip_bit(Device& device, DeviceMemory& memory) {
+  constexpr uint32_t kBit = uint32_t{1} << 22;  // makes half as much more of a number, or less
+  for (int64_t at = memory.num_bytes() / 8 * 4; at < memory.num_bytes(); at += 4) {
+    uint32_t bits = 0;
+    device.read(memory, at, writable_bytes_of(bits));
+    if (bits == 0) continue;
+    return device.write(memory, at, bytes_of(bits ^ kBit));
+  }
 }
 
 // Ranks that share sequences all know their loss.
@@ -86,8 +98,26 @@ Status Microbatches::feed(const Loader& data, int64_t step, int64_t first_row, c
   return ok_status();
 }
 
-Result<bool> Microbatches::run(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses) {
+Result<bool> Microbatches::run(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses,
+                               LeafChecksums* checksums) {
+  first_leaf_ = leaves_.begin;
+  sums_ = true;
+  checksums_ = checksums;
+  return run_leaves(step, data, stop, losses);
+}
+
+Result<bool> Microbatches::run_again(int64_t step, const Loader& data, const std::atomic<bool>& stop,
+                                     int64_t first_leaf, LeafChecksums& checksums) {
+  first_leaf_ = first_leaf;
+  sums_ = false;
+  checksums_ = &checksums;
+  Losses losses;
+  return run_leaves(step, data, stop, losses);
+}
+
+Result<bool> Microbatches::run_leaves(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses) {
   losses = {};
+  if (checksums_) checksums_->assign(static_cast<size_t>(leaves_.size()), 0);
   for (auto& tree : trees_) {
     if (!tree) continue;
     tree->begin_step();
@@ -104,8 +134,9 @@ Result<bool> Microbatches::run(int64_t step, const Loader& data, const std::atom
 }
 
 Result<bool> Microbatches::run_whole(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses) {
-  for (int64_t leaf = leaves_.begin; leaf < leaves_.end; ++leaf) {
-    if (leaf > leaves_.begin) trees_.front()->begin_leaf();
+  for (int64_t turn = 0; turn < leaves_.size(); ++turn) {
+    const int64_t leaf = leaf_of_turn(turn);
+    Losses of_leaf;
     for (int64_t i = 0; i < per_leaf(); ++i) {
       if (ranks_.size() == 1 && stop.load(std::memory_order_relaxed)) return false;
       RETURN_IF_ERROR(feed(data, step, (leaf * per_leaf() + i) * run_.train.microbatch, whole_->program()));
@@ -113,12 +144,44 @@ Result<bool> Microbatches::run_whole(int64_t step, const Loader& data, const std
       milestone("microbatch");
       RETURN_IF_ERROR(whole_->run());
       seconds_.push_back(monotonic_seconds() - begun);
-      add_output(*whole_, loss_, losses.loss);
-      add_output(*whole_, aux_loss_, losses.aux_loss);
+      add_output(*whole_, loss_, of_leaf.loss);
+      add_output(*whole_, aux_loss_, of_leaf.aux_loss);
     }
-    trees_.front()->end_leaf();
+    losses.loss.add(of_leaf.loss);
+    losses.aux_loss.add(of_leaf.aux_loss);
+    if (checksums_) {
+      const std::array words = {of_leaf.loss.words(), of_leaf.aux_loss.words()};
+      (*checksums_)[static_cast<size_t>(turn)] += checksum(bytes_of(words));
+    }
+    end_leaf(0, turn);
   }
   return true;
+}
+
+// The gradients of `program` are those of a leaf.
+void Microbatches::end_leaf(size_t program, int64_t turn) {
+  GradientTree& tree = *trees_[program];
+  if (milestone_flips("gradient")) flip_bit(device_, *tree.work().front());
+  if (checksums_) {
+    // Programs come to the ends of their leaves in an order that depends on the leaf's place in the schedule.
+    std::vector<uint64_t> sums = {program};
+    for (const auto& memory : tree.work()) sums.push_back(checksum_of(*memory));
+    (*checksums_)[static_cast<size_t>(turn)] += checksum(std::as_bytes(std::span(sums)));
+  }
+  if (sums_) tree.end_leaf();
+  if (turn + 1 < leaves_.size()) tree.begin_leaf();
+}
+
+uint64_t Microbatches::checksum_of(const DeviceMemory& memory) {
+  constexpr int64_t kPieceBytes = int64_t{1} << 20;
+  read_.resize(static_cast<size_t>(std::min(kPieceBytes, memory.num_bytes())));
+  StreamingChecksum sum;
+  for (int64_t at = 0; at < memory.num_bytes(); at += kPieceBytes) {
+    const auto piece = std::span(read_).first(static_cast<size_t>(std::min(kPieceBytes, memory.num_bytes() - at)));
+    device_.read(memory, at, piece);
+    sum.add(piece);
+  }
+  return sum.value();
 }
 
 Status Microbatches::run_stage(int64_t step, const Loader& data, Losses& losses) {
@@ -126,14 +189,13 @@ Status Microbatches::run_stage(int64_t step, const Loader& data, Losses& losses)
   const PipelineCallbacks callbacks{
       .fill_inputs =
           [&](int64_t microbatch, const Program& program) {
-            return feed(data, step, (leaves_.begin * per_leaf() + microbatch) * run_.train.microbatch, program);
+            const int64_t leaf = leaf_of_turn(microbatch / per_leaf());
+            return feed(data, step, (leaf * per_leaf() + microbatch % per_leaf()) * run_.train.microbatch, program);
           },
       .end_leaf =
-          [&](int64_t leaf, const Program& program) {
+          [&](int64_t turn, const Program& program) {
             const auto same = [&](const Executable* executable) { return &executable->program() == &program; };
-            GradientTree& tree = *trees_[static_cast<size_t>(std::ranges::find_if(all, same) - all.begin())];
-            tree.end_leaf();
-            if (leaf + 1 < leaves_.size()) tree.begin_leaf();
+            end_leaf(static_cast<size_t>(std::ranges::find_if(all, same) - all.begin()), turn);
             return ok_status();
           }};
   PipelineReport report;

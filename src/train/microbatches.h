@@ -14,6 +14,10 @@
 
 namespace colossus {
 
+// By leaf, from the rank's first on: of all gradients that it makes of the leaf, and outside pipelines of the losses.
+// Whoever computes a leaf in the same place of a layout comes to the same.
+using LeafChecksums = std::vector<uint64_t>;
+
 class Microbatches {
  public:
   // run, device and ranks outlive it.
@@ -32,8 +36,14 @@ class Microbatches {
   struct Losses {
     ExactSum loss, aux_loss;
   };
-  // Step `step` (from 0). False when `stop` ended it early, which only a rank alone does.
-  Result<bool> run(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses);
+  // Step `step` (from 0). False when `stop` ended it early, which only a rank alone does. checksums: of its leaves, if
+  // they are wanted.
+  Result<bool> run(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses,
+                   LeafChecksums* checksums = nullptr);
+  // The leaves from `first_leaf` on, as many as the rank has, and summed nowhere. Gradients and their parts of the tree
+  // are then those of no step.
+  Result<bool> run_again(int64_t step, const Loader& data, const std::atomic<bool>& stop, int64_t first_leaf,
+                         LeafChecksums& checksums);
 
   // How long microbatches took on this rank since the last call, in the median; 0: there were none. Not in pipelines,
   // where they wait for other stages.
@@ -51,7 +61,11 @@ class Microbatches {
 
   Status compile(const RankModel& model);
   int64_t per_leaf() const { return run_.train.batch / run_.train.microbatch / run_.train.reduction_leaves; }
+  int64_t leaf_of_turn(int64_t turn) const { return first_leaf_ + turn; }
   Status feed(const Loader& data, int64_t step, int64_t first_row, const Program& program);
+  Result<bool> run_leaves(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses);
+  void end_leaf(size_t program, int64_t turn);
+  uint64_t checksum_of(const DeviceMemory& memory);
   Result<bool> run_whole(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses);
   Status run_stage(int64_t step, const Loader& data, Losses& losses);
 
@@ -66,6 +80,12 @@ class Microbatches {
   bool has_rng_ = false;
   std::vector<std::optional<GradientTree>> trees_;  // by executable
   std::vector<double> seconds_;
+
+  // Of the run under way.
+  int64_t first_leaf_ = 0;
+  bool sums_ = true;
+  LeafChecksums* checksums_ = nullptr;
+  std::vector<std::byte> read_;  // for checksums
 };
 
 }  // namespace colossus

@@ -49,6 +49,10 @@ void TrainConfig::visit_fields(FieldVisitor& v) {
           {.unit = "seconds", .min = 0});
   v.field("balance_every", balance_every, "share the leaves by how fast ranks were; 0: equally",
           {.unit = "steps", .min = 0});
+  v.field("verify_every", verify_every,
+          "compute every leaf of each so many-th step twice, on two ranks, to find one that computes wrong numbers; "
+          "0: never",
+          {.unit = "steps", .min = 0});
 }
 
 void TrainConfig::check_fields(FieldChecker& c) const {
@@ -123,6 +127,11 @@ MeshLimits mesh_limits(const RunConfig& run) {
 
 Status check_layout(const RunConfig& run) {
   RETURN_IF_ERROR(check_mesh(run.mesh, mesh_limits(run)));
+  if (run.mesh.zero_stage != 1 && run.train.verify_every > 0)
+    return invalid(
+        fmt::format("[train.verify_every] {}: with mesh.zero_stage = {} ranks sum each leaf together, and no rank can "
+                    "compute another's alone; use 0, or zero_stage = 1",
+                    run.train.verify_every, run.mesh.zero_stage));
   if (run.mesh.zero_stage != 1)
     return invalid(
         fmt::format("[mesh.zero_stage] {}: over shard, the optimizer state is cut so far; use 1", run.mesh.zero_stage));

@@ -59,6 +59,7 @@ struct TrainConfig {
   int64_t max_skipped_steps = 10;  // in a row
   double max_seconds = 0;
   int64_t balance_every = 20;
+  int64_t verify_every = 0;
   void visit_fields(FieldVisitor& v);
   void check_fields(FieldChecker& c) const;
 };

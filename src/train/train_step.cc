@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include "base/milestone.h"
 #include "comm/agreement.h"
 #include "train/leaf_balance.h"
+#include "train/step_verifier.h"
 
 namespace colossus {
 namespace {
@@ -112,9 +114,21 @@ Result<std::string> TrainStep::balance() {
 Result<bool> TrainStep::run(int64_t step, const Loader& data, const Asked& asked, StepReport& report) {
   const double start = monotonic_seconds();
   ranks_.groups.set_step(step + 1);
+  std::optional<StepVerifier> verifier;
+  if (run_.train.verify_every > 0 && (step + 1) % run_.train.verify_every == 0) {
+    verifier.emplace(run_, ranks_, *microbatches_, data, step);
+    ASSIGN_OR_RETURN(const bool checked, verifier->compute_others(asked.stop));
+    if (!checked) return false;
+  }
   Microbatches::Losses losses;
-  ASSIGN_OR_RETURN(const bool done, microbatches_->run(step, data, asked.stop, losses));
+  ASSIGN_OR_RETURN(const bool done,
+                   microbatches_->run(step, data, asked.stop, losses, verifier ? verifier->own() : nullptr));
   if (!done) return false;
+  if (verifier) {
+    const Status compared = verifier->compare();
+    wrong_ranks_ = verifier->wrong_ranks();
+    RETURN_IF_ERROR(compared);
+  }
   std::ranges::copy(losses.loss.words(), step_sums_.begin() + kLossWords);
   std::ranges::copy(losses.aux_loss.words(), step_sums_.begin() + kAuxLossWords);
   step_sums_[kStopRequests] = asked.stop.load(std::memory_order_relaxed) ? 1 : 0;

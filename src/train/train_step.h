@@ -44,6 +44,9 @@ class TrainStep {
   // ends a step earlier. What there is to say about it that was not said before.
   Result<std::string> balance();
 
+  // Behind a run() that failed with kUnavailable: ranks that were found to compute wrong numbers.
+  const std::vector<int64_t>& wrong_ranks() const { return wrong_ranks_; }
+
   const RankModel& model() const { return model_; }
   const TensorSet& tensors() const { return tensors_; }
   // This rank's parts of the parameters.
@@ -84,6 +87,7 @@ class TrainStep {
   std::vector<StatePart> parameters_, updated_parts_, parts_to_save_;
   std::array<int64_t, kStepSums> step_sums_{};
   std::vector<size_t> slow_;  // data ranks, as last said
+  std::vector<int64_t> wrong_ranks_;
 };
 
 }  // namespace colossus

@@ -39,6 +39,7 @@ std::string identity_of(RunConfig run) {
   t.max_skipped_steps = standard.max_skipped_steps;
   t.max_seconds = standard.max_seconds;
   t.balance_every = standard.balance_every;
+  t.verify_every = standard.verify_every;
   t.recompute = standard.recompute;
   for (DataSourceConfig& source : run.data.sources) source.path.clear();
   run.mesh = {};  // sums_of

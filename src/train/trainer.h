@@ -66,6 +66,9 @@ class Trainer {
   // Ends run() with this reason, wherever it waits for other ranks, or behind the step it is in; any thread.
   void abort(const std::string& reason);
 
+  // Behind a run() that failed with kUnavailable: ranks that were found to compute wrong numbers.
+  const std::vector<int64_t>& wrong_ranks() const { return train_step_->wrong_ranks(); }
+
   const RunConfig& config() const { return run_; }
   int64_t step() const { return step_; }
   const TensorSet& tensors() const { return train_step_->tensors(); }

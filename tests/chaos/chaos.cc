@@ -17,7 +17,7 @@
 namespace colossus::chaos {
 namespace {
 
-// Every kind of update and of collective, an evaluation and a checkpoint every eight steps.
+// Every kind of update and of collective, evaluations and checkpoints.
 constexpr const char* kRest = R"(num_layers = 2
 [[data.sources]]
 path = "shards"
@@ -26,9 +26,9 @@ steps = {}
 batch = 32
 microbatch = 2
 reduction_leaves = {}
-evaluate_every = 8
+evaluate_every = {}
 evaluation_tokens = 1024
-checkpoint_every = 8
+checkpoint_every = {}
 [optimizer]
 kind = "muon"
 )";
@@ -93,7 +93,9 @@ Ground::Ground(GroundOptions options) : options_(std::move(options)) {
   CHECK(files.make_directories(options_.directory).ok(), options_.directory.c_str());
   const std::string text = options_.text.empty() ? path("text.txt") : options_.text;
   if (options_.text.empty()) CHECK(write_file_atomically(files, text, small_text(3000)).ok());
-  CHECK(write_file_atomically(files, path("run.toml"), kSmallModel + fmt::format(kRest, options_.steps, kLeaves)).ok());
+  CHECK(write_file_atomically(files, path("run.toml"),
+                              kSmallModel + fmt::format(kRest, options_.steps, kLeaves, options_.every, options_.every))
+            .ok());
   const auto must = [&](std::vector<std::string> words) {
     words.insert(words.begin(),
                  {"/bin/sh", "-c", "cd \"$0\" && exec \"$@\" >made.log 2>&1", options_.directory, options_.binary});
@@ -104,7 +106,7 @@ Ground::Ground(GroundOptions options) : options_(std::move(options)) {
   must({"data", "build", "--tokenizer", "tok.json", "--out", "shards", text});
   must({"train", "run.toml", "--out", "undisturbed", "--ranks", "1"});
   reference_ = curve_of("undisturbed");
-  CHECK(reference_.size() == static_cast<size_t>(options_.steps + options_.steps / 8),
+  CHECK(reference_.size() == static_cast<size_t>(options_.steps + options_.steps / options_.every),
         "an undisturbed run has one line a step and one an evaluation");
 }
 
@@ -241,15 +243,16 @@ void Ground::finish(const std::string& out, int ranks, Verdict& verdict) {
   tidy(out, verdict);
 }
 
-Verdict Ground::survives(int ranks, const std::string& faults) {
+Verdict Ground::survives(int ranks, const std::string& faults, const std::vector<std::string>& more) {
   Verdict verdict;
-  Run run = start(new_name(), ranks, {{"COLOSSUS_FAULT_OF_RANK", faults}});
+  Run run = start(new_name(), ranks, {{"COLOSSUS_FAULT_OF_RANK", faults}}, more);
   ProcessEnd end;
   if (!wait(run, end)) add_reason(verdict, "the run does not end");
   judge(run, end, verdict);
   const std::string log = log_of(run);
   verdict.num_faults = count(log, "killed by signal 9") + count(log, " is silent for ") +
-                       count(log, " has made no step for ") + count(log, "no rank has made a step for ");
+                       count(log, " has made no step for ") + count(log, "no rank has made a step for ") +
+                       count(log, " computed wrong numbers: started again");
   tidy(run.out, verdict);
   return verdict;
 }
@@ -297,6 +300,19 @@ Verdict Ground::moves(const std::vector<int>& ranks, int steps_each) {
     ++verdict.num_faults;
   }
   finish(out, ranks.back(), verdict);
+  return verdict;
+}
+
+Verdict Ground::contradicts_itself(const std::string& faults) {
+  Verdict verdict;
+  Run run = start(new_name(), 2, {{"COLOSSUS_FAULT_OF_RANK", faults}}, verified());
+  ProcessEnd end;
+  if (!wait(run, end)) add_reason(verdict, "the run does not end");
+  const bool said = log_of(run).find("ranks 0, 1 contradict each other") != std::string::npos;
+  if (end.ok() || !said) add_reason(verdict, "it does not say who contradict each other; " + end.to_string());
+  verdict.num_faults = said ? 1 : 0;
+  look_for_leftovers(run.out, verdict);
+  finish(run.out, 2, verdict);
   return verdict;
 }
 

@@ -17,6 +17,7 @@ struct GroundOptions {
   double hang_after_seconds = 8;
   double limit_seconds = 120;  // of one run
   int steps = 24;
+  int every = 8;  // steps, an evaluation and a checkpoint
 };
 
 // What came of a try. `why` is for people and empty when it held.
@@ -47,7 +48,7 @@ class Ground {
 
   // A run with these faults (COLOSSUS_FAULT_OF_RANK), which must end as if there had been none. A fault at a milestone
   // that the rank does not pass so often is no fault: see num_faults.
-  Verdict survives(int ranks, const std::string& faults);
+  Verdict survives(int ranks, const std::string& faults, const std::vector<std::string>& more = {});
   // The process of a run of one rank is killed at a milestone. Its newest checkpoint must be whole, and the same
   // command must end the run.
   Verdict resumes_after_kill(const std::string& fault);
@@ -59,6 +60,11 @@ class Ground {
 
   // So many rank losses in a row that the run must end, in order and with a message that says why.
   Verdict gives_up(int ranks, const std::string& faults, const std::string& message);
+  // So that nobody knows who is right: it must say so, and without the fault the same command ends the run.
+  Verdict contradicts_itself(const std::string& faults);
+
+  // With which every rank's work is compared in every step.
+  static std::vector<std::string> verified() { return {"--set", "train.verify_every=1"}; }
 
   // For runs of another kind, see cluster.h.
   struct Run {

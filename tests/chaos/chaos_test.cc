@@ -58,11 +58,20 @@ TEST_F(Chaos, ARunThatGivesUpSaysWhyAndLeavesNothingBehind) {
 
 TEST_F(Chaos, ARankLostBehindItsLastStep) { expect_held(ground_->survives(3, "1:kill:finish:1"), 1); }
 
+// Two of four ranks, in the leaves they check and in their own.
+TEST_F(Chaos, ARankThatComputesWrongNumbersIsNamedAndNothingIsUpdatedWithThem) {
+  expect_held(ground_->survives(4, "2:flip:gradient:13,1:flip:gradient:51", Ground::verified()), 2);
+}
+
+TEST_F(Chaos, TwoRanksThatContradictEachOtherStop) {
+  expect_held(ground_->contradicts_itself("1:flips:gradient:60"), 1);
+}
+
 TEST_F(Chaos, FromFourRanksToThreeToOne) { expect_held(ground_->moves({4, 3, 1}, 5), 2); }
 
 // Machines that are groups of processes on this one, with names of their own.
 ClusterPlan four_machines() {
-  ClusterPlan plan;
+  ClusterPlan plan{.hosts = {}, .store = {}, .faults = {}};
   for (const char* name : {"m0", "m1", "m2", "m3"}) plan.hosts.push_back({.name = name, .prefix = {}});
   return plan;
 }
@@ -94,6 +103,20 @@ TEST_F(Chaos, AWorkerOfAnotherMachineIsLost) {
                                    [](ClusterRun& run) {
                                      EXPECT_TRUE(run.wait_for_steps(5));
                                      run.kill_worker((run.leader() + 1) % 4, 1);
+                                   }),
+              1);
+}
+
+TEST_F(Chaos, AMachineThatComputesWrongNumbersIsGivenUp) {
+  ClusterPlan plan = four_machines();
+  plan.faults = "5:flip:gradient:19";
+  plan.settings = {"train.verify_every=1"};
+  expect_held(survives_on_machines(*ground_, plan,
+                                   [](ClusterRun& run) {
+                                     EXPECT_TRUE(run.wait_for_text("computed wrong numbers, and spares are too few"));
+                                     ++run.num_faults;
+                                     EXPECT_TRUE(run.wait_for_steps(Ground::kSteps));
+                                     EXPECT_EQ(run.given_up(), run.name_of_number(2) + "\n");
                                    }),
               1);
 }

@@ -52,10 +52,13 @@ void ClusterRun::start(int host) {
   std::vector<std::string> more = {"--machines", std::to_string(num_machines),
                                    "--spares",   std::to_string(plan_.num_spares),
                                    "--set",      "train.threads=1"};
+  for (const std::string& setting : plan_.settings) more.insert(more.end(), {"--set", setting});
   if (plan_.named) more.insert(more.end(), {"--machine", place.name});
   if (!plan_.interface.empty()) more.insert(more.end(), {"--interface", plan_.interface});
   if (!plan_.store.empty()) more.insert(more.end(), {"--store", store()});
-  Ground::Run run = ground_.start(out_, plan_.ranks, {}, more, place.prefix);
+  std::vector<std::pair<std::string, std::string>> environment;
+  if (!plan_.faults.empty()) environment.emplace_back("COLOSSUS_FAULT_OF_RANK", plan_.faults);
+  Ground::Run run = ground_.start(out_, plan_.ranks, environment, more, place.prefix);
   machine.process = std::move(run.process);
   machine.logs.push_back(run.log);
   machine.killed = false;
@@ -68,6 +71,17 @@ bool ClusterRun::wait_for_steps(int steps) {
   while (monotonic_seconds() - begun < ground_.limit_seconds()) {
     if (num_steps() >= steps) return true;
     if (std::ranges::all_of(machines_, [](Machine& each) { return each.process->poll().has_value(); })) return false;
+    pause();
+  }
+  return false;
+}
+
+bool ClusterRun::wait_for_text(const std::string& text) {
+  const double begun = monotonic_seconds();
+  while (monotonic_seconds() - begun < ground_.limit_seconds()) {
+    const bool ended = std::ranges::all_of(machines_, [](Machine& each) { return each.process->poll().has_value(); });
+    if (log().find(text) != std::string::npos) return true;
+    if (ended) return false;
     pause();
   }
   return false;
@@ -157,6 +171,7 @@ Verdict ClusterRun::judge() {
     for (size_t host = 0; host < machines_.size(); ++host) start(static_cast<int>(host));
     if (!ends_within(ground_.limit_seconds())) add_reason(verdict, "the run that goes on does not end");
   }
+  if (!missed_.empty()) add_reason(verdict, missed_);
   judge_ends(verdict);
   ground_.judge_curve(out_, log(), verdict);
   verdict.num_faults = num_faults;

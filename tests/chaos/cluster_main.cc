@@ -14,8 +14,9 @@
 namespace colossus::chaos {
 namespace {
 
-constexpr int kHosts = 5;  // of which one is used for spares only
 constexpr int kMachines = 4;
+constexpr int kMoreMachines = 6;
+constexpr int kHosts = kMoreMachines;
 
 struct Arguments {
   int times = 1;  // each
@@ -53,15 +54,18 @@ class ClusterChaos {
     lose_machines();
     lose_the_store();
     lose_the_network();
+    shrink_and_grow();
+    compute_wrong_numbers();
     stop_and_go_on();
     std::printf("faults %d, held %d, curves equal %d of %d\n", num_faults_, num_faults_held_, num_equal_, num_tries_);
     return num_held_ == num_tries_ && num_tries_ > 0 ? 0 : 1;
   }
 
  private:
-  ClusterPlan plan(int num_spares = 0) const {
-    ClusterPlan plan{.hosts = network_.hosts(), .num_spares = num_spares, .store = network_.store(), .interface = ""};
-    plan.hosts.resize(static_cast<size_t>(kMachines + num_spares));
+  ClusterPlan plan(int num_spares = 0, int num_machines = kMachines) const {
+    ClusterPlan plan{
+        .hosts = network_.hosts(), .num_spares = num_spares, .store = network_.store(), .interface = "", .faults = {}};
+    plan.hosts.resize(static_cast<size_t>(num_machines + num_spares));
     plan.named = false;
     return plan;
   }
@@ -80,7 +84,7 @@ class ClusterChaos {
       Verdict verdict = survives_on_machines(ground_, plan, disturb);
       for (int host = 0; host < kHosts; ++host) {
         network_.heal(host);
-        network_.lose_no_packets(host);
+        network_.carry_all_packets(host);
       }
       if (verdict.num_faults < num_faults) add_reason(verdict, "the run ended before all faults");
       num_faults_ += verdict.num_faults;
@@ -218,19 +222,80 @@ class ClusterChaos {
         run.wait_seconds(0.3);
       }
     });
-    const std::string how = network_.lose_packets(1);
-    network_.lose_no_packets(1);
-    if (how.empty()) {
-      std::printf("%-58s skipped: this system has neither netem nor iptables\n", "a machine that loses packets");
-      return;
-    }
-    attempt("a machine that loses packets (" + how + ")", 1, [this](ClusterRun& run) {
+    // With rank 0, which writes metrics and names checkpoints: what it wrote after the others have gone on would show
+    // as lines that come twice.
+    attempt("the machines of ranks 0 to 3 cut off together", 2, [this](ClusterRun& run) {
       if (!trains(run)) return;
-      network_.lose_packets(1);
+      const std::vector<int> hosts = {run.host_of_number(0), run.host_of_number(1)};
+      network_.cut_off_together(hosts);
+      run.num_faults += 2;
+      run.require(run.wait_for_text("4 data ranks go on"), "the others do not go on");
+      run.wait_seconds(10);
+      for (const int host : hosts) network_.heal(host);
+    });
+    spoil_packets("a machine that loses packets", [this](int host) { return network_.lose_packets(host); });
+    spoil_packets("a machine whose packets come late", [this](int host) { return network_.delay_packets(host); });
+  }
+
+  void spoil_packets(const std::string& kind, const std::function<std::string(int host)>& spoil) {
+    const std::string how = spoil(1);
+    network_.carry_all_packets(1);
+    if (how.empty() && kind.find(arguments_.only) != std::string::npos)
+      std::printf("%-58s skipped: this system has no netem, and nothing to do instead\n", kind.c_str());
+    if (how.empty()) return;
+    attempt(kind + " (" + how + ")", 1, [&](ClusterRun& run) {
+      if (!trains(run)) return;
+      spoil(1);
       ++run.num_faults;
       trains(run, 90);
-      network_.lose_no_packets(1);
+      network_.carry_all_packets(1);
     });
+  }
+
+  // A rank a machine. All are slow from the start, so that a machine has time to come back.
+  ClusterPlan slow_plan(int num_machines) const {
+    ClusterPlan slow = plan(0, num_machines);
+    slow.ranks = num_machines;
+    for (int rank = 0; rank < num_machines; ++rank)
+      slow.faults += fmt::format("{}{}:slow:microbatch:1", rank == 0 ? "" : ",", rank);
+    return slow;
+  }
+
+  // These machines are lost at once, and started again when the others have gone on.
+  static void come_back(ClusterRun& run, const std::vector<int>& hosts, int num_machines) {
+    if (!trains(run)) return;
+    for (const int host : hosts) run.kill_machine(host);
+    const auto go_on = [&](int ranks) { return run.wait_for_text(fmt::format("{} data ranks go on", ranks)); };
+    run.require(go_on(num_machines - static_cast<int>(hosts.size())), "the run did not shrink");
+    for (const int host : hosts) run.start(host);
+    run.require(go_on(num_machines), "the run did not grow again");
+  }
+
+  void shrink_and_grow() {
+    attempt("a machine that comes back: from 3 to 4", 1, slow_plan(kMachines),
+            [](ClusterRun& run) { come_back(run, {other_than(run.leader())}, kMachines); });
+    attempt("two of six machines come back: from 4 to 6", 2, slow_plan(kMoreMachines), [](ClusterRun& run) {
+      const int leader = run.leader();
+      come_back(run, {(leader + 1) % kMoreMachines, (leader + 3) % kMoreMachines}, kMoreMachines);
+    });
+  }
+
+  // Two leaves a step pass there, the rank's own and the one that it checks. A process that is started for the rank
+  // elsewhere does not come that far.
+  void compute_wrong_numbers() {
+    for (const int num_spares : {0, 1}) {
+      ClusterPlan verified = plan(num_spares);
+      verified.faults = "3:flip:gradient:140";
+      verified.settings = {"train.verify_every=1"};
+      attempt(fmt::format("a machine that computes wrong numbers{}", num_spares > 0 ? ", with a spare" : ""), 1,
+              verified, [](ClusterRun& run) {
+                const std::string name = trains(run) ? run.name_of_number(1) : "";
+                if (!run.wait_for_text("rank 3 (" + name + ") computed wrong numbers")) return;
+                ++run.num_faults;
+                run.require(trains(run, 119), "the run does not go on");
+                run.require(run.given_up() == name + "\n", "given up: " + run.given_up());
+              });
+    }
   }
 
   void stop_and_go_on() {

@@ -22,15 +22,18 @@ struct Arguments {
   uint64_t seed = 1;
   std::string text;
   std::string only;  // kinds whose names hold this
+  int ground = 0;    // steps; 0: break runs
   std::string directory = (std::filesystem::temp_directory_path() / "colossus-chaos").string();
 };
 
 int usage(const char* program) {
   std::fprintf(stderr,
                "%s [--faults N] [--ranks 2..8] [--seed N] [--only KIND] [--text FILE] [--directory DIR]\n"
+               "%s --ground STEPS [--text FILE] [--directory DIR]\n"
                "Breaks runs of the colossus beside it, N times at each milestone, and a fifth as often in each other\n"
-               "way, and compares each with a run that nothing happened to. Runs that did not hold stay in DIR.\n",
-               program);
+               "way, and compares each with a run that nothing happened to. Runs that did not hold stay in DIR.\n"
+               "--ground: only makes data, run.toml and a run of one rank in DIR, for others to break runs.\n",
+               program, program);
   return 2;
 }
 
@@ -52,6 +55,7 @@ class Chaos {
     kill_at_milestones();
     kill_several();
     stop_and_hang();
+    compute_wrong_numbers();
     kill_the_whole_run();
     kill_while_saving();
     const bool held = num_held_ == num_tries_ && num_tries_ > 0;
@@ -165,6 +169,19 @@ class Chaos {
                 }));
   }
 
+  void compute_wrong_numbers() {
+    // A rank's own leaves, and as many that it checks; not in the last step, behind which nobody looks.
+    const int passages = 2 * Ground::kLeaves / arguments_.ranks * (Ground::kSteps - 1);
+    attempt("a bit flips in a gradient", arguments_.faults, 1, [=, this] {
+      what_ = fmt::format("{}:flip:gradient:{}", draw_rank(), draw(passages));
+      return ground_.survives(arguments_.ranks, what_, Ground::verified());
+    });
+    attempt("one of two ranks errs from now on", few(), 1, [this] {
+      what_ = fmt::format("{}:flips:gradient:{}", draw(2) - 1, draw(8 * (Ground::kSteps - 4)));
+      return ground_.contradicts_itself(what_);
+    });
+  }
+
   void kill_the_whole_run() {
     attempt("kill the supervisor", few(), 1, [this] {
       const int step = draw(Ground::kSteps - 6);
@@ -216,6 +233,8 @@ int main(int argc, char** argv) {
       arguments.only = value;
     } else if (name == "--text") {
       arguments.text = std::filesystem::absolute(value).string();
+    } else if (name == "--ground") {
+      arguments.ground = std::atoi(value);
     } else if (name == "--directory") {
       arguments.directory = std::filesystem::absolute(value).string();
     } else {
@@ -225,6 +244,14 @@ int main(int argc, char** argv) {
   if (arguments.faults < 1 || arguments.ranks < 2 || arguments.ranks > Ground::kLeaves) return usage(argv[0]);
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe");
   std::filesystem::remove_all(arguments.directory);
+  if (arguments.ground > 0) {
+    Ground({.binary = (self.parent_path() / "colossus").string(),
+            .directory = arguments.directory,
+            .text = arguments.text,
+            .steps = arguments.ground,
+            .every = std::max(1, arguments.ground / 10)});
+    return 0;
+  }
   const double begun = monotonic_seconds();
   const int code = Chaos(arguments, (self.parent_path() / "colossus").string()).run();
   std::printf("%.0f s\n", monotonic_seconds() - begun);

@@ -17,6 +17,7 @@ namespace {
 
 // Of one such network at a time on a machine.
 constexpr const char* kBridge = "colossus-br";
+constexpr const char* kOtherBridge = "colossus-br2";  // leads nowhere
 constexpr const char* kNet = "10.213.77";
 
 std::string name_of(int host) { return fmt::format("colossus-h{}", host); }
@@ -30,7 +31,7 @@ void remove_all(int num_hosts) {
     shell("ip link del " + cable_of(host));
     shell("ip netns del " + name_of(host));
   }
-  shell(fmt::format("ip link del {}", kBridge));
+  for (const char* bridge : {kBridge, kOtherBridge}) shell(fmt::format("ip link del {}", bridge));
 }
 
 }  // namespace
@@ -49,6 +50,7 @@ std::string Network::why_not() {
 Network::Network(int num_hosts, std::string directory) : num_hosts_(num_hosts), directory_(std::move(directory)) {
   remove_all(num_hosts_);  // what a killed one has left
   must(fmt::format("ip link add {0} type bridge && ip addr add {1}.1/24 dev {0} && ip link set {0} up", kBridge, kNet));
+  must(fmt::format("ip link add {0} type bridge && ip link set {0} up", kOtherBridge));
   for (int host = 0; host < num_hosts_; ++host) {
     const std::string name = name_of(host), cable = cable_of(host);
     must(
@@ -77,18 +79,29 @@ std::vector<Host> Network::hosts() const {
 std::string Network::store() const { return fmt::format("etcd://{}.1:2379", kNet); }
 
 void Network::cut(int host) { must("ip link set " + cable_of(host) + " down"); }
-void Network::heal(int host) { must("ip link set " + cable_of(host) + " up"); }
+void Network::cut_off_together(const std::vector<int>& hosts) {
+  for (const int host : hosts) must(fmt::format("ip link set {} master {}", cable_of(host), kOtherBridge));
+}
+void Network::heal(int host) { must(fmt::format("ip link set {} master {} up", cable_of(host), kBridge)); }
+
+std::string Network::delay_packets(int host) {
+  const std::string replace = fmt::format("ip netns exec {} tc qdisc replace dev eth0 root ", name_of(host));
+  if (shell(replace + "netem delay 50ms 20ms")) return "netem: 50 ms";
+  // Late by having to queue.
+  if (shell(replace + "tbf rate 20mbit burst 32kbit latency 400ms")) return "tbf: 20 Mbit/s, up to 400 ms late";
+  return "";
+}
 
 std::string Network::lose_packets(int host) {
   const std::string within = "ip netns exec " + name_of(host);
-  if (shell(within + " tc qdisc replace dev eth0 root netem delay 10ms 2ms loss 5%")) return "netem: 5 % lost, 10 ms";
+  if (shell(within + " tc qdisc replace dev eth0 root netem loss 5%")) return "netem: 5 % lost";
   const std::string rule = "-m statistic --mode random --probability 0.05 -j DROP";
   if (shell(fmt::format("{0} iptables -A OUTPUT {1} && {0} iptables -A INPUT {1}", within, rule)))
     return "iptables: 5 % lost each way";
   return "";
 }
 
-void Network::lose_no_packets(int host) {
+void Network::carry_all_packets(int host) {
   const std::string within = "ip netns exec " + name_of(host);
   shell(within + " tc qdisc del dev eth0 root");
   shell(within + " iptables -F");

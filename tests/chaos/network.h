@@ -25,11 +25,14 @@ class Network {
   std::string store() const;  // address; a run's prefix follows
 
   void cut(int host);
+  // These reach each other, and nobody else.
+  void cut_off_together(const std::vector<int>& hosts);
   void heal(int host);
-  // Of the packets of a host 5 % are lost, and the others late by 10 ms where this system can do that. What was done;
-  // empty: nothing, for it has neither netem nor iptables.
-  std::string lose_packets(int host);
-  void lose_no_packets(int host);
+  // Of the packets of a host, in both directions or where the system can do no more on their way out. What was done;
+  // empty: nothing, for this system lacks what it takes.
+  std::string lose_packets(int host);   // 5 %
+  std::string delay_packets(int host);  // by tens of milliseconds
+  void carry_all_packets(int host);
 
   void kill_etcd();
   void start_etcd();

@@ -2,7 +2,7 @@
 # Runs scripts/slurm/train.sbatch under a real Slurm of four nodes, which are network namespaces of this machine: a
 # whole run; one whose job is warned (SIGUSR1), saves and is queued again by itself; one that loses a node. Compares
 # their curves with a run of one rank. Needs root, and Debian's slurmctld, slurmd, slurm-client, munge, iproute2.
-#   tests/chaos/slurm.sh BINARY [DIRECTORY]
+#   tests/chaos/slurm.sh BINARY [DIRECTORY]      BINARY: colossus, with colossus_chaos beside it
 set -u
 binary=$(realpath "$1") directory=$(realpath -m "${2:-/tmp/colossus-slurm}")
 source=$(realpath "$(dirname "$0")/../..")
@@ -92,40 +92,7 @@ done
 sinfo
 [ "$(sinfo -h -t idle -o %D)" = $nodes ] || { echo "the nodes do not come up; see $directory/log"; exit 1; }
 
-# Data and a model as small as those of the other runs that are broken.
-awk 'BEGIN { s = 1; split("the sea ship captain saw a small wind of and again over island one", w, " ")
-  for (i = 0; i < 9000; ++i) { for (j = 0; j < 7; ++j) { s = (s * 1103515245 + 12345) % 2147483648
-    printf "%s ", w[int(s / 65536) % 14 + 1] } print (i % 5 == 4) ? ".\n" : "." } }' >text.txt
-cat >run.toml <<END
-[model]
-num_layers = 2
-width = 32
-num_heads = 2
-num_kv_heads = 1
-head_dim = 16
-num_experts = 2
-num_experts_per_token = 1
-expert_width = 32
-context = 32
-[[data.sources]]
-path = "$directory/shards"
-[train]
-steps = 400
-batch = 32
-microbatch = 2
-reduction_leaves = 8
-evaluate_every = 40
-evaluation_tokens = 1024
-checkpoint_every = 40
-threads = 1
-[mesh]
-shard = 8
-[optimizer]
-kind = "muon"
-END
-"$binary" tokenizer train --vocab 300 --out tok.json text.txt >made.log 2>&1 &&
-  "$binary" data build --tokenizer tok.json --out shards text.txt >>made.log 2>&1 &&
-  "$binary" train run.toml --set mesh.shard=1 --out undisturbed >>made.log 2>&1 || { tail made.log; exit 1; }
+"$(dirname "$binary")/colossus_chaos" --ground 400 --directory "$directory/ground" && cd "$directory/ground" || exit 1
 curve() { grep -o '"step":[0-9]*\|"train/loss":[^,}]*\|"train/grad_norm":[^,}]*\|"validation/loss":[^,}]*' "$1/metrics.jsonl"; }
 
 tried=0 held=0
@@ -140,7 +107,7 @@ try() {
     sleep 0.3
   done
   job=$(COLOSSUS=$binary sbatch --parsable --nodes=$nodes --mem=100 --output="$directory/log/$name.log" \
-    "$source/scripts/slurm/train.sbatch" "$directory/run.toml" --out "$out" --hang-after 6)
+    "$source/scripts/slurm/train.sbatch" run.toml --out "$out" --ranks 8 --set train.threads=1 --hang-after 6)
   for ((i = 0; i < 600; ++i)); do
     [ "$(grep -c train/loss "$out/metrics.jsonl" 2>/dev/null)" -ge 30 ] 2>/dev/null && break
     sleep 0.1

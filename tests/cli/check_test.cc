@@ -151,5 +151,29 @@ TEST_F(Check, TwoNodesMeetInAStore) {
   EXPECT_EQ(run({"--only", "links", "--store", directory_ / "store"}).exit_code, 2);
 }
 
+// Nobody numbers them, and the same command may be given again.
+TEST_F(Check, PeersFindEachOther) {
+  ASSERT_TRUE(local_files().make_directories(directory_ / "store").ok());
+  ASSERT_TRUE(local_files().make_directories(directory_ / "other").ok());
+  write("far.toml", "link_bandwidth = 1e9\n");
+  const std::vector<std::string> words = {"--peers", "--num-nodes", "2", "--store", directory_ / "store",
+                                          "--json",  "--interface", "lo"};
+  std::vector<std::string> other = words;
+  other.insert(other.begin(), {COLOSSUS_BINARY, "check"});
+  for (const bool expects_too_much : {false, true}) {
+    Process second(other, directory_ / "other");
+    std::vector<std::string> mine = words;
+    if (expects_too_much) mine.insert(mine.end(), {"--expect", "far.toml"});
+    const Outcome first = run(mine);
+    EXPECT_EQ(first.exit_code, expects_too_much ? kSlow : 0) << first.out << first.err;
+    EXPECT_EQ(std::count(first.out.begin(), first.out.end(), '\n'), 1) << first.out;
+    EXPECT_THAT(first.out, AllOf(HasSubstr("link_bandwidth"), HasSubstr("link_latency"), Not(HasSubstr("gemm"))));
+    if (expects_too_much) EXPECT_THAT(first.out, HasSubstr("\"expected_from\":\"file\""));
+    EXPECT_EQ(second.wait().exit_code, 0);
+  }
+  EXPECT_EQ(run({"--peers", "--num-nodes", "2"}).exit_code, 2);
+  EXPECT_EQ(run({"--peers", "--store", directory_ / "store"}).exit_code, 2);
+}
+
 }  // namespace
 }  // namespace colossus

@@ -42,6 +42,7 @@ TEST(Usage, EveryCommandHasHelp) {
       {{"checkpoint"}, {"show", "verify", "consolidate"}},
       {{"checkpoint", "consolidate"}, {"--model-only", "REQUIRED"}},
       {{"program"}, {"show"}},
+      {{"plan"}, {"--compare", "--sweep", "--csv", "--html", "--validate", "f32|bf16|fp8|fp4"}},
       {{"program", "show"}, {"--batch", "--seq", "--recompute", "none|selective|full"}},
   };
   for (const HelpCase& help : kCases) {

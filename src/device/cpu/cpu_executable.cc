@@ -8,8 +8,15 @@
 
 #include "base/clock.h"
 #include "base/milestone.h"
+#include "device/cpu/cpu_prepare.h"
 
 namespace colossus {
+
+CpuPrepare prepare_operation(const Program& program, const Operation& operation, int num_threads, bool reference) {
+  CpuPrepare prepare(program.shapes(operation), num_threads);
+  if (!reference || group_of(operation.op)) std::visit([&](const auto& op) { prepare_cpu(op, prepare); }, operation.op);
+  return prepare;
+}
 
 Result<std::unique_ptr<CpuExecutable>> CpuExecutable::make(Program program, CpuResources& resources, bool reference,
                                                            const CompileOptions& options) {
@@ -35,9 +42,7 @@ Result<std::unique_ptr<CpuExecutable>> CpuExecutable::make(Program program, CpuR
 
 void CpuExecutable::prepare_kernels() {
   for (const Operation& operation : program_.operations) {
-    CpuPrepare prepare(program_.shapes(operation), pool_.num_threads());
-    if (!reference_ || group_of(operation.op))
-      std::visit([&](const auto& op) { prepare_cpu(op, prepare); }, operation.op);
+    CpuPrepare prepare = prepare_operation(program_, operation, pool_.num_threads(), reference_);
     Call call{};
     call.first_input = views_.size();
     call.num_inputs = operation.inputs.size();

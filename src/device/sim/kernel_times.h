@@ -44,6 +44,7 @@ class KernelTimes {
 
   // Not of communication.
   double seconds(const KernelWork& work) const;
+  double launch_seconds() const { return rates_.launch_us * 1e-6; }
   // Of attention that computes all scores, masked or not, stores them, and reads and writes them for scale, mask,
   // softmax and dropout (Shoeybi et al. 2019).
   double unfused_attention_seconds(const KernelWork& work, bool dropout) const;

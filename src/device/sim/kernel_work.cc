@@ -42,7 +42,7 @@ struct Describe {
     set_product(work, rows_of_an_expert(a, op.room, b[0]), op.transpose_b ? b[1] : b[2], a[1], b[0]);
     // Of the bytes those of the rows that are there; OpShapes counts the room.
     work.bytes = product_bytes();
-    work.narrow = true;
+    work.narrow = work.experts = true;
   }
   void operator()(const GroupedMatmulGradWeight& op) const {
     using G = GroupedMatmulGradWeight;
@@ -50,7 +50,7 @@ struct Describe {
     const Shape& db = shapes.shape(G::kDb);
     set_product(work, a[1], db[2], rows_of_an_expert(a, op.room, db[0]), db[0]);
     work.bytes = product_bytes();
-    work.narrow = true;
+    work.narrow = work.experts = true;
   }
   void operator()(const HeadCrossEntropy&) const {
     head(shapes.shape(HeadCrossEntropy::kH), shapes.shape(HeadCrossEntropy::kW), 1);
@@ -62,6 +62,10 @@ struct Describe {
   void operator()(const AttentionGrad& op) const {
     attention(op, WorkKind::kAttentionGrad, shapes.shape(AttentionGrad::kK)[1]);
   }
+  void operator()(const TokenDispatch&) const { work.routing = true; }
+  void operator()(const TokenDispatchGrad&) const { work.routing = true; }
+  void operator()(const TokenCombine&) const { work.routing = true; }
+  void operator()(const TokenCombineGrad&) const { work.routing = true; }
   void operator()(const AllReduce& op) const { talk(op.group, Exchange::kAllReduce); }
   void operator()(const AllGather& op) const { talk(op.group, Exchange::kAllGather); }
   void operator()(const ReduceScatter& op) const { talk(op.group, Exchange::kReduceScatter); }

@@ -28,6 +28,8 @@ struct KernelWork {
   int64_t head_dim = 0, tokens = 0;  // of attention: D, and the tokens a query sees at most
   bool narrow = false;               // a product of a layer's weights, which may be computed in fp8 or fp4
   bool head = false;                 // of the output head
+  bool experts = false;              // products of `count` experts with the rows routed to each
+  bool routing = false;              // puts rows in order of their experts, or back
 
   RankGroup group;
   Exchange exchange = Exchange::kAllReduce;

@@ -22,7 +22,7 @@ Status Agent::start(int place, int rank, int machine, int64_t process) {
     options.environment.emplace_back("COLOSSUS_FAULT", faults_of_process(options_.faults, rank, ordinal));
   ASSIGN_OR_RETURN(ChildProcess started, ChildProcess::start(options));
   worker.emplace(Worker{.name = name, .rank = rank, .process = std::move(started)});
-  report_.ranks[static_cast<size_t>(place)] = {.process = process, .heartbeat = {}, .words = {}};
+  report_.ranks[static_cast<size_t>(place)] = {.process = process, .heartbeat = {}, .words = {}, .wrong_ranks = {}};
   return ok_status();
 }
 
@@ -37,7 +37,8 @@ void Agent::look_at(int place) {
     if (const auto done = has_finished(store_, now, worker.name); done.ok() && *done) record.finished_in = now;
     if (const auto why = read_broken(store_, now, worker.name); why.ok() && *why && record.broken_in != now) {
       record.broken_in = now;
-      record.words = **why;
+      record.words = (*why)->why;
+      record.wrong_ranks = (*why)->wrong_ranks;
     }
   }
   if (!end) return;
@@ -79,7 +80,7 @@ Status Agent::obey(const Assignment& assignment, int self) {
       const int64_t process = process_at(place);
       if (workers_[place] && report_.ranks[place].process != process) {
         workers_[place].reset();  // waits for its end
-        report_.ranks[place] = {.heartbeat = {}, .words = {}};
+        report_.ranks[place] = {.heartbeat = {}, .words = {}, .wrong_ranks = {}};
       }
       if (process < 0) continue;
       const int rank = *slot * assignment.shape.ranks_per_machine + static_cast<int>(place);
@@ -117,7 +118,7 @@ void Agent::end_all() {
     if (worker) worker->process.send(SIGKILL);
   for (size_t place = 0; place < workers_.size(); ++place) {
     workers_[place].reset();
-    report_.ranks[place] = {.heartbeat = {}, .words = {}};
+    report_.ranks[place] = {.heartbeat = {}, .words = {}, .wrong_ranks = {}};
   }
 }
 

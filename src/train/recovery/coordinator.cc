@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/child_process.h"
 
@@ -142,6 +143,20 @@ const RankRecord* Coordinator::record_of(int rank) const {
   return &records[place];
 }
 
+// One rank's word is not enough: it may be the one that errs.
+void Coordinator::hear_of_wrong_numbers() {
+  std::map<int64_t, int> num_accusers;
+  for (int rank = 0; rank < fleet_.num_ranks(); ++rank) {
+    const RankRecord* record = record_of(rank);
+    if (!record || record->broken_in != fleet_.generation + 1) continue;
+    for (const int64_t wrong : record->wrong_ranks) ++num_accusers[wrong];
+  }
+  for (const auto& [wrong, count] : num_accusers)
+    if (2 * count > fleet_.num_ranks() && wrong >= 0 && wrong < fleet_.num_ranks())
+      colossus::observe(fleet_, WrongNumbers{.rank = static_cast<int>(wrong),
+                                             .process = fleet_.processes.at(static_cast<int>(wrong))});
+}
+
 // A step more than before the fault, with everyone there.
 void Coordinator::tell_of_recovery(double now) {
   if (fault_at_ < 0) return;
@@ -185,6 +200,7 @@ std::string Coordinator::last_words() const {
 // Ranks that live but lost each other, by a network that failed for a moment, or a store that was away: they meet
 // again.
 bool Coordinator::meet_again_when_broken(double now) {
+  if (!fleet_.pending.empty()) return false;  // somebody has to be replaced before
   std::string why;
   for (int rank = 0; rank < fleet_.num_ranks(); ++rank) {
     const RankRecord* record = record_of(rank);
@@ -273,6 +289,7 @@ std::optional<Assignment> Coordinator::decide(const Lease& lease, double now) {
   if (all_finished()) return changed(end(RunPhase::kFinished, ""));
   if (stop_at_ >= 0 && begin_saving(now)) return changed(true);
   tell_of_recovery(now);
+  hear_of_wrong_numbers();
   const int64_t generation = fleet_.generation;
   const Decision decision = colossus::decide(options_.policy, fleet_, lease, now);
   note_faults(decision, now);

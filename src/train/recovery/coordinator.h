@@ -55,6 +55,7 @@ class Coordinator {
 
   void observe_rank(int machine, int local_rank, const RankRecord& record, double now);
   const RankRecord* record_of(int rank) const;
+  void hear_of_wrong_numbers();
   void tell_of_recovery(double now);
   void note_faults(const Decision& decision, double now);
   bool meet_again_when_broken(double now);

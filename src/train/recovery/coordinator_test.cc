@@ -103,7 +103,7 @@ class FakeCluster {
       for (int place = 0; place < 2; ++place) {
         RankRecord& rank = reports[i]->ranks[static_cast<size_t>(place)];
         const int64_t wanted = slot ? assignment.processes.at(2 * *slot + place) : -1;
-        if (rank.process != wanted) rank = {.process = wanted, .heartbeat = {}, .words = {}};
+        if (rank.process != wanted) rank = {.process = wanted, .heartbeat = {}, .words = {}, .wrong_ranks = {}};
       }
     }
   }
@@ -221,6 +221,31 @@ TEST(Coordinator, RanksThatLostEachOtherMeetAgainOnceAllMachinesAnswer) {
   EXPECT_EQ(cluster.assignment.generation, 1);
   EXPECT_EQ(cluster.assignment.num_ranks(), 8);
   EXPECT_THAT(cluster.notes, HasSubstr("meet again: lost rank 2"));
+}
+
+// Most of the ranks have to say so: one alone may be the one that errs.
+TEST(Coordinator, AMachineThatComputesWrongNumbersLeaves) {
+  FakeCluster cluster(4);
+  cluster.begin();
+  cluster.train_to(2);
+  cluster.step();
+  const auto accuse = [&](int machine, int place) {
+    cluster.record(machine, place).broken_in = cluster.assignment.generation + 1;
+    cluster.record(machine, place).wrong_ranks = {3, 99};
+  };
+  for (const int machine : {0, 1}) {
+    accuse(machine, 0);
+    accuse(machine, 1);
+  }
+  EXPECT_FALSE(cluster.step()) << "four of eight";
+  accuse(2, 0);
+  ASSERT_TRUE(cluster.step());
+  EXPECT_EQ(cluster.assignment.num_ranks(), 6);
+  EXPECT_EQ(cluster.assignment.machines[1].state, MachineState::kOutOfOrder);
+  EXPECT_THAT(cluster.notes, HasSubstr("rank 3 (node-1) computed wrong numbers"));
+  // What was said in the generation before counts no more.
+  cluster.train_to(3);
+  EXPECT_FALSE(cluster.step_for(2));
 }
 
 TEST(Coordinator, TheRunIsFinishedOnceAllRanksAre) {

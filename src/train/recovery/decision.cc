@@ -93,6 +93,10 @@ class Decider {
       if (fault.rank >= fleet_.num_ranks() || machine_of(fleet_.slot_of_rank(fault.rank)) < 0) continue;
       if (fleet_.processes.at(fault.rank) != fault.process || fleet_.pending.contains(fault.rank)) continue;
       const std::string what = fmt::format("{} {}", fleet_.rank_name(fault.rank), fault.what);
+      if (fault.wrong_numbers) {
+        if (auto stopped = distrust(fault.rank, what)) return stopped;
+        continue;
+      }
       if (fault.signal == 0 && fault.code == policy_.hopeless_exit_code) {
         return stop(what + ", which says that trying again will not help", "read its log, mend what it names, resume");
       }
@@ -135,6 +139,19 @@ class Decider {
     history.restarts.clear();
     history.replaced_at = now_;
     lose_machine(fleet_.slot_of_rank(rank), often);
+    return std::nullopt;
+  }
+
+  // What has erred once will again, and then maybe where nobody looks: the machine goes, not the process alone.
+  std::optional<std::vector<Action>> distrust(int rank, const std::string& what) {
+    if (live_spares(1).empty() && !can_shrink()) return restart_or_replace(rank, what);
+    RankHistory& history = fleet_.history[rank];
+    if (history.replaced_at >= now_ - policy_.restart_window_seconds) {
+      return stop(what + ", and before that on another machine: the fault moves with the rank",
+                  "it is in the program or its settings, or both machines err: run `colossus check` there");
+    }
+    history.replaced_at = now_;
+    lose_machine(fleet_.slot_of_rank(rank), what);
     return std::nullopt;
   }
 

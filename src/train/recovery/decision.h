@@ -4,6 +4,7 @@
 //   a machine is silent              its ranks move to a spare; without one the data axis loses a block
 //   a process ends, or is silent     it is started again on its machine: after a pause that doubles, and only so often;
 //                                    then on another machine; then the run stops
+//   a rank computes wrong numbers    as if its machine was silent; where nothing can take its place, as if it had ended
 //   nobody makes progress            whoever has come least far, and lives, is started again; if all have come equally
 //                                    far it is the network, and all are
 //   a machine is slow for long       its ranks move to a spare

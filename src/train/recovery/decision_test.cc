@@ -55,6 +55,9 @@ Event doom(double at, int rank) {
 Event told_again(double at) {
   return {at, [](FleetWorld& world) { world.tell_last_exit_again(); }};
 }
+Event errs(double at, int rank) {
+  return {at, [=](FleetWorld& world) { world.tell_of_wrong_numbers(rank); }};
+}
 Event network(double at, bool stalls) {
   return {at, [=](FleetWorld& world) { world.stall_network(stalls); }};
 }
@@ -204,6 +207,35 @@ std::vector<Case> cases() {
        400,
        {"21: restart 3..3", "27: restart 3..3", "35: restart 3..3", "43: restart 3..3", "51: restart 3..3", "55: stop"},
        "5 restarts of the run in a row without a new step after step"},
+      {"AMachineComputesWrongNumbers",
+       kFourAndSpares,
+       usual,
+       {errs(10, 3)},
+       60,
+       {"10: replace 1: 1->4"},
+       "rank 3 (machine 1) computed wrong numbers; its ranks move to machine 4"},
+      {"AllRanksOfAMachineErr",
+       kFourAndSpares,
+       usual,
+       {errs(10, 2), errs(10, 3), errs(10, 3)},
+       60,
+       {"10: replace 1: 1->4"},
+       ""},
+      {"WrongNumbersAndNoneIsSpare", kFour, usual, {errs(10, 3)}, 60, {"10: shrink 3 without 1"}, ""},
+      {"WrongNumbersAndTheRunCannotShrink",
+       kFour,
+       four,
+       {errs(10, 3), errs(30, 3), errs(50, 3), errs(70, 3)},
+       100,
+       {"11: restart 3..3", "32: restart 3..3", "54: restart 3..3", "70: stop"},
+       "rank 3 (machine 1) computed wrong numbers, after 3 restarts"},
+      {"WrongNumbersOnTwoMachinesAreTheProgram",
+       kFourAndSpares,
+       usual,
+       {errs(10, 3), errs(40, 3)},
+       100,
+       {"10: replace 1: 1->4", "40: stop"},
+       "computed wrong numbers, and before that on another machine"},
       {"OneHangs",
        kFour,
        usual,

@@ -104,6 +104,14 @@ void observe(Fleet& fleet, const RankExit& exit) {
                                                    : fmt::format("ended with code {}", exit.code)});
 }
 
+void observe(Fleet& fleet, const WrongNumbers& wrong) {
+  if (wrong.rank < 0 || wrong.rank >= fleet.num_ranks() || fleet.processes.at(wrong.rank) != wrong.process) return;
+  if (fleet.pending.contains(wrong.rank)) return;
+  std::erase_if(fleet.faults, [&](const Fault& fault) { return fault.rank == wrong.rank; });
+  fleet.faults.push_back(
+      {.rank = wrong.rank, .process = wrong.process, .what = "computed wrong numbers", .wrong_numbers = true});
+}
+
 void observe(Fleet& fleet, const MachineReady& ready) {
   CHECK(ready.machine >= 0 && ready.machine < static_cast<int>(fleet.machines.size()));
   fleet.machine_seen_at.assign(ready.machine, ready.machine + 1, ready.time);

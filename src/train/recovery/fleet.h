@@ -67,7 +67,8 @@ struct Fault {
   int rank = 0;
   int64_t process = 0;
   int code = 0, signal = 0;
-  std::string what;  // "was ended by signal 9"
+  std::string what;            // "was ended by signal 9"
+  bool wrong_numbers = false;  // it lives, and errs
 };
 
 // A slot without a machine.
@@ -163,6 +164,13 @@ struct RankExit {
   int code = 0, signal = 0;
 };
 void observe(Fleet& fleet, const RankExit& exit);
+
+// The ranks have found together that this one computes wrong numbers (train/verification.h). May be told twice.
+struct WrongNumbers {
+  int rank = 0;
+  int64_t process = 0;
+};
+void observe(Fleet& fleet, const WrongNumbers& wrong);
 
 // An agent started, after a repair or by itself, and found its machine in order. If the run believes its ranks to be
 // there, they are no more.

@@ -68,12 +68,22 @@ Result<std::string> read_last_words(KeyValueStore& store, const std::string& wor
   return text.value_or("");
 }
 
-Status report_broken(KeyValueStore& store, int64_t generation, const std::string& worker, const std::string& why) {
-  return store.set(fmt::format("broken/{}/{}", generation, worker), why.substr(0, 4096));
+Status report_broken(KeyValueStore& store, int64_t generation, const std::string& worker, const Broken& broken) {
+  return store.set(fmt::format("broken/{}/{}", generation, worker),
+                   fmt::format("{}\n{}", fmt::join(broken.wrong_ranks, " "), broken.why.substr(0, 4096)));
 }
 
-Result<std::optional<std::string>> read_broken(KeyValueStore& store, int64_t generation, const std::string& worker) {
-  return store.get(fmt::format("broken/{}/{}", generation, worker));
+Result<std::optional<Broken>> read_broken(KeyValueStore& store, int64_t generation, const std::string& worker) {
+  const std::string key = fmt::format("broken/{}/{}", generation, worker);
+  ASSIGN_OR_RETURN(const auto text, store.get(key));
+  if (!text) return std::optional<Broken>();
+  const size_t end = text->find('\n');
+  if (end == std::string::npos) return malformed(key, *text);
+  Broken broken{.why = text->substr(end + 1), .wrong_ranks = {}};
+  std::istringstream in(text->substr(0, end));
+  for (int64_t rank = 0; in >> rank;) broken.wrong_ranks.push_back(rank);
+  if (!in.eof()) return malformed(key, *text);
+  return std::optional(std::move(broken));
 }
 
 Status report_finished(KeyValueStore& store, int64_t generation, const std::string& worker) {

@@ -44,9 +44,13 @@ Result<std::optional<Heartbeat>> read_heartbeat(KeyValueStore& store, const std:
 Status write_last_words(KeyValueStore& store, const std::string& worker, const std::string& text);
 Result<std::string> read_last_words(KeyValueStore& store, const std::string& worker);
 
-// A worker that lost its peers waits for a new generation, and says so.
-Status report_broken(KeyValueStore& store, int64_t generation, const std::string& worker, const std::string& why);
-Result<std::optional<std::string>> read_broken(KeyValueStore& store, int64_t generation, const std::string& worker);
+// A worker that lost its peers, or cannot go on with them, waits for a new generation, and says so.
+struct Broken {
+  std::string why;
+  std::vector<int64_t> wrong_ranks;  // that compute wrong numbers, as all of them found together
+};
+Status report_broken(KeyValueStore& store, int64_t generation, const std::string& worker, const Broken& broken);
+Result<std::optional<Broken>> read_broken(KeyValueStore& store, int64_t generation, const std::string& worker);
 
 // A worker that has finished the run stays until all have: its memory may be needed until then.
 Status report_finished(KeyValueStore& store, int64_t generation, const std::string& worker);

@@ -98,6 +98,7 @@ std::string print_report(const MachineReport& report) {
                         heart.step, heart.progress, or_dash(heart.waits_in), rank.broken_in, rank.finished_in,
                         rank.ended ? 1 : 0, rank.code, rank.signal);
     if (!rank.words.empty()) text += "words " + one_line(rank.words.substr(0, 4096)) + "\n";
+    if (!rank.wrong_ranks.empty()) text += fmt::format("wrong {}\n", fmt::join(rank.wrong_ranks, " "));
   }
   return text;
 }
@@ -109,6 +110,10 @@ Result<MachineReport> parse_report(const std::string& text) {
     if (word == "words" && !report.ranks.empty()) {
       report.ranks.back().words = rest_of(in);
       return true;
+    }
+    if (word == "wrong" && !report.ranks.empty()) {
+      for (int64_t rank = 0; in >> rank;) report.ranks.back().wrong_ranks.push_back(rank);
+      return in.eof();
     }
     RankRecord rank;
     Heartbeat& heart = rank.heartbeat;

@@ -44,7 +44,8 @@ struct RankRecord {
   int64_t finished_in = 0;  // the membership in which it finished the run; 0: it has not
   bool ended = false;
   int code = 0, signal = 0;
-  std::string words;  // why it is broken, or has ended
+  std::string words;                 // why it is broken, or has ended
+  std::vector<int64_t> wrong_ranks;  // of the membership broken_in: see Broken
 
   friend bool operator==(const RankRecord&, const RankRecord&) = default;
 };

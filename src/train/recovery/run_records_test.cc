@@ -14,15 +14,24 @@ TEST(RunRecords, AReportIsReadAsItIsWritten) {
       .ranks = {{.process = 3,
                  .heartbeat = {.beat = 9, .generation = 4, .step = 17, .progress = 900, .waits_in = "all_gather"},
                  .broken_in = 4,
-                 .words = "lost rank 1:  closed"},
-                {.process = 2, .heartbeat = {}, .finished_in = 4, .ended = true, .code = 0, .signal = 9, .words = {}},
-                {.heartbeat = {}, .words = {}}}};
+                 .words = "lost rank 1:  closed",
+                 .wrong_ranks = {1, 17}},
+                {.process = 2,
+                 .heartbeat = {},
+                 .finished_in = 4,
+                 .ended = true,
+                 .code = 0,
+                 .signal = 9,
+                 .words = {},
+                 .wrong_ranks = {}},
+                {.heartbeat = {}, .words = {}, .wrong_ranks = {}}}};
   const MachineReport read = parse_report(print_report(report)).value();
   EXPECT_EQ(read.incarnation, "node-1.7.8");
   EXPECT_EQ(read.beat, 40);
   EXPECT_TRUE(read.stop_requested);
   EXPECT_TRUE(read.ranks == report.ranks);
-  for (const char* wrong : {"", "machine a", "machine a 1 0\nrank 1 2", "machine a 1 0\nwords x", "else\n"})
+  for (const char* wrong :
+       {"", "machine a", "machine a 1 0\nrank 1 2", "machine a 1 0\nwords x", "machine a 1 0\nwrong 1", "else\n"})
     EXPECT_EQ(parse_report(wrong).status().code(), ErrorCode::kCorrupt) << wrong;
 }
 

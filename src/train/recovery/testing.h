@@ -80,6 +80,9 @@ class FleetWorld {
     const auto process = processes_.find({machine_of(rank), rank % shape_.ranks_per_machine});
     if (process != processes_.end()) process->second.frozen = true;
   }
+  void tell_of_wrong_numbers(int rank) {
+    observe(fleet, WrongNumbers{.rank = rank, .process = fleet.processes.at(rank)});
+  }
   void slow_down(int machine, float ratio) { slow_[machine] = ratio; }
   void stall_network(bool stalls) { network_stalls_ = stalls; }
   void crash_whenever_started(int rank) { doomed_.insert(rank); }

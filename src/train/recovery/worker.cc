@@ -166,7 +166,9 @@ Result<TrainResult> Worker::run(const RunConfig& run, FileSystem& files, Device&
     if (result.ok() && !all_finish(generation, stop_requested)) continue;
     if (result.ok() || !of_others(result.status())) return result;
     observer.on_note(fmt::format("generation {}: {}", generation.id, result.status().message()));
-    static_cast<void>(report_broken(store_, generation.id, options_.id, result.status().message()));
+    static_cast<void>(
+        report_broken(store_, generation.id, options_.id,
+                      {.why = result.status().message(), .wrong_ranks = std::exchange(wrong_ranks_, {})}));
   }
 }
 
@@ -215,6 +217,7 @@ Result<TrainResult> Worker::run_generation(const Membership& generation, RunConf
   show(trainer.get());
   leave_when_it_must();
   auto result = trainer->run(stop_requested);
+  wrong_ranks_ = trainer->wrong_ranks();
   show(nullptr);
   return result;
 }

@@ -61,6 +61,7 @@ class Worker {
   const std::function<void(Trainer&)> on_trainer_;
   std::unique_ptr<StateKeeper> keeper_ = std::make_unique<StateKeeper>();
   std::atomic<int64_t> last_generation_ = 0;
+  std::vector<int64_t> wrong_ranks_;  // of the last generation, that computed wrong numbers
 
   std::mutex mutex_;  // of what the heart's thread reads
   Trainer* trainer_ = nullptr;
