@@ -33,6 +33,7 @@ std::vector<CheckedRun> some_runs() {
 PlanQuestion question() {
   PlanQuestion question;
   question.cluster = *load_config<ClusterConfig>(local_and_ready_files(), "configs/clusters/dgx-h100-pod.toml");
+  question.model.num_experts = 0;
   return question;
 }
 Layout layout_on(int64_t gpus) { return {.mesh = {.shard = gpus}, .tokens = 4096}; }

@@ -56,10 +56,10 @@ TEST(Report, SaysAllOfIt) {
   const PlanReport report = small_report(Family::kGrok1, {"tensor=2", "pipeline=2", "shard=4", "expert=4"});
   const std::string html = html_report(report);
   EXPECT_EQ(first_fault_of_tags(html), "");
-  for (const char* said :
-       {"small&lt;1&gt; on dgx-h100-pod", "What the step's time rests on", "all runs checked were of other software",
-        "stage 1", "Memory of the fullest rank", "Where a step's time goes", "With failures", "What it hangs on",
-        "Sources of the cluster", "interruptions a day", "experts&#39; rank 3"})
+  for (const char* said : {"small&lt;1&gt; on dgx-h100-pod", "What the step&#39;s time rests on",
+                           "all runs checked were of other software", "stage 1", "Memory of the fullest rank",
+                           "Where a step&#39;s time goes", "With failures", "What it hangs on",
+                           "Sources of the cluster", "interruptions a day", "experts&#39; rank 3"})
     EXPECT_THAT(html, HasSubstr(said));
   EXPECT_EQ(html_report(report), html) << "a function of the report";
 }
