@@ -145,7 +145,7 @@ def draw(path):
     rows = [json.loads(line) for line in open(path) if line.strip()]
 
     def median(part, gpus, field):
-        values = [row[field] for row in rows if row["part"] == part and row["gpus"] == gpus]
+        values = [row[field] for row in rows if row["part"] == part and row["gpus"] == gpus and field in row]
         return statistics.median(values) if values else None
 
     def points(part, field):

@@ -135,16 +135,23 @@ ranks_step() {
 # One process with all cores against one process a core, in turns.
 bench_ranks() {
   shakespeare_shards || { skip "ranks against threads" "no $shakespeare"; return; }
-  local ranks one data shard
+  local ranks one data shard zero_stage
+  local -A zero
   ranks=$(nproc)
   rm -f "$work"/ranks-*.seconds
   for _ in 1 2 3; do
     one=$(ranks_step one --set train.threads="$ranks")
     data=$(ranks_step data --set mesh.data="$ranks" --set train.threads=1)
     shard=$(ranks_step shard --set mesh.shard="$ranks" --set train.threads=1)
+    for zero_stage in 2 3; do
+      zero[$zero_stage]=$(ranks_step zero$zero_stage --set mesh.shard="$ranks" --set mesh.zero_stage=$zero_stage --set train.threads=1)
+    done
   done
   report "$ranks data ranks of one thread, speed over one rank's" "$(calculate "$one / $data")" "$data s/step" ">= 0.90"
   report "$ranks shard ranks of one thread, with copies in memory" "$(calculate "$one / $shard")" "$shard s/step" ">= 0.85"
+  for zero_stage in 2 3; do
+    report "the same with ZeRO $zero_stage" "$(calculate "$one / ${zero[$zero_stage]}")" "${zero[$zero_stage]} s/step" ">= 0.85"
+  done
 }
 
 # The ordered sum of gradients against the fastest ring all-reduce.

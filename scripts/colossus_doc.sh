@@ -1,15 +1,16 @@
 #!/bin/bash
 # Computes the numbers of docs/colossus.md anew: each line of the file it writes is a command and its answer.
-#   scripts/colossus_doc.sh                  all, into bench/results/colossus.jsonl; some minutes on two idle cores
+#   scripts/colossus_doc.sh                  all, into out/colossus.jsonl; some minutes on two idle cores
 #   scripts/colossus_doc.sh how-long grow    some: how-long batch h200 useful grow failures build
 #   COLOSSUS=binary   RESULTS=file   RUNS=n (plays of each run; 100)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 colossus=${COLOSSUS:-build/release/bin/colossus}
-results=${RESULTS:-bench/results/colossus.jsonl}
+results=${RESULTS:-out/colossus.jsonl}
 runs=${RUNS:-100}
 parts=("$@")
+mkdir -p "$(dirname "$results")"
 ((${#parts[@]} > 0)) || { parts=(how-long batch h200 useful grow failures build); : > "$results"; }
 
 wanted() { [[ " ${parts[*]} " == *" $1 "* ]]; }
@@ -65,7 +66,7 @@ if wanted h200; then
   done
 fi
 if wanted useful; then
-  run useful grok-1 colossus-100k-h100 64M --days 30 --sensitivity
+  run useful grok-1 colossus-100k-h100 64M --days 10 --sensitivity
   run useful grok-1 colossus-200k 128M --days 30
   run useful grok-1 h100-15k 16M --days 30
 fi

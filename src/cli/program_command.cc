@@ -15,6 +15,7 @@
 #include "parallel/pipeline_cut.h"
 #include "program/memory_plan.h"
 #include "train/rank_model.h"
+#include "train/shared_state.h"
 
 namespace colossus {
 namespace {
@@ -86,6 +87,7 @@ Result<ShownPrograms> write_rank_programs(const ShowArguments& arguments, const 
   const int64_t data_ranks =
       std::clamp<int64_t>(run.mesh.data, 1, 1 << 20) * std::clamp<int64_t>(run.mesh.shard, 1, 1 << 20);
   run.train.reduction_leaves = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(data_ranks)));
+  if (run.mesh.zero_stage > 1) run.train.batch = run.train.microbatch * run.train.reduction_leaves;
   if (run.mesh.automatic) return invalid("[--mesh] auto needs the ranks of a run; name the axes");
   RETURN_IF_ERROR(check_layout(run));
   Ranks ranks{.mesh = Mesh(run.mesh), .rank = arguments.rank};
@@ -105,6 +107,8 @@ Result<ShownPrograms> write_rank_programs(const ShowArguments& arguments, const 
     shown.microbatch.push_back(rank_model.microbatch);
   for (const Program& program : shown.microbatch) gradients.programs.push_back(&program);
   const auto groups = update_groups(rank_model, gradients, run.train.reduction_leaves, ranks);
+  const auto buckets = make_update_buckets(rank_model.table, {}, groups, kUpdateBucketElements);
+  for (Program& program : shown.microbatch) program = share_state(std::move(program), buckets);
   ASSIGN_OR_RETURN(UpdateProgram update, write_update_program(rank_model.table, {}, groups, {.world = ranks.all()}));
   shown.update = std::move(update.program);
   return shown;

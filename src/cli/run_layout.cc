@@ -12,10 +12,13 @@ Status lay_out_by_rule(FileSystem& files, const AskedRanks& asked, RunConfig& ru
   if (asked.ranks < 1) return invalid("mesh = \"auto\" lays out the ranks there are; say how many: --ranks N");
   RunConfig resolved = run;  // the workers resolve it again: it stays as it was written
   RETURN_IF_ERROR(resolve_with_data(files, resolved));
+  const int64_t zero_stage = run.mesh.zero_stage;  // no axis: what is kept along them
   ASSIGN_OR_RETURN(run.mesh,
                    auto_mesh(asked.ranks, std::max<int64_t>(1, asked.ranks / asked.machines), mesh_limits(resolved)));
   run.mesh.automatic = true;
-  return ok_status();
+  run.mesh.zero_stage = zero_stage;
+  resolved.mesh = run.mesh;
+  return check_layout(resolved);
 }
 
 }  // namespace
@@ -51,7 +54,8 @@ std::string layout_text(const MeshConfig& mesh) {
   const std::string dense = std::exchange(text, "");
   add("expert", mesh.expert);
   add("expert_tensor", mesh.expert_tensor);
-  return text.empty() ? dense : dense + "; of these " + text;
+  const std::string zero = mesh.zero_stage > 1 ? fmt::format(", ZeRO {}", mesh.zero_stage) : "";
+  return (text.empty() ? dense : dense + "; of these " + text) + zero;
 }
 
 }  // namespace colossus

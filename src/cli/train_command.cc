@@ -159,9 +159,9 @@ class TerminalObserver final : public TrainObserver {
   std::string validation_;
 };
 
-void print_memory(const Trainer& trainer) {
+void print_memory(const std::vector<MemoryLine>& table) {
   double total = 0;
-  for (const MemoryLine& line : trainer.memory_table()) {
+  for (const MemoryLine& line : table) {
     std::fprintf(stderr, "  %10s  %s\n", format_quantity(static_cast<double>(line.bytes), "bytes").c_str(),
                  line.what.c_str());
     total += static_cast<double>(line.bytes);
@@ -259,7 +259,7 @@ Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig
                    Trainer::create(std::move(run), files, *device, std::move(tokenizer.text), observer));
   RETURN_IF_ERROR(print_header(*trainer, *device));
   if (arguments.show_memory) {
-    print_memory(*trainer);
+    print_memory(trainer->memory_table());
     std::fprintf(stderr, "first step began after %.2f s\n", process_age_seconds());
   }
   const double bits = bits_per_nat(trainer->validation_totals());
@@ -268,7 +268,7 @@ Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig
   const auto result = trainer->run(interrupt.requested());
   observer.end();
   RETURN_IF_ERROR(result.status());
-  if (arguments.show_memory) print_memory(*trainer);
+  if (arguments.show_memory) print_memory(trainer->memory_table());
   return print_result(arguments, trainer->config().out, *result, bits);
 }
 
@@ -312,6 +312,7 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
     TerminalObserver observer(files, *device, false);
     double bits = 0;
     std::string out;
+    std::vector<MemoryLine> memory;
     bool first = false, header_was_printed = false;
     // A terminal may stop what is not in its foreground when it writes.
     ::signal(SIGTTOU, SIG_IGN);
@@ -331,13 +332,15 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
                     if (!first) return;
                     if (!header_was_printed && trainer.step() == 0) static_cast<void>(print_header(trainer, *device));
                     header_was_printed = true;
-                    if (arguments.show_memory) print_memory(trainer);
+                    memory = trainer.memory_table();
+                    if (arguments.show_memory) print_memory(memory);
                     observer.begin(trainer, bits, &tokenizer.tokenizer);
                   });
     const InterruptScope interrupt("");
     const auto result = worker.run(run, files, *device, tokenizer.text, observer, interrupt.requested());
     observer.end();
     RETURN_IF_ERROR(result.status());
+    if (first && arguments.show_memory) print_memory(memory);
     if (first) return print_result(arguments, out, *result, bits);
     return result->reason == StopReason::kInterrupted ? interrupted("") : ok_status();
   };

@@ -29,6 +29,16 @@ class Reader {
     }
   }
 
+  // An empty line is no record.
+  bool skip_empty_line() {
+    size_t end = at_;
+    if (text_[end] == '\r' && end + 1 < text_.size()) ++end;
+    if (text_[end] != '\n') return false;
+    at_ = end + 1;
+    ++line_;
+    return true;
+  }
+
  private:
   static bool ends_field(char c) { return c == ',' || c == '\n' || c == '\r'; }
 
@@ -76,9 +86,9 @@ Result<CsvTable> CsvTable::parse(std::string_view text, const std::string& place
         table.header_.begin() + static_cast<long>(i))
       return invalid(fmt::format("[{}:1] two columns are called {}", place, table.header_[i]));
   while (!reader.at_end()) {
+    if (reader.skip_empty_line()) continue;
     const int line = reader.line();
     ASSIGN_OR_RETURN(std::vector<std::string> fields, reader.record());
-    if (fields.size() == 1 && fields.front().empty()) continue;  // an empty line
     if (fields.size() != table.header_.size())
       return invalid(fmt::format("[{}:{}] {} fields; the header has {}: quote those that hold commas", place, line,
                                  fields.size(), table.header_.size()));

@@ -48,7 +48,8 @@ ElementRange Bucket::part(size_t i, const ElementRange& range) const {
 std::vector<Bucket> make_buckets(std::span<const FlatTensor> tensors, int64_t bucket_elements) {
   std::vector<Bucket> buckets;
   for (const FlatTensor& tensor : tensors) {
-    if (buckets.empty() || buckets.back().size >= bucket_elements) buckets.emplace_back();
+    if (buckets.empty() || buckets.back().size >= bucket_elements || buckets.back().tensors.back().part != tensor.part)
+      buckets.emplace_back();
     Bucket& bucket = buckets.back();
     bucket.tensors.push_back(tensor);
     bucket.tensors.back().offset = bucket.size;

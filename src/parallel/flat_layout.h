@@ -19,6 +19,7 @@ struct FlatTensor {
   std::string name;
   Shape shape;
   bool whole_matrices = false;  // of the two last dimensions
+  int64_t part = 0;             // of the model: tensors of two parts lie in two buckets
   int64_t offset = 0;           // in its bucket, in elements
 
   int64_t size() const { return shape.num_elements(); }
@@ -42,7 +43,8 @@ struct Bucket {
   ElementRange part(size_t i, const ElementRange& range) const;
 };
 
-// `tensors` in their order (offsets are filled in), a new bucket as soon as one has bucket_elements or more.
+// `tensors` in their order (offsets are filled in), a new bucket as soon as one has bucket_elements or more, and where
+// another part begins.
 std::vector<Bucket> make_buckets(std::span<const FlatTensor> tensors, int64_t bucket_elements);
 
 }  // namespace colossus

@@ -20,7 +20,7 @@ CollectiveKind kind_of(Exchange exchange) {
 // The ranks of a group as strides; neighbours of the pipeline are two.
 MeshGroup group_of(const Mesh& mesh, RankGroup group) {
   MeshGroup result;
-  if (group.link != Link::kNone && group.link != Link::kEnds) {
+  if (group.is_of_neighbours()) {
     result.axes.push_back({2, mesh.stride(MeshAxis::kPipeline)});
     return result;
   }

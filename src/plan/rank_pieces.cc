@@ -30,6 +30,7 @@ RunConfig small_run(const ModelConfig& model, const Layout& layout, int64_t num_
   run.model.context = std::max(model.context, layout.tokens);
   run.mesh = layout.mesh;
   run.mesh.pipeline = run.mesh.chunks = 1;
+  run.mesh.zero_stage = 1;  // what 2 and 3 send with each microbatch is priced by the layer (step_time.cc)
   run.mesh.schedule = PipelineScheduleKind::kOneForwardOneBackward;
   run.train.batch = layout.batch;
   run.train.microbatch = layout.microbatch;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "io/testing.h"
+#include "plan/ready_files.h"
 
 namespace colossus {
 namespace {
@@ -111,7 +112,7 @@ TEST(Scenario, SetsSparesOfEachPool) {
 TEST(Scenario, GrowsByKindAndByPool) {
   ClusterConfig cluster = load("colossus-100k-h100");
   std::string note;
-  const Status status = add_growth(local_files(), "day 92: +50000 h100,+50000 h200", cluster, note);
+  const Status status = add_growth(local_and_ready_files(), "day 92: +50000 h100,+50000 h200", cluster, note);
   ASSERT_TRUE(status.ok()) << status.message();
   ASSERT_EQ(cluster.pools.size(), 3U);
   EXPECT_EQ(cluster.pools[1].nodes, 6250);
@@ -129,7 +130,7 @@ TEST(Scenario, GrowsByKindAndByPool) {
     EXPECT_EQ(cluster.pools[pool].spare_nodes, file.pools[pool].spare_nodes);
     EXPECT_EQ(cluster.pools[pool].usd_per_node, file.pools[pool].usd_per_node);
   }
-  ASSERT_TRUE(add_growth(local_files(), "day 200.5: +8 dgx-b200", cluster, note).ok());
+  ASSERT_TRUE(add_growth(local_and_ready_files(), "day 200.5: +8 dgx-b200", cluster, note).ok());
   EXPECT_EQ(cluster.pools[3].gpu.name, "B200");
   EXPECT_EQ(cluster.pools[3].spare_nodes, 0);
 }
@@ -139,7 +140,7 @@ TEST(Scenario, RefusesGrowthThatMakesNoSense) {
   const auto refused = [&](const std::string& what) {
     ClusterConfig copy = cluster;
     std::string note;
-    const Status status = add_growth(local_files(), what, copy, note);
+    const Status status = add_growth(local_and_ready_files(), what, copy, note);
     EXPECT_FALSE(status.ok()) << what;
     return status.ok() ? "" : status.message();
   };

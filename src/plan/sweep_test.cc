@@ -75,8 +75,7 @@ TEST(Sweep, TheQuestionAndTheClusterAreAxesToo) {
   const auto by_batch = points_of(sweep_of({"batch_tokens=64k,256k"}, layout));
   EXPECT_EQ(by_batch[1].judged->layout.batch, 248) << "nearest to 250 sequences of 1,024 that 8 ranks share";
   const auto by_type = points_of(sweep_of({"dtype=bf16,fp8,fp4,int8"}, layout));
-  EXPECT_EQ(by_type[1].judged->layout.products, ProductType::kFp8);
-  EXPECT_NE(by_type[1].judged->time.compute, by_type[0].judged->time.compute);
+  EXPECT_NE(by_type[1].judged->time.seconds, by_type[0].judged->time.seconds);
   EXPECT_THAT(by_type[2].refused, HasSubstr("has no units for it"));
   EXPECT_THAT(by_type[3].refused, HasSubstr("needed f32, bf16, fp8 or fp4"));
   const auto by_gpus = points_of(sweep_of({"gpus=8,16,100000"}));

@@ -103,6 +103,7 @@ void count_outside(const Program& program, MemoryPlan& plan) {
       case Role::kInput: plan.input_bytes += bytes; break;
       case Role::kStash: plan.stash_bytes += bytes; break;
       case Role::kActivation:
+      case Role::kSum:
       case Role::kOutput: break;
     }
   }

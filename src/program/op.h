@@ -27,17 +27,19 @@
 #include "ops/select_token/select_token.h"
 #include "ops/token_dispatch/token_dispatch.h"
 #include "ops/transfer/transfer.h"
+#include "ops/zeros/zeros.h"
 
 namespace colossus {
 
-using Op = std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmul, GroupedMatmulGradWeight, RmsNorm,
-                        RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached,
-                        Activation, ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad,
-                        TokenDispatch, TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy,
-                        HeadCrossEntropyGrad, Dropout, Add, Scale, SoftCap, SoftCapGrad, Cast, SumOfSquares,
-                        ExactSumValue, ClipScale, AdamW, MuonMomentum, Muon, SelectToken, AllReduce, AllGather,
-                        ReduceScatter, RowsToExperts, RowsFromExperts, AddBias, Positions, CountTargets, ExpertCounts,
-                        RouterLoss, RouterLossGrad, ExchangePieces, TreeSum, GatherPieces, Send, Receive>;
+using Op =
+    std::variant<Embedding, EmbeddingGrad, Matmul, BiasGrad, GroupedMatmul, GroupedMatmulGradWeight, RmsNorm,
+                 RmsNormGrad, LayerNorm, LayerNormGrad, Rotary, Attention, AttentionGrad, AttentionCached, Activation,
+                 ActivationGrad, GatedActivation, GatedActivationGrad, Router, RouterGrad, TokenDispatch,
+                 TokenDispatchGrad, TokenCombine, TokenCombineGrad, HeadCrossEntropy, HeadCrossEntropyGrad, Dropout,
+                 Add, Scale, SoftCap, SoftCapGrad, Cast, SumOfSquares, ExactSumValue, ClipScale, AdamW, MuonMomentum,
+                 Muon, SelectToken, AllReduce, AllGather, ReduceScatter, RowsToExperts, RowsFromExperts, AddBias,
+                 Positions, CountTargets, ExpertCounts, RouterLoss, RouterLossGrad, ExchangePieces, TreeSum,
+                 GatherPieces, CollectPieces, Zeros, Send, Receive>;
 
 template <class T>
 concept Differentiable = requires(const T& op, Adjoint& a) {

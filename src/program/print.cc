@@ -37,7 +37,7 @@ std::string type_text(const TensorType& type) {
 std::string reference(const Program& program, TensorId id) {
   if (!id) return "-";
   const Tensor& tensor = program.tensor(id);
-  return tensor.role == Role::kActivation ? fmt::format("%{}", id.index) : tensor.name;
+  return tensor.role == Role::kActivation && !tensor.base ? fmt::format("%{}", id.index) : tensor.name;
 }
 
 std::string joined(const Program& program, const std::vector<TensorId>& ids, size_t count) {

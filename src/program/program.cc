@@ -13,6 +13,7 @@ std::string_view role_name(Role role) {
     case Role::kState: return "state";
     case Role::kActivation: return "activation";
     case Role::kOutput: return "output";
+    case Role::kSum: return "sum";
     case Role::kStash: return "stash";
   }
   return "?";

@@ -18,15 +18,17 @@ enum class Role {
   kState,       // any other memory that outlives a run: a key/value cache
   kActivation,  // lives in the arena, written once
   kOutput,      // an activation the caller reads after the run
+  kSum,         // lives in the arena, written once (with zeros) and then added into: a gradient that is soon handed on
   kStash,       // written once, by one of several programs that share it and read by those that run later: what a
                 // forward pass leaves for its backward pass. Bound anew before each run
 };
 std::string_view role_name(Role role);
-constexpr bool in_arena(Role role) { return role == Role::kActivation || role == Role::kOutput; }
+constexpr bool in_arena(Role role) { return role == Role::kActivation || role == Role::kOutput || role == Role::kSum; }
 // By an operation's output, once.
 constexpr bool may_be_written(Role role) { return in_arena(role) || role == Role::kStash; }
 constexpr bool may_be_mutated(Role role) {
-  return role == Role::kParameter || role == Role::kGradient || role == Role::kOptimizerState || role == Role::kState;
+  return role == Role::kParameter || role == Role::kGradient || role == Role::kOptimizerState || role == Role::kState ||
+         role == Role::kSum;
 }
 
 enum class Phase { kForward, kBackward, kRecompute, kUpdate };

@@ -64,6 +64,8 @@ std::string RankGroup::name() const {
     case Link::kFromNext: return text + ".from_next";
     case Link::kToPrevious: return text + ".to_previous";
     case Link::kEnds: return text + ".ends";
+    case Link::kGradients: return text + ".gradients";
+    case Link::kParameters: return text + ".parameters";
   }
   return text;
 }

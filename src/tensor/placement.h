@@ -33,13 +33,16 @@ std::string_view mesh_axis_name(MeshAxis axis);
 
 // Which ranks an operation talks to: those that differ from this one along `axes` alone, or some stages of the
 // pipeline. Every group is a lane of its own: its operations run in program order, beside all others.
-enum class Link : uint8_t {  // of stages in the pipeline
+enum class Link : uint8_t {  // of stages in the pipeline, but for the last two
   kNone,
   kFromPrevious,
   kToNext,
   kFromNext,
   kToPrevious,
   kEnds,  // the first and the last, with all their ranks along the other axes: they share a tied embedding
+  // Of no stages: the ranks along the axes, on a lane that is no other's.
+  kGradients,   // sums of gradients, exchanged beside the backward pass
+  kParameters,  // gathered ahead of their use
 };
 struct RankGroup {
   uint16_t axes = 0;  // a bit for each MeshAxis
@@ -62,6 +65,8 @@ struct RankGroup {
     return group;
   }
   constexpr bool contains(MeshAxis axis) const { return (axes >> static_cast<unsigned>(axis) & 1) != 0; }
+  // Two stages next to one another.
+  constexpr bool is_of_neighbours() const { return link >= Link::kFromPrevious && link <= Link::kToPrevious; }
   std::string name() const;  // "data+shard", "pipeline.to_next"
   auto operator<=>(const RankGroup&) const = default;
 };

@@ -6,6 +6,7 @@
 #include "base/milestone.h"
 #include "comm/agreement.h"
 #include "train/rank_model.h"
+#include "train/shared_state.h"
 
 namespace colossus {
 namespace {
@@ -31,17 +32,20 @@ Status add_over_ranks(Communicator& ranks, ExactSum& sum, int64_t& num_tokens, b
 Evaluator::Evaluator(Device& device, const ProgramOptions& options, Ranks* ranks)
     : device_(device), options_(options), ranks_(ranks ? *ranks : alone_) {
   shares_model_ = ranks_.size() > ranks_.num_data_ranks() || ranks_.mesh.config().expert > 1 ||
-                  ranks_.mesh.config().expert_tensor > 1;
+                  ranks_.mesh.config().expert_tensor > 1 ||
+                  (ranks_.mesh.config().zero_stage == 3 && ranks_.mesh.config().shard > 1);
 }
 
 Result<std::unique_ptr<Evaluator>> Evaluator::create(Device& device, const TensorSet& tensors, const ModelConfig& model,
-                                                     const ProgramOptions& options, Ranks* ranks) {
+                                                     const ProgramOptions& options, Ranks* ranks,
+                                                     const std::vector<UpdateBucket>& buckets) {
   std::unique_ptr<Evaluator> evaluator(new Evaluator(device, options, ranks));
-  RETURN_IF_ERROR(evaluator->compile(model, tensors));
+  RETURN_IF_ERROR(evaluator->compile(model, tensors, buckets));
   return evaluator;
 }
 
-Status Evaluator::compile(const ModelConfig& model, const TensorSet& tensors) {
+Status Evaluator::compile(const ModelConfig& model, const TensorSet& tensors,
+                          const std::vector<UpdateBucket>& buckets) {
   ModelConfig still = model;
   still.dropout = 0;
   ASSIGN_OR_RETURN(const auto table, parameter_table(still));
@@ -62,11 +66,17 @@ Status Evaluator::compile(const ModelConfig& model, const TensorSet& tensors) {
                                                    {.shape = {.num_stages = static_cast<int>(mesh.pipeline),
                                                               .num_chunks = static_cast<int>(mesh.chunks)},
                                                     .stage = position[MeshAxis::kPipeline].coordinate,
-                                                    .forward_only = true},
+                                                    .forward_only = true,
+                                                    .rewrite =
+                                                        [&](std::vector<Program>& programs, const auto&) {
+                                                          for (Program& program : programs)
+                                                            program = share_state(std::move(program), buckets);
+                                                          return ok_status();
+                                                        }},
                                                    device_, ranks_.groups));
     counts_tokens_ = counts_tokens_ && position[MeshAxis::kPipeline].coordinate == 0;
   } else {
-    ASSIGN_OR_RETURN(whole_, device_.compile(std::move(forward), {.groups = &ranks_.groups}));
+    ASSIGN_OR_RETURN(whole_, device_.compile(share_state(std::move(forward), buckets), {.groups = &ranks_.groups}));
   }
   for (Executable* executable : executables()) {
     tensors.bind_to(*executable);

@@ -6,6 +6,7 @@
 
 #include "train/input_feed.h"
 #include "train/pipeline_stage.h"
+#include "train/update_program.h"
 
 namespace colossus {
 
@@ -17,9 +18,10 @@ struct Evaluation {
 class Evaluator {
  public:
   // Forward passes of `options.batch` rows each with the parameters in `tensors`. ranks: who shares the model and the
-  // rows, and outlives the evaluator; null: nobody.
+  // rows, and outlives the evaluator; null: nobody. buckets: of the parameters, where ranks gather them.
   static Result<std::unique_ptr<Evaluator>> create(Device& device, const TensorSet& tensors, const ModelConfig& model,
-                                                   const ProgramOptions& options, Ranks* ranks = nullptr);
+                                                   const ProgramOptions& options, Ranks* ranks = nullptr,
+                                                   const std::vector<UpdateBucket>& buckets = {});
 
   // The first rows of the loader that hold max_tokens targets (0: all rows), summed exactly. `stop` ends it early
   // with kInterrupted; `progress` (0..1) may be null. All ranks run it, and get the same answer; a stop of one is a
@@ -31,7 +33,7 @@ class Evaluator {
  private:
   Evaluator(Device& device, const ProgramOptions& options, Ranks* ranks);
 
-  Status compile(const ModelConfig& model, const TensorSet& tensors);
+  Status compile(const ModelConfig& model, const TensorSet& tensors, const std::vector<UpdateBucket>& buckets);
   std::vector<Executable*> executables() const;
   Status run_batch(const Loader& loader, int64_t batch, int64_t num_rows);
   void add_losses(Executable& executable);

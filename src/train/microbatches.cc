@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/milestone.h"
 #include "io/checksum.h"
+#include "train/shared_state.h"
 
 namespace colossus {
 namespace {
@@ -38,10 +39,18 @@ bool counts_losses(const Ranks& ranks) {
 Result<std::unique_ptr<Microbatches>> Microbatches::create(const RunConfig& run, const RankModel& model, Device& device,
                                                            Ranks& ranks) {
   std::unique_ptr<Microbatches> microbatches(new Microbatches(run, model, device, ranks));
-  microbatches->leaves_ =
-      leaves_of_data_ranks(run.train.reduction_leaves, ranks)[static_cast<size_t>(ranks.data_rank())];
+  microbatches->leaves_ = leaves_of_tree(run.train.reduction_leaves, ranks);
   RETURN_IF_ERROR(microbatches->compile(model));
   return microbatches;
+}
+
+void Microbatches::share(const RankModel& model, std::vector<Program>& programs,
+                         const std::vector<std::string>& shared) {
+  RankGradients gradients{.programs = {}, .shared = shared};
+  for (const Program& program : programs) gradients.programs.push_back(&program);
+  groups_ = colossus::update_groups(model, gradients, run_.train.reduction_leaves, ranks_);
+  buckets_ = make_update_buckets(model.table, run_.optimizer, groups_, kUpdateBucketElements);
+  for (Program& program : programs) program = share_state(std::move(program), buckets_);
 }
 
 Status Microbatches::compile(const RankModel& model) {
@@ -54,10 +63,17 @@ Status Microbatches::compile(const RankModel& model) {
                                                  .num_chunks = static_cast<int>(mesh.chunks),
                                                  .num_microbatches = leaves_.size() * per_leaf()},
                                        .stage = ranks_.mesh.coordinate(ranks_.rank, MeshAxis::kPipeline),
-                                       .num_leaves = leaves_.size()},
+                                       .num_leaves = leaves_.size(),
+                                       .rewrite =
+                                           [&](std::vector<Program>& programs, const std::vector<std::string>& shared) {
+                                             share(model, programs, shared);
+                                             return ok_status();
+                                           }},
                                       device_, ranks_.groups));
   } else {
-    ASSIGN_OR_RETURN(whole_, device_.compile(model.microbatch, {.groups = &ranks_.groups}));
+    std::vector<Program> programs = {model.microbatch};
+    share(model, programs, {});
+    ASSIGN_OR_RETURN(whole_, device_.compile(std::move(programs.front()), {.groups = &ranks_.groups}));
     loss_ = whole_->program().find("loss");
     aux_loss_ = whole_->program().find("aux_loss");
   }
@@ -72,12 +88,9 @@ std::vector<Executable*> Microbatches::executables() const {
   return stage_ ? stage_->executables() : std::vector<Executable*>{whole_.get()};
 }
 
-RankGradients Microbatches::gradients() const {
-  RankGradients gradients;
-  for (const Executable* executable : executables()) gradients.programs.push_back(&executable->program());
-  // Of chunks on one stage there is one parameter, and its gradients are added here.
-  if (stage_) gradients.shared = stage_->shared_parameters();
-  return gradients;
+int64_t Microbatches::leaf_of_turn(int64_t turn) const {
+  if (ranks_.mesh.config().zero_stage == 1) return first_leaf_ + turn;
+  return turn * ranks_.num_data_ranks() + ranks_.data_rank();  // in turn: those of one turn make up a whole subtree
 }
 
 Status Microbatches::sum_into(const std::vector<std::vector<std::shared_ptr<DeviceMemory>>>& accumulators) {

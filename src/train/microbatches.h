@@ -24,10 +24,13 @@ class Microbatches {
   static Result<std::unique_ptr<Microbatches>> create(const RunConfig& run, const RankModel& model, Device& device,
                                                       Ranks& ranks);
 
+  // How the rank's gradients are summed and its parameters updated.
+  const std::vector<UpdateGroup>& update_groups() const { return groups_; }
+  // Of these with the bucket size of an update program, for programs of its parameters.
+  const std::vector<UpdateBucket>& buckets() const { return buckets_; }
   // Whatever these have outside the arena but for inputs and stashes is for the caller to bind, before anything runs.
   std::vector<Executable*> executables() const;
-  RankGradients gradients() const;
-  // accumulators[i]: the memories that program i of gradients() adds into.
+  // accumulators[i]: the memories that program i of executables() adds into.
   Status sum_into(const std::vector<std::vector<std::shared_ptr<DeviceMemory>>>& accumulators);
   // Program i's parts of the gradient tree after a step: the last is in the accumulators. See GradientTree.
   const GradientTree* tree(size_t program) const { return trees_[program] ? &*trees_[program] : nullptr; }
@@ -60,8 +63,11 @@ class Microbatches {
       : run_(run), device_(device), ranks_(ranks), inputs_(device, model.options, model.forward.inputs, ranks) {}
 
   Status compile(const RankModel& model);
+  // Divides the update by the programs, and gives them what ZeRO 2 and 3 want.
+  void share(const RankModel& model, std::vector<Program>& programs, const std::vector<std::string>& shared);
+  // The number of the leaf that is the rank's `turn`-th.
+  int64_t leaf_of_turn(int64_t turn) const;
   int64_t per_leaf() const { return run_.train.batch / run_.train.microbatch / run_.train.reduction_leaves; }
-  int64_t leaf_of_turn(int64_t turn) const { return first_leaf_ + turn; }
   Status feed(const Loader& data, int64_t step, int64_t first_row, const Program& program);
   Result<bool> run_leaves(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses);
   void end_leaf(size_t program, int64_t turn);
@@ -72,7 +78,9 @@ class Microbatches {
   const RunConfig& run_;
   Device& device_;
   Ranks& ranks_;
-  LeafRange leaves_;
+  LeafRange leaves_;  // of the tree that the rank adds up
+  std::vector<UpdateGroup> groups_;
+  std::vector<UpdateBucket> buckets_;
   std::unique_ptr<Executable> whole_;  // one of the two
   std::unique_ptr<PipelineStage> stage_;
   TensorId loss_, aux_loss_;  // of whole_

@@ -66,6 +66,9 @@ Status PipelineStage::compile(const Program& microbatch, const std::vector<Layer
   const bool split = options_.shape.kind == PipelineScheduleKind::kZeroBubble && !options_.forward_only;
   chunks_.resize(static_cast<size_t>(options_.shape.num_chunks));
   std::set<std::string> shared;
+  std::vector<ByStashKind<Stash>> stashes;  // by chunk
+  std::vector<Program> programs;
+  std::vector<std::pair<int, PipelineWork>> works;  // chunk and work, of each
   for (int chunk = 0; chunk < options_.shape.num_chunks; ++chunk) {
     const int64_t piece_number = int64_t{chunk} * options_.shape.num_stages + options_.stage;
     ASSIGN_OR_RETURN(
@@ -74,21 +77,28 @@ Status PipelineStage::compile(const Program& microbatch, const std::vector<Layer
     shared.insert(piece.shared_parameters.begin(), piece.shared_parameters.end());
     for (const StashKind kind : kStashKinds)
       slot_bytes_[kind] = std::max(slot_bytes_[kind], piece.stashes[kind].num_bytes);
-    RETURN_IF_ERROR(add_program(std::move(piece.forward), piece, chunk, PipelineWork::kForward));
-    if (options_.forward_only) continue;
-    RETURN_IF_ERROR(add_program(std::move(piece.backward), piece, chunk,
-                                split ? PipelineWork::kBackwardInput : PipelineWork::kBackward));
-    if (split)
-      RETURN_IF_ERROR(add_program(std::move(piece.backward_weight), piece, chunk, PipelineWork::kBackwardWeight));
+    const auto add = [&](Program& program, PipelineWork work) {
+      programs.push_back(std::move(program));
+      works.emplace_back(chunk, work);
+    };
+    add(piece.forward, PipelineWork::kForward);
+    if (!options_.forward_only) add(piece.backward, split ? PipelineWork::kBackwardInput : PipelineWork::kBackward);
+    if (split) add(piece.backward_weight, PipelineWork::kBackwardWeight);
+    stashes.push_back(std::move(piece.stashes));
   }
   shared_parameters_.assign(shared.begin(), shared.end());
+  if (options_.rewrite) RETURN_IF_ERROR(options_.rewrite(programs, shared_parameters_));
+  for (size_t i = 0; i < programs.size(); ++i) {
+    const auto [chunk, work] = works[i];
+    RETURN_IF_ERROR(add_program(std::move(programs[i]), stashes[static_cast<size_t>(chunk)], chunk, work));
+  }
   return ok_status();
 }
 
-Status PipelineStage::add_program(Program program, const PipelinePiece& piece, int chunk, PipelineWork work) {
+Status PipelineStage::add_program(Program program, const ByStashKind<Stash>& stashes, int chunk, PipelineWork work) {
   Work& added = work_of({work, chunk, 0});
   for (const StashKind kind : kStashKinds)
-    for (const Stash::Part& part : piece.stashes[kind].parts)
+    for (const Stash::Part& part : stashes[kind].parts)
       if (const TensorId id = program.find(part.name)) added.stashes.push_back({id, kind, part.offset_bytes});
   const auto output = [&](const char* name) {
     const TensorId id = program.find(name);

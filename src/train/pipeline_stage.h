@@ -20,6 +20,9 @@ struct PipelineStageOptions {
   int64_t num_leaves = 1;     // of the gradient tree, into which shape.num_microbatches are cut; divides them
   bool forward_only = false;  // a program without a backward pass: microbatch by microbatch through all chunks
   bool profile = false;
+  // Changes the programs of the stage, in the order of executables(), before they are compiled. `shared`: as
+  // shared_parameters().
+  std::function<Status(std::vector<Program>& programs, const std::vector<std::string>& shared)> rewrite = nullptr;
 };
 
 // Any error ends the step on all stages.
@@ -78,7 +81,7 @@ class PipelineStage {
 
   Status plan_steps();
   Status compile(const Program& microbatch, const std::vector<LayerRange>& pieces);
-  Status add_program(Program program, const PipelinePiece& piece, int chunk, PipelineWork work);
+  Status add_program(Program program, const ByStashKind<Stash>& stashes, int chunk, PipelineWork work);
   Status check_gradients_apart() const;
   Work& work_of(const PipelineStep& step);
   Status run_steps(const PipelineCallbacks& callbacks, PipelineReport& report);

@@ -42,7 +42,10 @@ Sharing sharing_of(const TensorPart& part, bool on_both_ends, const Ranks& ranks
     if (on_axis.kind == Placement::Kind::kPartial) axes = axes.with(on_axis.axis);
   const auto along = [&](RankGroup group) { return ranks_along(ranks.mesh, ranks.rank, group); };
   if (on_both_ends) {
-    const auto ends = along(kEndRanks);
+    const auto ends = along(kEndRanks), end = along(RankGroup::along({kData, kShard, kContext, kTensor}));
+    // The ends come to the same leaf at different times: each sums its own, and they are replicas of one another.
+    if (ranks.mesh.config().zero_stage >= 2 && end.size() > 1)
+      return {.all = ends, .replicas = along(kEndPair), .shards = end, .on_both_ends = true};
     return {.all = ends, .replicas = {ranks.rank}, .shards = ends, .on_both_ends = true};
   }
   if (axes == RankGroup()) return {.all = {ranks.rank}, .replicas = {ranks.rank}, .shards = {ranks.rank}};
@@ -105,6 +108,39 @@ void set_sums(const Sharing& sharing, int64_t num_accumulators, int64_t num_leav
   if (sharing.all.size() > 1) group.additions = term_additions(terms);
 }
 
+// ZeRO 2: after each leaf of its own a rank has its piece of the sum over the leaves that all have now.
+void set_exchange(const Sharing& sharing, int64_t num_accumulators, const Ranks& ranks, UpdateGroup& group) {
+  const std::vector<int64_t>& members = sharing.on_both_ends ? sharing.shards : sharing.all;
+  const auto num_members = static_cast<int64_t>(members.size()), num_data_ranks = ranks.num_data_ranks();
+  const int64_t num_inner = std::ranges::count_if(
+      members, [&](int64_t other) { return ranks.data_rank(other) == ranks.data_rank(members.front()); });
+  UpdateGroup::Exchange exchange{.peers = ranks.peers(members, Link::kGradients), .additions = {}};
+  if (num_members != num_inner * num_data_ranks) {
+    // Experts over data ranks: whoever shares them adds in order of rank.
+    for (int from = 1; from < static_cast<int>(num_members); ++from) exchange.additions.push_back({0, from});
+  } else {
+    exchange.num_sums = num_inner;
+    std::vector<TreeNode> leaves;
+    for (int64_t leaf = 0; leaf < num_data_ranks; ++leaf) leaves.push_back({0, leaf});
+    for (int term = 0; term < static_cast<int>(num_inner); ++term)
+      for (const TreeAddition& addition : tree_additions(leaves))
+        exchange.additions.push_back(
+            {addition.into * static_cast<int>(num_inner) + term, addition.from * static_cast<int>(num_inner) + term});
+  }
+  const int64_t num_terms = exchange.num_sums * (sharing.on_both_ends ? 2 : num_accumulators);
+  for (int from = 1; from < static_cast<int>(num_terms); ++from) group.additions.push_back({0, from});
+  if (sharing.on_both_ends) group.num_sums = {exchange.num_sums, exchange.num_sums};
+  if (ranks.mesh.config().zero_stage == 3 && sharing.shards.size() > 1)
+    group.gather = ranks.peers(sharing.shards, Link::kParameters);
+  group.exchange = std::move(exchange);
+}
+
+// Do ranks of one stage add to the gradients?
+bool exchanges_beside(const Sharing& sharing, const Ranks& ranks) {
+  return ranks.mesh.config().zero_stage >= 2 && sharing.all.size() > 1 &&
+         !(sharing.on_both_ends && sharing.replicas.size() == 1);
+}
+
 }  // namespace
 
 const TensorPart& RankModel::parameter(const std::string& name) const {
@@ -137,6 +173,11 @@ std::vector<LeafRange> leaves_of_data_ranks(int64_t num_leaves, const Ranks& ran
   if (!ranks.leaves.empty()) return ranks.leaves;
   // Equal shares; they differ by at most one.
   return share_leaves(num_leaves, std::vector<double>(static_cast<size_t>(ranks.num_data_ranks()), 1.0));
+}
+
+LeafRange leaves_of_tree(int64_t num_leaves, const Ranks& ranks) {
+  if (ranks.mesh.config().zero_stage >= 2) return {0, num_leaves / ranks.num_data_ranks()};
+  return leaves_of_data_ranks(num_leaves, ranks)[static_cast<size_t>(ranks.data_rank())];
 }
 
 std::vector<UpdateGroup> update_groups(const RankModel& model, const RankGradients& gradients, int64_t num_leaves,
@@ -173,7 +214,11 @@ std::vector<UpdateGroup> update_groups(const RankModel& model, const RankGradien
                         .num_sums = {},
                         .additions = {},
                         .parameters = {}};
-      set_sums(key.sharing, static_cast<int64_t>(key.accumulators.size()), num_leaves, ranks, group);
+      const auto num_accumulators = static_cast<int64_t>(key.accumulators.size());
+      if (exchanges_beside(key.sharing, ranks))
+        set_exchange(key.sharing, num_accumulators, ranks, group);
+      else
+        set_sums(key.sharing, num_accumulators, num_leaves, ranks, group);
       groups.push_back(std::move(group));
       found.push_back(std::move(key));
     }

@@ -31,8 +31,13 @@ struct RankGradients {
   std::vector<std::string> shared;       // parameters that the pipeline's other end has as well
 };
 
-// The leaves of the gradient tree that each data rank adds up.
+// The leaves of the gradient tree that each data rank adds up, and with ZeRO 2 and 3 how many: there leaves are dealt
+// in turn.
 std::vector<LeafRange> leaves_of_data_ranks(int64_t num_leaves, const Ranks& ranks);
+
+// Of the tree that this rank adds up: its leaves, or with ZeRO 2 and 3, where the ranks' leaves are summed turn by
+// turn, the turns.
+LeafRange leaves_of_tree(int64_t num_leaves, const Ranks& ranks);
 
 // Of the parameters that these programs have: in the table's order within a group. Parameters of a group add into
 // accumulators of the same programs.

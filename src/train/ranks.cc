@@ -69,6 +69,14 @@ class GroupList {
     if (std::ranges::none_of(groups_, same)) add(group, std::move(ranks));
   }
 
+  void add_lane(Link link, std::initializer_list<MeshAxis> axes) {
+    RankGroup group = RankGroup::along(axes);
+    group.link = link;
+    std::vector<int64_t> ranks = ranks_along(mesh_, rank_, group);
+    const auto same = [&](const GroupMembers& other) { return other.group.link == link && other.ranks == ranks; };
+    if (std::ranges::none_of(groups_, same)) add(group, std::move(ranks));
+  }
+
   // A ring.
   void add_links() {
     const int64_t stages = mesh_.size(MeshAxis::kPipeline), own = mesh_.coordinate(rank_, MeshAxis::kPipeline);
@@ -125,17 +133,30 @@ std::vector<GroupMembers> groups_of(const Mesh& mesh, int64_t rank) {
         RankGroup::along({kData}), RankGroup::along({kShard, kContext, kTensor}), RankGroup::along({kShard, kContext}),
         RankGroup::along({kExpertData})})
     groups.add_if_new(group);
-  if (stages > 1 && (stage == 0 || stage == stages - 1)) groups.add_if_new(kEndRanks);
+  const bool is_end = stages > 1 && (stage == 0 || stage == stages - 1);
+  if (is_end) groups.add_if_new(kEndRanks);
+  if (mesh.config().zero_stage >= 2) {
+    if (is_end) groups.add_if_new(kEndPair);
+    groups.add_lane(Link::kGradients, {kData, kShard, kContext, kTensor});
+    groups.add_lane(Link::kGradients, {kData, kShard, kContext});
+    groups.add_lane(Link::kGradients, {kExpertData});
+  }
+  if (mesh.config().zero_stage == 3) {
+    groups.add_lane(Link::kParameters, {kShard, kContext, kTensor});
+    groups.add_lane(Link::kParameters, {kShard, kContext});
+    groups.add_lane(Link::kParameters, {kExpertData});
+    if (is_end) groups.add_lane(Link::kParameters, {kData, kShard, kContext, kTensor});
+  }
   groups.add_if_new(kWorld);
   return groups.take();
 }
 
-Peers Ranks::peers(const std::vector<int64_t>& wanted) const {
+Peers Ranks::peers(const std::vector<int64_t>& wanted, Link lane) const {
   const int64_t place = place_in(wanted, rank);
   CHECK(place < static_cast<int64_t>(wanted.size()), "a rank's peers are it and others");
   if (wanted.size() == 1) return {};
   for (const GroupMembers& group : members)
-    if (!is_link(group.group) && group.ranks == wanted)
+    if ((lane == Link::kNone ? !is_link(group.group) : group.group.link == lane) && group.ranks == wanted)
       return {group.group, static_cast<int64_t>(wanted.size()), place};
   CHECK(false, "no group of the layout has these ranks");
   return {};

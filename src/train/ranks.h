@@ -21,7 +21,7 @@ struct Peers {
 
 // The groups of a layout, each by its key and the ranks it has for `rank`.
 //   for the programs of a microbatch: along tensor, context, expert and expert_tensor, and links of the pipeline. Each
-//     is a lane.
+//     is a lane. With ZeRO 2 and 3 also those that exchange gradients and gather parameters beside the passes.
 //   for the update, evaluation and what happens between steps: of those with the same ranks one, for programs run one
 //     after another.
 struct GroupMembers {
@@ -49,8 +49,9 @@ struct Ranks {
     return mesh.coordinate(of_rank, MeshAxis::kData) * mesh.config().shard + mesh.coordinate(of_rank, MeshAxis::kShard);
   }
   int64_t data_rank() const { return data_rank(rank); }
-  // This rank among these, in order of rank: a group of groups_of(), or itself alone.
-  Peers peers(const std::vector<int64_t>& ranks) const;
+  // This rank among these, in order of rank: a group of groups_of(), or itself alone. `lane`: kNone, or a lane beside
+  // the passes (kGradients, kParameters).
+  Peers peers(const std::vector<int64_t>& ranks, Link lane = Link::kNone) const;
   Peers all() const;
   // All ranks, between the steps; null for a run of one.
   Communicator* world() const { return groups.find(all().group); }
@@ -60,6 +61,13 @@ struct Ranks {
 inline constexpr RankGroup kEndRanks = [] {
   RankGroup group =
       RankGroup::along({MeshAxis::kPipeline, MeshAxis::kData, MeshAxis::kShard, MeshAxis::kContext, MeshAxis::kTensor});
+  group.link = Link::kEnds;
+  return group;
+}();
+
+// Of these the two at the same place of their stages.
+inline constexpr RankGroup kEndPair = [] {
+  RankGroup group = RankGroup::along({MeshAxis::kPipeline});
   group.link = Link::kEnds;
   return group;
 }();

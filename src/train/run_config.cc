@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "train/dial.h"
 
@@ -125,6 +126,40 @@ MeshLimits mesh_limits(const RunConfig& run) {
           .reduction_leaves = run.train.reduction_leaves};
 }
 
+namespace {
+
+// With ZeRO 2 and 3 the ranks exchange gradients after each microbatch, of which each is a leaf, and what they have
+// then must be whole subtrees of the gradient tree.
+Status check_turns(const RunConfig& run) {
+  const TrainConfig& t = run.train;
+  const int64_t num_microbatches = t.batch / t.microbatch, leaves = t.reduction_leaves;
+  const auto power_below = [](int64_t number) {
+    return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(number)));
+  };
+  if (power_below(num_microbatches) != num_microbatches)
+    return invalid(
+        fmt::format("[mesh.zero_stage] {} needs a power of two of microbatches in a step; batch = {} and "
+                    "microbatch = {} make {}: try batch = {} or {}",
+                    run.mesh.zero_stage, t.batch, t.microbatch, num_microbatches,
+                    power_below(num_microbatches) * t.microbatch, 2 * power_below(num_microbatches) * t.microbatch));
+  if (leaves != num_microbatches)
+    return invalid(
+        fmt::format("[mesh.zero_stage] {} needs a leaf of the gradient tree for each microbatch: set "
+                    "train.reduction_leaves = {} (was {}), or microbatch = {}; either rounds sums otherwise",
+                    run.mesh.zero_stage, num_microbatches, leaves, t.batch / leaves));
+  const int64_t data_ranks = run.mesh.data * run.mesh.shard;
+  if (leaves % data_ranks == 0) return ok_status();
+  std::string powers;
+  for (int64_t power = 1; power <= leaves; power *= 2)
+    powers += fmt::format("{}{}", power == 1 ? "" : 2 * power > leaves ? " or " : ", ", power);
+  return invalid(
+      fmt::format("[mesh.shard] data x shard = {} does not divide the {} leaves, which ranks take in turn "
+                  "with zero_stage {}; try {}",
+                  data_ranks, leaves, run.mesh.zero_stage, powers));
+}
+
+}  // namespace
+
 Status check_layout(const RunConfig& run) {
   RETURN_IF_ERROR(check_mesh(run.mesh, mesh_limits(run)));
   if (run.mesh.zero_stage != 1 && run.train.verify_every > 0)
@@ -132,10 +167,7 @@ Status check_layout(const RunConfig& run) {
         fmt::format("[train.verify_every] {}: with mesh.zero_stage = {} ranks sum each leaf together, and no rank can "
                     "compute another's alone; use 0, or zero_stage = 1",
                     run.train.verify_every, run.mesh.zero_stage));
-  if (run.mesh.zero_stage != 1)
-    return invalid(
-        fmt::format("[mesh.zero_stage] {}: over shard, the optimizer state is cut so far; use 1", run.mesh.zero_stage));
-  return ok_status();
+  return run.mesh.zero_stage > 1 ? check_turns(run) : ok_status();
 }
 
 }  // namespace colossus

@@ -7,6 +7,7 @@
 
 #include "io/config.h"
 #include "model/model.h"
+#include "model/testing.h"
 #include "train/dial.h"
 
 namespace colossus {
@@ -128,6 +129,26 @@ TEST(RunConfig, AMeshMayBeLaidOutByRule) {
   EXPECT_TRUE(run->mesh.automatic);
   EXPECT_THAT(parse_config<RunConfig>("mesh = \"autp\"\n", "run.toml").status().message(),
               testing::HasSubstr("mesh.autp: unknown key; did you mean mesh.auto?"));
+}
+
+// Gradients that are handed on leaf by leaf want leaves that ranks take in turn; what would do is said.
+TEST(RunConfig, ZeroStagesTwoAndThreeWantALeafForEachMicrobatch) {
+  const auto error = [](int64_t batch, int64_t leaves, const MeshConfig& mesh) {
+    RunConfig run;
+    run.model = tiny_model(Family::kLlama);
+    run.train = {.batch = batch, .tokens = 16, .microbatch = 2, .reduction_leaves = leaves};
+    run.mesh = mesh;
+    return check_layout(run).message();
+  };
+  using testing::HasSubstr;
+  EXPECT_EQ(error(16, 8, {.shard = 4, .zero_stage = 3}), "");
+  EXPECT_EQ(error(16, 8, {.data = 2, .shard = 4, .zero_stage = 2}), "");
+  EXPECT_THAT(error(16, 4, {.shard = 2, .zero_stage = 2}), HasSubstr("set train.reduction_leaves = 8 (was 4)"));
+  EXPECT_THAT(error(24, 4, {.shard = 2, .zero_stage = 2}), HasSubstr("make 12: try batch = 16 or 32"));
+  EXPECT_THAT(
+      error(16, 8, {.shard = 3, .zero_stage = 3}),
+      HasSubstr("data x shard = 3 does not divide the 8 leaves, which ranks take in turn with zero_stage 3; try "
+                "1, 2, 4 or 8"));
 }
 
 }  // namespace

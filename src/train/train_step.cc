@@ -39,9 +39,8 @@ Status TrainStep::build() {
   microbatches_.reset();
   update_.reset();
   ASSIGN_OR_RETURN(microbatches_, Microbatches::create(run_, model_, device_, ranks_));
-  const auto groups = update_groups(model_, microbatches_->gradients(), t.reduction_leaves, ranks_);
   ASSIGN_OR_RETURN(UpdateProgram update,
-                   write_update_program(model_.table, run_.optimizer, groups,
+                   write_update_program(model_.table, run_.optimizer, microbatches_->update_groups(),
                                         {.num_microbatches = t.batch / t.microbatch, .world = ranks_.all()}));
   additions_ = std::move(update.additions);
   ASSIGN_OR_RETURN(update_, device_.compile(std::move(update.program), {.groups = &ranks_.groups}));
@@ -69,10 +68,11 @@ Status TrainStep::make_gradient_trees() {
   const Program& update = update_->program();
   std::vector<std::vector<std::string>> names;
   std::vector<std::vector<std::shared_ptr<DeviceMemory>>> accumulators;
-  for (const Program* program : microbatches_->gradients().programs) {
+  for (const Executable* executable : microbatches_->executables()) {
+    const Program& program = executable->program();
     std::set<std::string> buffers;
-    for (const TensorId id : program->with_role(Role::kGradient))
-      buffers.insert(update.tensor(update.root(update.find(program->tensor(id).name))).name);
+    for (const TensorId id : program.with_role(Role::kGradient))
+      buffers.insert(update.tensor(update.root(update.find(program.tensor(id).name))).name);
     names.emplace_back(buffers.begin(), buffers.end());
     accumulators.emplace_back();
     for (const std::string& name : names.back()) accumulators.back().push_back(tensors_.at(name).memory);
@@ -91,8 +91,10 @@ Status TrainStep::make_gradient_trees() {
 Result<std::string> TrainStep::balance() {
   const MeshConfig& mesh = ranks_.mesh.config();
   const double own = microbatches_->take_median_seconds();
-  // Stages wait for one another, and experts over data ranks need all of these at once.
-  if (ranks_.num_data_ranks() == 1 || mesh.pipeline > 1 || mesh.experts_over_data_ranks()) return std::string();
+  // Stages wait for one another, experts over data ranks need all of these at once, and with ZeRO 2 and 3 ranks meet
+  // after each leaf.
+  if (ranks_.num_data_ranks() == 1 || mesh.pipeline > 1 || mesh.experts_over_data_ranks() || mesh.zero_stage > 1)
+    return std::string();
   ASSIGN_OR_RETURN(const auto all, share_values(*ranks_.world(), own));
   std::vector<double> seconds(static_cast<size_t>(ranks_.num_data_ranks()), 0);
   for (size_t rank = 0; rank < all.size(); ++rank) {
@@ -171,34 +173,44 @@ Status TrainStep::apply_update(int64_t step, StepReport& report) {
   return ok_status();
 }
 
-StatePart TrainStep::part_of(const Tensor& tensor, size_t parameter, const ElementRange& elements) const {
-  const TensorSet::Entry& entry = tensors_.at(tensor.name);
+StatePart TrainStep::part_of(const std::string& name, const std::string& tensor, size_t parameter,
+                             const ElementRange& elements) const {
+  const TensorSet::Entry& entry = tensors_.at(tensor);
   const TensorPart& part = model_.parameter(model_.table[parameter].name);
-  const int64_t first = tensor.role == Role::kParameter ? elements.begin : 0;
-  return {.name = tensor.name,
-          .role = tensor.role,
+  return {.name = name,
+          .role = entry.role,
           .whole = part.whole.shape,
           .piece = {.slice = local_slice(part.whole.shape, part.placement, ranks_.mesh.position(ranks_.rank)),
                     .begin = elements.begin,
                     .end = elements.end},
           .memory = entry.memory,
-          .offset_bytes = entry.offset_bytes + first * dtype_bytes(tensor.type.dtype)};
+          .offset_bytes = entry.offset_bytes};
 }
 
 void TrainStep::list_state(const std::vector<UpdatedPart>& updated) {
   const Program& program = update_->program();
   for (auto* parts : {&parameters_, &updated_parts_, &parts_to_save_}) parts->clear();
-  for (size_t i = 0; i < model_.table.size(); ++i)
-    if (const TensorId id = program.find(model_.table[i].name)) {
-      const Tensor& tensor = program.tensor(id);
-      parameters_.push_back(part_of(tensor, i, {0, tensor.type.shape.num_elements()}));
+  std::set<size_t> gathered;  // of these the rank has what it updates
+  for (const UpdateBucket& bucket : microbatches_->buckets())
+    for (size_t i = 0; i < bucket.bucket.tensors.size(); ++i) {
+      const FlatTensor& tensor = bucket.bucket.tensors[i];
+      const size_t index = bucket.parameter(i).index;
+      if (bucket.group->gather)
+        gathered.insert(index);
+      else
+        parameters_.push_back(part_of(tensor.name, tensor.name, index, {0, tensor.size()}));
     }
-  for (const UpdatedPart& part : updated)
-    for (const char* state : {"", ".m", ".v", ".momentum"})
-      if (const TensorId id = program.find(model_.table[part.parameter].name + state)) {
-        updated_parts_.push_back(part_of(program.tensor(id), part.parameter, part.elements));
-        if (!part.is_copy) parts_to_save_.push_back(updated_parts_.back());
-      }
+  for (const UpdatedPart& part : updated) {
+    const auto add = [&](const std::string& name, const std::string& tensor) {
+      updated_parts_.push_back(part_of(name, tensor, part.parameter, part.elements));
+      if (!part.is_copy) parts_to_save_.push_back(updated_parts_.back());
+    };
+    const std::string& name = model_.table[part.parameter].name;
+    add(name, part.tensor);
+    if (gathered.contains(part.parameter)) parameters_.push_back(updated_parts_.back());
+    for (const char* state : {".m", ".v", ".momentum"})
+      if (program.find(name + state)) add(name + state, name + state);
+  }
 }
 
 std::vector<StatePart> TrainStep::parts_to_load() const {

@@ -49,7 +49,7 @@ class TrainStep {
 
   const RankModel& model() const { return model_; }
   const TensorSet& tensors() const { return tensors_; }
-  // This rank's parts of the parameters.
+  // What this rank keeps of the parameters.
   const std::vector<StatePart>& parameters() const { return parameters_; }
   // What this rank updates: ranges of parameters and their optimizer states. Replicas have the same.
   const std::vector<StatePart>& updated_parts() const { return updated_parts_; }
@@ -66,7 +66,9 @@ class TrainStep {
   Status build();
   Status make_gradient_trees();
   void list_state(const std::vector<UpdatedPart>& updated);
-  StatePart part_of(const Tensor& tensor, size_t parameter, const ElementRange& elements) const;
+  // Elements of a parameter or its state: what a checkpoint calls it, and the tensor that is these elements.
+  StatePart part_of(const std::string& name, const std::string& tensor, size_t parameter,
+                    const ElementRange& elements) const;
   Status apply_update(int64_t step, StepReport& report);
   template <class T>
   void set_input(const char* name, const T& value) {

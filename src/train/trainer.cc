@@ -50,7 +50,9 @@ std::string identity_of(RunConfig run) {
 std::string sums_of(const MeshConfig& mesh) {
   std::string text = fmt::format("context = {}, tensor = {}, expert = {}, expert_tensor = {}", mesh.context,
                                  mesh.tensor, mesh.expert, mesh.expert_tensor);
-  if (mesh.experts_over_data_ranks()) text += fmt::format(", data x shard = {}", mesh.data * mesh.shard);
+  if (mesh.experts_over_data_ranks())
+    text += fmt::format(", data x shard = {}, leaves {}", mesh.data * mesh.shard,
+                        mesh.zero_stage == 1 ? "one after another" : "in turn");
   return text;
 }
 
@@ -96,8 +98,9 @@ Status Trainer::build_programs() {
   run_.train.compute = compute == DType::kBF16 ? ComputeType::kBF16 : ComputeType::kF32;
   ASSIGN_OR_RETURN(flops_per_token_, training_flops_per_token(run_.model, run_.train.tokens));
   ASSIGN_OR_RETURN(train_step_, TrainStep::create(run_, compute, device_, *ranks_));
-  ASSIGN_OR_RETURN(evaluator_, Evaluator::create(device_, train_step_->tensors(), run_.model,
-                                                 train_step_->model().options, ranks_.get()));
+  ASSIGN_OR_RETURN(evaluator_,
+                   Evaluator::create(device_, train_step_->tensors(), run_.model, train_step_->model().options,
+                                     ranks_.get(), train_step_->microbatches().buckets()));
   return ok_status();
 }
 
@@ -281,7 +284,7 @@ Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& st
 
 bool Trainer::has_whole_model() const {
   return std::ranges::all_of(train_step_->parameters(),
-                             [](const StatePart& part) { return part.piece.slice.shape == part.whole; }) &&
+                             [](const StatePart& part) { return part.piece.size() == part.whole.num_elements(); }) &&
          train_step_->parameters().size() == train_step_->model().table.size();
 }
 

@@ -11,35 +11,29 @@ bool by_muon(const ParameterSpec& spec, const OptimizerConfig& optimizer) {
   return optimizer.kind == OptimizerKind::kMuon && spec.kind == ParameterSpec::Kind::kMatrix;
 }
 
-// Where the programs of a rank add their gradients.
-std::string accumulator_name(size_t bucket, size_t accumulator) {
-  return accumulator == 0 ? fmt::format("gradients.{}", bucket) : fmt::format("gradients.{}.{}", bucket, accumulator);
-}
-
-// The parameters of a group as they lie in memory.
-std::vector<Bucket> parameter_buckets(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
-                                      const UpdateGroup& group, int64_t bucket_elements) {
-  std::vector<FlatTensor> tensors;
-  for (const UpdateParameter& parameter : group.parameters) {
-    const ParameterSpec& spec = table[parameter.index];
-    tensors.push_back({.name = spec.name, .shape = parameter.shape, .whole_matrices = by_muon(spec, optimizer)});
-  }
-  return make_buckets(tensors, bucket_elements);
-}
-
 CollectiveAttributes among(const Peers& peers) { return {peers.group, peers.ranks, peers.rank}; }
+
+// A layer, or a parameter outside the layers.
+int64_t part_of_model(const std::string& name, size_t index) {
+  const int64_t layer = layer_of(name);
+  return layer >= 0 ? layer : -1 - static_cast<int64_t>(index);
+}
+
+// Elements of a bucket from `begin` on, as `base` holds them.
+struct Held {
+  TensorId base;
+  int64_t begin = 0;
+  std::vector<TensorId> whole;  // views of whole tensors, by tensor, where there are any yet
+};
 
 // One bucket as this rank sees it.
 struct BucketTensors {
-  size_t index = 0;
-  const UpdateGroup* group = nullptr;
-  Bucket bucket;
-  TensorId parameters;
-  std::vector<TensorId> accumulators;         // the sum of all is in the first one
-  std::vector<TensorId> parameter, gradient;  // views, by tensor; gradient: of the first accumulator
-  std::vector<ElementRange> pieces;           // by rank of `all`
-  ElementRange own_piece;
-  ElementRange updated;  // by this rank and its replicas
+  UpdateBucket of;
+  Held parameters, summed;
+  std::optional<Held> gathered;  // gradients of what this rank updates, where it has not summed them all itself
+  std::vector<TensorId> accumulators;
+
+  Held& gradients() { return gathered ? *gathered : summed; }
 };
 
 class UpdateWriter {
@@ -53,63 +47,48 @@ class UpdateWriter {
   }
 
   Result<UpdateProgram> write(const std::vector<UpdateGroup>& groups) {
-    for (const UpdateGroup& group : groups) {
-      size_t first = 0;  // parameter of the bucket
-      for (Bucket& bucket : parameter_buckets(table_, optimizer_, group, options_.bucket_elements)) {
-        const size_t count = bucket.tensors.size();
-        declare(group, std::move(bucket), first);
-        first += count;
-      }
-    }
+    for (UpdateBucket& bucket : make_update_buckets(table_, optimizer_, groups, options_.bucket_elements))
+      declare(std::move(bucket));
     RETURN_IF_ERROR(b_.status());
     const TensorId loss = write_loss();
-    for (const BucketTensors& bucket : buckets_) sum_gradients(bucket);
+    for (BucketTensors& bucket : buckets_) sum_gradients(bucket);
     write_norm(loss);
-    for (const BucketTensors& bucket : buckets_) share_among_replicas(bucket);
-    for (const BucketTensors& bucket : buckets_) {
-      update(bucket);
-      share_parameters(bucket);
+    // What replicas hand each other is on its way while the bucket before is updated.
+    share_among_replicas(buckets_.front());
+    for (size_t i = 0; i < buckets_.size(); ++i) {
+      if (i + 1 < buckets_.size()) share_among_replicas(buckets_[i + 1]);
+      update(buckets_[i]);
+      share_parameters(buckets_[i]);
     }
     ASSIGN_OR_RETURN(result_.program, b_.finish());
     return std::move(result_);
   }
 
  private:
-  // Pieces lie shard by shard, so that what the replicas of one shard have together is one range.
-  static size_t piece_of(const UpdateGroup& group, int64_t rank_of_all) {
-    const int64_t shard = rank_of_all % group.shards.ranks, replica = rank_of_all / group.shards.ranks;
-    return static_cast<size_t>(shard * group.replicas.ranks + replica);
-  }
-  static ElementRange range_of_shard(const BucketTensors& bucket, int64_t shard) {
-    const int64_t replicas = bucket.group->replicas.ranks, first = shard * replicas;
-    return {bucket.pieces[static_cast<size_t>(first)].begin,
-            bucket.pieces[static_cast<size_t>(first + replicas - 1)].end};
-  }
-
-  const UpdateParameter& parameter_of(const BucketTensors& bucket, size_t i) const {
-    return bucket.group->parameters[first_of_bucket_[bucket.index] + i];
-  }
-
-  void declare(const UpdateGroup& group, Bucket bucket, size_t first) {
-    BucketTensors tensors{.index = buckets_.size(), .group = &group, .bucket = std::move(bucket)};
-    first_of_bucket_.push_back(first);
-    const TensorType type{{tensors.bucket.size}, DType::kF32};
-    tensors.parameters = b_.declare(fmt::format("parameters.{}", tensors.index), type, Role::kParameter);
+  void declare(UpdateBucket of) {
+    const UpdateGroup& group = *of.group;
+    BucketTensors tensors{.of = std::move(of)};
+    const UpdateBucket& bucket = tensors.of;
+    const int64_t size = bucket.bucket.size;
+    const Shape held = group.gather ? Shape{bucket.updated.size()} : Shape{size};
+    const TensorId parameters = b_.declare(bucket.parameters_name(), {held, DType::kF32}, Role::kParameter);
+    tensors.parameters = {parameters, group.gather ? bucket.updated.begin : 0, {}};
+    const Shape sums = group.exchange ? Shape{group.exchange->num_sums, bucket.exchanged.size()} : Shape{size};
     for (size_t i = 0; i < group.num_accumulators(); ++i)
-      tensors.accumulators.push_back(b_.declare(accumulator_name(tensors.index, i), type, Role::kGradient));
-    for (size_t i = 0; i < tensors.bucket.tensors.size(); ++i) {
-      const FlatTensor& tensor = tensors.bucket.tensors[i];
-      const auto& gradients = parameter_of(tensors, i).gradients;
+      tensors.accumulators.push_back(b_.declare(bucket.gradients_name(i), {sums, DType::kF32}, Role::kGradient));
+    tensors.summed = {tensors.accumulators.front(), group.exchange ? bucket.exchanged.begin : 0, {}};
+    tensors.parameters.whole.resize(bucket.bucket.tensors.size());
+    tensors.summed.whole = tensors.parameters.whole;
+    for (size_t i = 0; i < bucket.bucket.tensors.size(); ++i) {
+      const FlatTensor& tensor = bucket.bucket.tensors[i];
+      const auto& gradients = bucket.parameter(i).gradients;
       CHECK(gradients.size() == tensors.accumulators.size(), "parameters of a group have as many gradients");
-      tensors.parameter.push_back(b_.view(tensor.name, tensor.shape, tensors.parameters, tensor.offset));
-      for (size_t j = 0; j < gradients.size(); ++j) {
+      if (!group.gather) tensors.parameters.whole[i] = b_.view(tensor.name, tensor.shape, parameters, tensor.offset);
+      for (size_t j = 0; j < gradients.size() && !group.exchange; ++j) {
         const TensorId view = b_.view(gradients[j], tensor.shape, tensors.accumulators[j], tensor.offset);
-        if (j == 0) tensors.gradient.push_back(view);
+        if (j == 0) tensors.summed.whole[i] = view;
       }
     }
-    tensors.pieces = tensors.bucket.cut(group.all.ranks);
-    tensors.own_piece = tensors.pieces[piece_of(group, group.all.rank)];
-    tensors.updated = range_of_shard(tensors, group.shards.rank);
     buckets_.push_back(std::move(tensors));
   }
 
@@ -127,41 +106,80 @@ class UpdateWriter {
     return b_.emit(Add{}, {value("loss_sum", kLossWords), value("aux_loss_sum", kAuxLossWords)});
   }
 
-  PieceAttributes pieces_among(const Peers& peers, const std::vector<ElementRange>& of_rank) const {
+  // Ranges of the bucket, in a tensor whose first element is the bucket's element `begin`.
+  static PieceAttributes pieces_among(const Peers& peers, const std::vector<ElementRange>& of_rank, int64_t begin = 0) {
     PieceAttributes attributes{among(peers), {}};
     for (const ElementRange& piece : of_rank)
-      attributes.bounds.insert(attributes.bounds.end(), {piece.begin, piece.end});
+      attributes.bounds.insert(attributes.bounds.end(), {piece.begin - begin, piece.end - begin});
     return attributes;
   }
 
-  void sum_gradients(const BucketTensors& bucket) {
+  // By replica: the pieces of those that update the same as this rank.
+  static std::vector<ElementRange> pieces_of_replicas(const UpdateBucket& bucket) {
     const UpdateGroup& group = *bucket.group;
+    std::vector<ElementRange> of_rank;
+    for (int64_t replica = 0; replica < group.replicas.ranks; ++replica)
+      of_rank.push_back(bucket.piece_of(replica * group.shards.ranks + group.shards.rank));
+    return of_rank;
+  }
+
+  // Elements of the bucket that lie in `held`.
+  TensorId range_in(const Held& held, std::string name, const ElementRange& elements) {
+    return b_.view(std::move(name), {elements.size()}, held.base, elements.begin - held.begin);
+  }
+
+  void add_up(const UpdateGroup& group, TensorId sum, std::vector<TensorId> nodes) {
+    TreeSum op;
+    for (const TreeAddition& addition : group.additions)
+      op.additions.insert(op.additions.end(), {addition.into, addition.from});
+    nodes.insert(nodes.begin(), sum);
+    b_.emit(std::move(op), std::move(nodes));
+  }
+
+  void sum_gradients(BucketTensors& tensors) {
+    const UpdateBucket& bucket = tensors.of;
+    const UpdateGroup& group = *bucket.group;
+    if (group.exchange) return sum_exchanged(tensors);
     if (group.all.ranks == 1) {
-      CHECK(group.num_sums.front() == static_cast<int64_t>(bucket.accumulators.size()), "alone, a rank has whole sums");
-      for (size_t i = 1; i < bucket.accumulators.size(); ++i)
-        result_.additions.push_back({accumulator_name(bucket.index, 0), accumulator_name(bucket.index, i)});
+      CHECK(group.num_sums.front() == static_cast<int64_t>(tensors.accumulators.size()),
+            "alone, a rank has whole sums");
+      for (size_t i = 1; i < tensors.accumulators.size(); ++i)
+        result_.additions.push_back({bucket.gradients_name(0), bucket.gradients_name(i)});
       return;
     }
-    std::vector<ElementRange> of_rank;
-    for (int64_t rank = 0; rank < group.all.ranks; ++rank) of_rank.push_back(bucket.pieces[piece_of(group, rank)]);
-    ExchangePieces exchange{pieces_among(group.all, of_rank), group.num_sums};
-    const auto num_accumulators = static_cast<int64_t>(bucket.accumulators.size());
+    ExchangePieces exchange{pieces_among(group.all, bucket.pieces_by_rank()), group.num_sums};
+    const auto num_accumulators = static_cast<int64_t>(tensors.accumulators.size());
     const int64_t own_sums = group.num_sums[static_cast<size_t>(group.all.rank)];
     CHECK(own_sums % num_accumulators == 0, "accumulators of a rank are sums over the same leaves");
     std::vector<TensorId> own;
-    for (size_t i = 0; i < bucket.accumulators.size(); ++i) {
+    for (const TensorId accumulator : tensors.accumulators) {
       for (int64_t j = 0; j + 1 < own_sums / num_accumulators; ++j)
-        own.push_back(b_.declare(partial_sum_name(b_.tensor(bucket.accumulators[i]).name, static_cast<size_t>(j)),
-                                 b_.tensor(bucket.accumulators[i]).type, Role::kState));
-      own.push_back(bucket.accumulators[i]);
+        own.push_back(b_.declare(partial_sum_name(b_.tensor(accumulator).name, static_cast<size_t>(j)),
+                                 b_.tensor(accumulator).type, Role::kState));
+      own.push_back(accumulator);
     }
     const TensorId terms = b_.emit(std::move(exchange), std::move(own));
-    TreeSum sum;
-    for (const TreeAddition& addition : group.additions)
-      sum.additions.insert(sum.additions.end(), {addition.into, addition.from});
-    const TensorId piece = b_.view(fmt::format("gradients.{}.own", bucket.index), {bucket.own_piece.size()},
-                                   bucket.accumulators.front(), bucket.own_piece.begin);
-    b_.emit(std::move(sum), {terms, piece});
+    add_up(group, range_in(tensors.summed, bucket.gradients_name(0) + ".own", bucket.summed), {terms});
+  }
+
+  // The ranks' leaves have been summed beside the backward passes; what is left is to add the terms, of this rank or of
+  // the pipeline's two ends. The sum takes the place of the first.
+  void sum_exchanged(BucketTensors& tensors) {
+    const UpdateBucket& bucket = tensors.of;
+    const UpdateGroup& group = *bucket.group;
+    if (group.additions.empty()) return;
+    std::vector<TensorId> nodes = tensors.accumulators;
+    if (!group.num_sums.empty()) {
+      CHECK(nodes.size() == 1, "each end has one of its gradients");
+      std::vector<TensorId> rows;
+      for (int64_t i = 0; i < group.exchange->num_sums; ++i)
+        rows.push_back(b_.view(fmt::format("{}[{}]", bucket.gradients_name(0), i), {bucket.exchanged.size()},
+                               nodes.front(), i * bucket.exchanged.size()));
+      ExchangePieces exchange{pieces_among(group.replicas, pieces_of_replicas(bucket), bucket.exchanged.begin),
+                              group.num_sums};
+      nodes = {b_.emit(std::move(exchange), std::move(rows))};
+    }
+    add_up(group, range_in(tensors.summed, bucket.gradients_name(0) + ".own", bucket.summed), std::move(nodes));
   }
 
   void write_norm(TensorId loss) {
@@ -178,55 +196,74 @@ class UpdateWriter {
   // pieces are cut between blocks.
   TensorId write_squares() {
     std::vector<TensorId> parts;
-    for (const BucketTensors& bucket : buckets_)
-      for (size_t i = 0; i < bucket.bucket.tensors.size(); ++i)
-        if (const ElementRange part = bucket.bucket.part(i, bucket.own_piece); part.size() > 0)
-          parts.push_back(part_of(bucket, i, part, bucket.accumulators.front(), bucket.gradient[i], {part.size()}));
+    for (BucketTensors& tensors : buckets_)
+      for (size_t i = 0; i < tensors.of.bucket.tensors.size(); ++i)
+        if (const ElementRange part = tensors.of.bucket.part(i, tensors.of.summed); part.size() > 0)
+          parts.push_back(gradient_part(tensors.of, tensors.summed, i, part, {part.size()}));
     // With more ranks than blocks some have none: a view of nothing.
     if (parts.empty()) parts.push_back(b_.view("gradients.none", {0}, buckets_.front().accumulators.front(), 0));
     return b_.emit(SumOfSquares{}, std::move(parts));
   }
 
   // Elements `part` of tensor i: the tensor itself where it is all of it.
-  TensorId part_of(const BucketTensors& bucket, size_t i, const ElementRange& part, TensorId flat, TensorId whole,
+  TensorId part_of(const UpdateBucket& bucket, Held& held, const std::string& name, size_t i, const ElementRange& part,
                    const Shape& shape) {
     const FlatTensor& tensor = bucket.bucket.tensors[i];
-    if (part.size() == tensor.size()) return whole;
-    return b_.view(fmt::format("{}[{}:{}]", b_.tensor(whole).name, part.begin, part.end), shape, flat,
-                   tensor.offset + part.begin);
+    const int64_t first = tensor.offset + part.begin - held.begin;
+    if (part.size() != tensor.size())
+      return b_.view(fmt::format("{}[{}:{}]", name, part.begin, part.end), shape, held.base, first);
+    if (!held.whole[i]) held.whole[i] = b_.view(name, tensor.shape, held.base, first);
+    return held.whole[i];
+  }
+  TensorId gradient_part(const UpdateBucket& bucket, Held& held, size_t i, const ElementRange& part,
+                         const Shape& shape) {
+    return part_of(bucket, held, bucket.parameter(i).gradients.front(), i, part, shape);
   }
 
-  void share_among_replicas(const BucketTensors& bucket) {
+  void share_among_replicas(BucketTensors& tensors) {
+    const UpdateBucket& bucket = tensors.of;
     const UpdateGroup& group = *bucket.group;
     if (group.replicas.ranks == 1) return;
-    std::vector<ElementRange> of_rank;
-    for (int64_t replica = 0; replica < group.replicas.ranks; ++replica)
-      of_rank.push_back(bucket.pieces[static_cast<size_t>(group.shards.rank * group.replicas.ranks + replica)]);
-    b_.emit(GatherPieces{pieces_among(group.replicas, of_rank)}, {bucket.accumulators.front()});
+    const std::vector<ElementRange> of_rank = pieces_of_replicas(bucket);
+    if (!group.exchange || group.is_on_both_ends()) {
+      const Held& sums = tensors.summed;
+      const TensorId buffer =
+          group.exchange ? range_in(sums, bucket.gradients_name(0) + ".shared", bucket.updated) : sums.base;
+      b_.emit(GatherPieces{pieces_among(group.replicas, of_rank, sums.begin)}, {buffer});
+      return;
+    }
+    const TensorId piece = range_in(tensors.summed, bucket.gradients_name(0) + ".piece", bucket.summed);
+    tensors.gathered = {b_.emit(CollectPieces{pieces_among(group.replicas, of_rank, bucket.updated.begin)}, {piece}),
+                        bucket.updated.begin, std::vector<TensorId>(bucket.bucket.tensors.size())};
   }
 
-  void share_parameters(const BucketTensors& bucket) {
-    const Peers& shards = bucket.group->shards;
-    if (shards.ranks == 1) return;
+  void share_parameters(const BucketTensors& tensors) {
+    const UpdateGroup& group = *tensors.of.group;
+    if (group.shards.ranks == 1 || group.gather) return;
     std::vector<ElementRange> of_rank;
-    for (int64_t shard = 0; shard < shards.ranks; ++shard) of_rank.push_back(range_of_shard(bucket, shard));
-    b_.emit(GatherPieces{pieces_among(shards, of_rank)}, {bucket.parameters});
+    for (int64_t shard = 0; shard < group.shards.ranks; ++shard) of_rank.push_back(tensors.of.range_of_shard(shard));
+    b_.emit(GatherPieces{pieces_among(group.shards, of_rank)}, {tensors.parameters.base});
   }
 
-  void update(const BucketTensors& bucket) {
+  void update(BucketTensors& tensors) {
+    const UpdateBucket& bucket = tensors.of;
     for (size_t i = 0; i < bucket.bucket.tensors.size(); ++i) {
       const ElementRange part = bucket.bucket.part(i, bucket.updated);
       if (part.size() == 0) continue;
-      const UpdateParameter& own = parameter_of(bucket, i);
+      const UpdateParameter& own = bucket.parameter(i);
       const ParameterSpec& spec = table_[own.index];
       const bool whole = part.size() == own.shape.num_elements();
-      result_.parts.push_back({.parameter = own.index, .elements = part, .is_copy = bucket.group->replicas.rank != 0});
       const bool muon = by_muon(spec, optimizer_);
       const Shape shape = whole  ? own.shape
                           : muon ? own.shape.with(0, part.size() / (own.shape[-2] * own.shape[-1]))
                                  : Shape{part.size()};
-      const TensorId parameter = part_of(bucket, i, part, bucket.parameters, bucket.parameter[i], shape);
-      const TensorId gradient = part_of(bucket, i, part, bucket.accumulators.front(), bucket.gradient[i], shape);
+      const TensorId parameter = part_of(bucket, tensors.parameters, spec.name, i, part, shape);
+      const TensorId gradient = gradient_part(bucket, tensors.gradients(), i, part, shape);
+      if (!b_.status().ok()) return;
+      result_.parts.push_back({.parameter = own.index,
+                               .elements = part,
+                               .tensor = b_.tensor(parameter).name,
+                               .is_copy = bucket.group->replicas.rank != 0});
       muon ? write_muon(spec, own, shape, parameter, gradient) : write_adamw(spec, shape, parameter, gradient);
     }
   }
@@ -262,11 +299,63 @@ class UpdateWriter {
   Builder b_;
   TensorId lr_, muon_lr_, step_, scale_;
   std::vector<BucketTensors> buckets_;
-  std::vector<size_t> first_of_bucket_;  // of the group's parameters
   UpdateProgram result_;
 };
 
 }  // namespace
+
+size_t UpdateBucket::first_piece(int64_t shard) const {
+  const int64_t turned = (shard + static_cast<int64_t>(index)) % group->shards.ranks;
+  return static_cast<size_t>(turned * group->replicas.ranks);
+}
+
+ElementRange UpdateBucket::piece_of(int64_t rank_of_all) const {
+  const int64_t shards = group->shards.ranks;
+  return pieces[first_piece(rank_of_all % shards) + static_cast<size_t>(rank_of_all / shards)];
+}
+
+ElementRange UpdateBucket::range_of_shard(int64_t shard) const {
+  const size_t first = first_piece(shard);
+  return {pieces[first].begin, pieces[first + static_cast<size_t>(group->replicas.ranks) - 1].end};
+}
+
+std::vector<ElementRange> UpdateBucket::pieces_by_rank() const {
+  std::vector<ElementRange> of_rank;
+  for (int64_t rank = 0; rank < group->all.ranks; ++rank) of_rank.push_back(piece_of(rank));
+  return of_rank;
+}
+
+std::string UpdateBucket::parameters_name() const { return fmt::format("parameters.{}", index); }
+
+std::string UpdateBucket::gradients_name(size_t accumulator) const {
+  return accumulator == 0 ? fmt::format("gradients.{}", index) : fmt::format("gradients.{}.{}", index, accumulator);
+}
+
+std::vector<UpdateBucket> make_update_buckets(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
+                                              const std::vector<UpdateGroup>& groups, int64_t bucket_elements) {
+  std::vector<UpdateBucket> buckets;
+  for (const UpdateGroup& group : groups) {
+    std::vector<FlatTensor> tensors;
+    for (const UpdateParameter& parameter : group.parameters) {
+      const ParameterSpec& spec = table[parameter.index];
+      tensors.push_back({.name = spec.name,
+                         .shape = parameter.shape,
+                         .whole_matrices = by_muon(spec, optimizer),
+                         .part = group.exchange ? part_of_model(spec.name, parameter.index) : 0});
+    }
+    size_t first = 0;
+    for (Bucket& bucket : make_buckets(tensors, bucket_elements)) {
+      UpdateBucket own{.index = buckets.size(), .group = &group, .first_parameter = first, .bucket = std::move(bucket)};
+      first += own.bucket.tensors.size();
+      own.pieces = own.bucket.cut(group.all.ranks);
+      own.summed = own.piece_of(group.all.rank);
+      own.updated = own.range_of_shard(group.shards.rank);
+      if (group.exchange) own.exchanged = group.is_on_both_ends() ? own.updated : own.summed;
+      buckets.push_back(std::move(own));
+    }
+  }
+  return buckets;
+}
 
 std::string partial_sum_name(const std::string& accumulator, size_t i) {
   return fmt::format("partial.{}.{}", i, accumulator);

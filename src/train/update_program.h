@@ -2,6 +2,7 @@
 // to all ranks.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -40,13 +41,57 @@ struct UpdateGroup {
   std::vector<TreeAddition> additions;  // of all of these, rank by rank, to their sum
   std::vector<UpdateParameter> parameters;
 
+  // ZeRO 2: gradients are exchanged beside the backward pass, among all or, of a tied embedding, the ranks of one end;
+  // what a rank keeps of each accumulator are its pieces of these sums. `additions` are of what it keeps, or of what
+  // the two ends, which are the replicas, keep.
+  struct Exchange {
+    Peers peers;
+    int64_t num_sums = 1;
+    std::vector<TreeAddition> additions;  // of one leaf of each rank, to num_sums
+  };
+  std::optional<Exchange> exchange;
+  // ZeRO 3: the shards once more. A rank keeps the parameters that it updates, and gathers the others beside its
+  // passes.
+  std::optional<Peers> gather;
+
+  // With an exchange: does the pipeline's other end add to these gradients?
+  bool is_on_both_ends() const { return exchange && exchange->peers.ranks != all.ranks; }
   size_t num_accumulators() const { return parameters.front().gradients.size(); }
 };
+
+// Parameters of a group that lie one after another, and how the group's ranks divide them.
+struct UpdateBucket {
+  size_t index = 0;  // among those of all groups
+  const UpdateGroup* group = nullptr;
+  size_t first_parameter = 0;  // of the group's
+  Bucket bucket;
+  std::vector<ElementRange> pieces;  // in order
+  ElementRange summed;               // what this rank sums of all ranks' gradients: its piece
+  ElementRange exchanged;            // ZeRO 2: what it keeps of the sums of its exchange
+  ElementRange updated;              // by this rank and its replicas
+
+  const UpdateParameter& parameter(size_t i) const { return group->parameters[first_parameter + i]; }
+  // Pieces lie shard by shard, so that what the replicas of one shard have together is one range. Where they come out
+  // uneven (whole matrices, short layers) the long ones are another shard's in the next bucket.
+  ElementRange piece_of(int64_t rank_of_all) const;
+  ElementRange range_of_shard(int64_t shard) const;  // what it and its replicas update
+  std::vector<ElementRange> pieces_by_rank() const;  // of `all`
+  std::string parameters_name() const;
+  std::string gradients_name(size_t accumulator) const;
+
+ private:
+  size_t first_piece(int64_t shard) const;
+};
+
+// `groups` outlive them. Buckets of ZeRO 2 and 3 end with their layer.
+std::vector<UpdateBucket> make_update_buckets(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
+                                              const std::vector<UpdateGroup>& groups, int64_t bucket_elements);
 
 // What of a parameter this rank updates and has optimizer state of.
 struct UpdatedPart {
   size_t parameter = 0;   // in the table
   ElementRange elements;  // of the rank's part
+  std::string tensor;     // these, of the parameter
   bool is_copy = false;   // another rank has the same and comes first
 };
 
@@ -74,8 +119,10 @@ inline constexpr int64_t kUpdateBucketElements = int64_t{4} << 20;
 // Inputs: lr () and muon_lr () f32, step () i64 from 1, step_sums (kStepSums) i64. Buckets are counted through all
 // groups; bucket b is "parameters.b" and "gradients.b" (N) f32 (of parameters with several gradients "gradients.b.1"
 // and on, too: accumulators), with views of every parameter and every gradient under its name; where others sum with
-// this rank, there are also states of partial_sum_name. Optimizer states "<parameter>.m", ".v", ".momentum" have the
-// shape of the updated part: the parameter's where it is whole, else (elements) or (matrices, K, N). Outputs: grad_norm
+// this rank, there are also states of partial_sum_name. Of a group with an exchange, gradients are (sums, size of the
+// piece), and without views; with a gather, parameters are those that the rank updates. Optimizer states
+// "<parameter>.m", ".v", ".momentum" have the shape of the updated part: the parameter's where it is whole, else
+// (elements) or (matrices, K, N). Outputs: grad_norm
 // (), clip_scale (): NaN when the step was skipped because loss or norm is not finite; all_step_sums, step_sums added
 // over all ranks of `world`.
 struct UpdateOptions {

@@ -104,10 +104,15 @@ Ground::Ground(GroundOptions options) : options_(std::move(options)) {
   };
   must({"tokenizer", "train", "--vocab", "300", "--out", "tok.json", text});
   must({"data", "build", "--tokenizer", "tok.json", "--out", "shards", text});
-  must({"train", "run.toml", "--out", "undisturbed", "--ranks", "1"});
+  must(with_settings({"train", "run.toml", "--out", "undisturbed", "--ranks", "1"}));
   reference_ = curve_of("undisturbed");
   CHECK(reference_.size() == static_cast<size_t>(options_.steps + options_.steps / options_.every),
         "an undisturbed run has one line a step and one an evaluation");
+}
+
+std::vector<std::string> Ground::with_settings(std::vector<std::string> words) const {
+  for (const std::string& setting : options_.settings) words.insert(words.end(), {"--set", setting});
+  return words;
 }
 
 Ground::Run Ground::start(const std::string& out, int ranks,
@@ -129,6 +134,7 @@ Ground::Run Ground::start(const std::string& out, int ranks,
                                     std::to_string(ranks),
                                     "--hang-after",
                                     fmt::format("{}", options_.hang_after_seconds)};
+  words = with_settings(std::move(words));
   words.insert(words.end(), more.begin(), more.end());
   words.insert(words.begin(), prefix.begin(), prefix.end());
   auto process = ChildProcess::start({.arguments = words, .environment = environment, .own_group = true});

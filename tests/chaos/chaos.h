@@ -17,7 +17,8 @@ struct GroundOptions {
   double hang_after_seconds = 8;
   double limit_seconds = 120;  // of one run
   int steps = 24;
-  int every = 8;  // steps, an evaluation and a checkpoint
+  int every = 8;                           // steps, an evaluation and a checkpoint
+  std::vector<std::string> settings = {};  // of all runs, as after --set
 };
 
 // What came of a try. `why` is for people and empty when it held.
@@ -93,6 +94,7 @@ class Ground {
     bool operator==(const Line&) const = default;
   };
 
+  std::vector<std::string> with_settings(std::vector<std::string> words) const;
   // False when it took longer than the limit; it is then killed.
   bool wait(Run& run, ProcessEnd& end);
   bool wait_for_steps(Run& run, int steps);

@@ -69,6 +69,17 @@ TEST_F(Chaos, TwoRanksThatContradictEachOtherStop) {
 
 TEST_F(Chaos, FromFourRanksToThreeToOne) { expect_held(ground_->moves({4, 3, 1}, 5), 2); }
 
+// ZeRO 3: no rank has whole parameters. Lost in the update, in an exchange beside the backward pass, between
+// microbatches.
+TEST_F(Chaos, RanksThatHeldPiecesOfTheParametersAreKilled) {
+  const TemporaryDirectory directory;
+  Ground ground({.binary = COLOSSUS_BINARY,
+                 .directory = directory.path(),
+                 .text = {},
+                 .settings = {"mesh.zero_stage=3", "train.reduction_leaves=16"}});
+  expect_held(ground.survives(4, "2:kill:update:4,0:kill:all_to_all:200,1:kill:microbatch:60"), 3);
+}
+
 // Machines that are groups of processes on this one, with names of their own.
 ClusterPlan four_machines() {
   ClusterPlan plan{.hosts = {}, .store = {}, .faults = {}};

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "workplace.h"
 
@@ -57,6 +59,21 @@ TEST(Command, TakesTextToAModelThatAnswers) {
   EXPECT_THAT(chatted.err, IsEmpty());
   EXPECT_THAT(place.must_succeed({"program", "show", "run/checkpoints/step-00000300/model.toml"}).out,
               HasSubstr("parameters"));
+}
+
+TEST(Command, ProgramShowHasTheExchangesAndGathersOfZero) {
+  const Workplace place;
+  const auto shown = [&](const std::string& zero_stage) {
+    return place
+        .must_succeed({"program", "show", std::string(COLOSSUS_SOURCE_DIR) + "/configs/models/llama-3-8b.toml", "--seq",
+                       "256", "--mesh", "shard=4", "--mesh", zero_stage, "--rank", "1"})
+        .out;
+  };
+  EXPECT_THAT(shown("zero_stage=1"), Not(HasSubstr("data+shard+context+tensor.gradients")));
+  EXPECT_THAT(shown("zero_stage=2"),
+              AllOf(HasSubstr("zeros() size="), HasSubstr("= exchange_pieces(gradients."),
+                    HasSubstr("data+shard+context+tensor.gradients"), Not(HasSubstr("collect_pieces"))));
+  EXPECT_THAT(shown("zero_stage=3"), AllOf(HasSubstr("= collect_pieces(parameters."), HasSubstr("tensor.parameters")));
 }
 
 TEST(Command, CheckpointsAreShownVerifiedAndMadeIntoOne) {
@@ -151,6 +168,53 @@ TEST(Command, MoreRanksThanLeavesAreRefusedWithWhatWouldDo) {
     EXPECT_THAT(outcome.err, HasSubstr("use 4 ranks or fewer"));
   }
   EXPECT_FALSE(local_files().stat(place.path("run")).ok());
+}
+
+// The table of --memory, in bytes: the last that was printed. "peak": what the process really had.
+std::map<std::string, double> memory_printed(const std::string& err) {
+  std::map<std::string, double> bytes;
+  const auto quantity = [](const std::string& text) {
+    double value = 0;
+    char prefix = 0;
+    std::sscanf(text.c_str(), "%lf %c", &value, &prefix);
+    return value * (prefix == 'G' ? 1e9 : prefix == 'M' ? 1e6 : prefix == 'k' ? 1e3 : 1);
+  };
+  std::istringstream lines(err);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t end = line.find("B  ");
+    if (!line.starts_with("  ") || end == std::string::npos) continue;
+    const std::string what = line.substr(end + 3);
+    bytes[what.substr(0, what.find(';'))] = quantity(line);
+    if (const size_t peak = what.find("peak so far "); peak != std::string::npos)
+      bytes["peak"] = quantity(what.substr(peak + 12));
+  }
+  return bytes;
+}
+
+TEST(Command, ZeroTakesAsMuchLessMemoryAsItPrints) {
+  const Workplace place;
+  std::map<int, std::map<std::string, double>> of_stage;
+  for (const int stage : {1, 2, 3}) {
+    std::vector<std::string> words = {"--ranks", "2", "--memory"};
+    for (const char* setting :
+         {"model.num_layers=4", "model.width=512", "model.expert_width=512", "model.tie_embeddings=false",
+          "train.steps=2", "train.microbatch=1", "train.compute=\"f32\"", "train.async_checkpoints=false"})
+      words.insert(words.end(), {"--set", setting});
+    words.insert(words.end(), {"--set", "mesh.zero_stage=" + std::to_string(stage)});
+    of_stage[stage] = memory_printed(place.must_succeed(Workplace::train("zero" + std::to_string(stage), words)).err);
+    ASSERT_GT(of_stage[stage]["in all"], 0);
+  }
+  auto &one = of_stage[1], &two = of_stage[2], &three = of_stage[3];
+  EXPECT_NEAR(two["gradients"] / one["gradients"], 0.5, 0.02);
+  EXPECT_NEAR(two["partial sums of gradients"] / one["partial sums of gradients"], 0.5, 0.02);
+  EXPECT_EQ(two["parameters"], one["parameters"]);
+  EXPECT_NEAR(three["parameters"] / one["parameters"], 0.5, 0.02);
+  EXPECT_EQ(three["gradients"], two["gradients"]);
+  EXPECT_EQ(three["optimizer state"], one["optimizer state"]);
+  EXPECT_EQ(three["weights packed for the device"], 0);
+  // What the process has beside the table is the same each time.
+  EXPECT_NEAR((one["peak"] - two["peak"]) / (one["in all"] - two["in all"]), 1, 0.2);
+  EXPECT_NEAR((two["peak"] - three["peak"]) / (two["in all"] - three["in all"]), 1, 0.2);
 }
 
 TEST(Command, ATraceHasTheStepsOfAllRanks) {

@@ -83,7 +83,7 @@ TEST(Plan, SaysWhatTheTimeRestsOn) {
 std::vector<std::string> small(const std::vector<std::string>& more) {
   std::vector<std::string> words = {"plan",
                                     "--model",
-                                    "configs/models/gpt-2-1558m.toml",
+                                    "configs/models/gpt-2-774m.toml",
                                     "--cluster",
                                     "configs/clusters/dgx-h100-pod.toml",
                                     "--gpus",

@@ -120,7 +120,7 @@ void CpuExecutable::resolve() {
     for (size_t i = 0; i < operation.inputs.size(); ++i) {
       const TensorId id = operation.inputs[i];
       resolve_view(call.first_input + i, id);
-      if (id && input_operand(operation.op, i).mutated())
+      if (id && input_operand(operation.op, i).mutated() && !in_arena(program_.tensor(id).role))
         mutated_.push_back(bound_[static_cast<size_t>(program_.root(id).index)].get());
     }
     for (size_t i = 0; i < operation.outputs.size(); ++i) resolve_view(call.first_output + i, operation.outputs[i]);

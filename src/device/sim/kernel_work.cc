@@ -74,6 +74,7 @@ struct Describe {
   // An all-to-all of pieces and their ordered sum are the halves of a reduce-scatter.
   void operator()(const ExchangePieces& op) const { talk(op.group, Exchange::kReduceScatter); }
   void operator()(const GatherPieces& op) const { talk(op.group, Exchange::kAllGather); }
+  void operator()(const CollectPieces& op) const { talk(op.group, Exchange::kAllGather); }
   void operator()(const Send& op) const { talk(op.group, Exchange::kSend); }
   void operator()(const Receive& op) const { talk(op.group, Exchange::kReceive); }
   template <class T>

@@ -229,6 +229,7 @@ TEST(Network, HashedPathsCostWhatLeavesTheFirstTier) {
 TEST(OpTraffic, KindsOfOperations) {
   EXPECT_EQ(collective_kind(Op(ExchangePieces{})), CollectiveKind::kAllToAll);
   EXPECT_EQ(collective_kind(Op(GatherPieces{})), CollectiveKind::kAllGather);
+  EXPECT_EQ(collective_kind(Op(CollectPieces{})), CollectiveKind::kAllGather);
   EXPECT_EQ(collective_kind(Op(RowsToExperts{})), CollectiveKind::kAllToAll);
   EXPECT_EQ(collective_kind(Op(Send{})), CollectiveKind::kSend);
   EXPECT_EQ(collective_kind(Op(Matmul{})), std::nullopt);

@@ -6,6 +6,7 @@ namespace {
 CollectiveKind kind_of(const AllReduce&) { return CollectiveKind::kAllReduce; }
 CollectiveKind kind_of(const AllGather&) { return CollectiveKind::kAllGather; }
 CollectiveKind kind_of(const GatherPieces&) { return CollectiveKind::kAllGather; }
+CollectiveKind kind_of(const CollectPieces&) { return CollectiveKind::kAllGather; }
 CollectiveKind kind_of(const ReduceScatter&) { return CollectiveKind::kReduceScatter; }
 CollectiveKind kind_of(const ExchangePieces&) { return CollectiveKind::kAllToAll; }
 CollectiveKind kind_of(const RowsToExperts&) { return CollectiveKind::kAllToAll; }

@@ -60,22 +60,29 @@ Cost cost(const ExchangePieces& op, const OpShapes& shapes) {
 
 Status infer(const TreeSum& op, Inference& io) {
   using T = TreeSum;
-  RETURN_IF_ERROR(io.need_rank(T::kNodes, 2));
-  RETURN_IF_ERROR(io.need_dtype(T::kNodes, DType::kF32));
-  RETURN_IF_ERROR(io.need_shape(T::kSum, {io.shape(T::kNodes)[1]}, "one sum for each element of a node"));
+  if (io.num_inputs() < 2) return io.fail_attribute("additions", "got no nodes; needed one or more");
   RETURN_IF_ERROR(io.need_dtype(T::kSum, DType::kF32));
-  const int64_t nodes = io.shape(T::kNodes)[0];
+  const Shape& sum = io.shape(T::kSum);
+  if (sum.rank() != 1 && sum.rank() != 2) return io.fail(T::kSum, "one sum (N), or several (S, N)");
+  const int64_t num_sums = sum.rank() == 1 ? 1 : sum[0];
+  int64_t nodes = 0;
+  for (int i = T::kNodes; i < io.num_inputs(); ++i) {
+    RETURN_IF_ERROR(io.need_rank(i, 2));
+    RETURN_IF_ERROR(io.need_dtype(i, DType::kF32));
+    RETURN_IF_ERROR(io.need_size(i, 1, sum[-1], "the elements of a sum"));
+    nodes += io.shape(i)[0];
+  }
   const bool in_range =
       std::all_of(op.additions.begin(), op.additions.end(), [&](int64_t node) { return node >= 0 && node < nodes; });
-  if (!in_range || static_cast<int64_t>(op.additions.size()) != 2 * (nodes - 1))
+  if (!in_range || static_cast<int64_t>(op.additions.size()) != 2 * (nodes - num_sums))
     return io.fail_attribute("additions", fmt::format("got [{}]; needed {} pairs of {} nodes",
-                                                      fmt::join(op.additions, ", "), nodes - 1, nodes));
+                                                      fmt::join(op.additions, ", "), nodes - num_sums, nodes));
   return ok_status();
 }
 
 Cost cost(const TreeSum& op, const OpShapes& shapes) {
   Cost cost = shapes.memory_traffic(TreeSum::kInputs);
-  cost.flops = static_cast<double>(op.additions.size() / 2) * static_cast<double>(shapes.shape(TreeSum::kSum)[0]);
+  cost.flops = static_cast<double>(op.additions.size() / 2) * static_cast<double>(shapes.shape(TreeSum::kSum)[-1]);
   return cost;
 }
 
@@ -92,6 +99,23 @@ Cost cost(const GatherPieces& op, const OpShapes&) {
     if (i != op.rank) received += op.size(i);
   cost.bytes_read = static_cast<double>(op.size(op.rank)) * 4;
   cost.bytes_written = static_cast<double>(received) * 4;
+  cost.bytes_sent = static_cast<double>(op.size(op.rank) * (op.ranks - 1)) * 4;
+  return cost;
+}
+
+Status infer(const CollectPieces& op, Inference& io) {
+  using C = CollectPieces;
+  RETURN_IF_ERROR(io.need_dtype(C::kPiece, DType::kF32));
+  int64_t size = 0;
+  for (int64_t i = 0; i < op.ranks && 2 * i + 1 < static_cast<int64_t>(op.bounds.size()); ++i) size += op.size(i);
+  RETURN_IF_ERROR(op.check(io, size));
+  RETURN_IF_ERROR(io.need_shape(C::kPiece, {op.size(op.rank)}, "this rank's piece"));
+  io.set_output(C::kWhole, {size}, DType::kF32);
+  return ok_status();
+}
+
+Cost cost(const CollectPieces& op, const OpShapes& shapes) {
+  Cost cost = shapes.memory_traffic(CollectPieces::kInputs);
   cost.bytes_sent = static_cast<double>(op.size(op.rank) * (op.ranks - 1)) * 4;
   return cost;
 }

@@ -48,13 +48,14 @@ struct ExchangePieces : PieceAttributes {
   }
 };
 
-// nodes[into] += nodes[from] for each pair of `additions`, in order; nodes[0] is the sum.
+// The nodes are the rows of all `nodes`, one after the other. nodes[into] += nodes[from] for each pair of `additions`,
+// in order; the first S nodes then are the sums.
 struct TreeSum {
   static constexpr std::string_view kName = "tree_sum";
-  enum In { kNodes, kSum };
+  enum In { kSum, kNodes };
   static constexpr std::array kInputs = {
-      Operand{"nodes"},                       // (nodes, N) f32
-      Operand{"sum", OperandKind::kMutated},  // (N) f32: overwritten
+      // (N), which is one sum, or (S, N) f32: overwritten. May be rows of `nodes` that hold the same sums.
+      Operand{"sum", OperandKind::kMutated}, Operand{"nodes", OperandKind::kVariadic},  // (any, N) f32 each
   };
   static constexpr std::array<Operand, 0> kOutputs = {};
   std::vector<int64_t> additions;  // into, from, into, from, ... (parallel/leaf_shares.h)
@@ -74,11 +75,27 @@ struct GatherPieces : PieceAttributes {
   static constexpr std::array<Operand, 0> kOutputs = {};
 };
 
+// The same out of place, where a rank keeps nothing but its piece: what the others have of a buffer lives as long as it
+// is read. The pieces make up the whole buffer.
+struct CollectPieces : PieceAttributes {
+  static constexpr std::string_view kName = "collect_pieces";
+  enum In { kPiece };
+  static constexpr std::array kInputs = {
+      Operand{"piece"},  // (size of this rank's piece) f32
+  };
+  enum Out { kWhole };
+  static constexpr std::array kOutputs = {
+      Operand{"whole"},  // (N) f32
+  };
+};
+
 Status infer(const ExchangePieces& op, Inference& io);
 Cost cost(const ExchangePieces& op, const OpShapes& shapes);
 Status infer(const TreeSum& op, Inference& io);
 Cost cost(const TreeSum& op, const OpShapes& shapes);
 Status infer(const GatherPieces& op, Inference& io);
 Cost cost(const GatherPieces& op, const OpShapes& shapes);
+Status infer(const CollectPieces& op, Inference& io);
+Cost cost(const CollectPieces& op, const OpShapes& shapes);
 
 }  // namespace colossus

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 
 #include "device/cpu/cpu_kernel.h"
 #include "ops/collective/parts_cpu.h"
@@ -46,6 +47,20 @@ Status communicate(const GatherPieces& op, const CpuCall& call, Communicator& ra
   Parts parts;
   for (int64_t rank = 0; rank < op.ranks; ++rank)
     parts.push_back(piece_of(call.input(GatherPieces::kBuffer), op, rank));
+  return share_parts(ranks, parts);
+}
+
+template <>
+void prepare_cpu(const CollectPieces&, CpuPrepare&) {}
+
+template <>
+Status communicate(const CollectPieces& op, const CpuCall& call, Communicator& ranks) {
+  const View& piece = call.input(CollectPieces::kPiece);
+  Parts parts;
+  for (int64_t rank = 0; rank < op.ranks; ++rank)
+    parts.push_back(piece_of(call.output(CollectPieces::kWhole), op, rank));
+  if (piece.num_bytes() > 0)
+    std::memcpy(parts[static_cast<size_t>(op.rank)].data(), piece.data, static_cast<size_t>(piece.num_bytes()));
   return share_parts(ranks, parts);
 }
 

@@ -65,7 +65,7 @@ TEST(Pieces, ExchangeSumAndGatherGiveEveryRankTheSameSum) {
           ExchangePieces exchange{pieces};
           exchange.num_sums = test.num_sums;
           const TensorId nodes = b.emit(exchange, sums);
-          b.emit(TreeSum{.additions = test.additions}, {nodes, mine});
+          b.emit(TreeSum{.additions = test.additions}, {mine, nodes});
           b.emit(GatherPieces{pieces}, {total});
           auto program = b.finish();
           ASSERT_TRUE(program.ok()) << program.status().message();
@@ -94,6 +94,48 @@ TEST(Pieces, ExchangeSumAndGatherGiveEveryRankTheSameSum) {
         options);
 }
 
+// Several sums at once, of several tensors, in the place of their first terms; and the pieces of a buffer that only its
+// readers have whole.
+TEST(Pieces, SumsTakeThePlaceOfNodesAndPiecesAreCollected) {
+  constexpr int64_t kSize = 3000;
+  for (const bool reference : {false, true})
+    run_ranks(
+        2, kGroup,
+        [&](int rank, Device& device, RankGroups& groups) {
+          Builder b("collect");
+          const TensorId first = b.declare("first", {{2, kSize}, DType::kF32}, Role::kGradient);
+          const TensorId second = b.declare("second", {{3, kSize}, DType::kF32}, Role::kGradient);
+          // Rows 0 to 4: 0 += 3, 1 += 4, 0 += 2.
+          b.emit(TreeSum{.additions = {0, 3, 1, 4, 0, 2}}, {b.view("sums", {2, kSize}, first, 0), first, second});
+          PieceAttributes pieces{{.group = kGroup, .ranks = 2, .rank = rank}, {}};
+          pieces.bounds = {0, 100, 100, 2 * kSize};
+          const TensorId mine = b.view("mine", {pieces.size(rank)}, first, pieces.begin(rank));
+          b.mark_output(b.emit(CollectPieces{pieces}, {mine}), "whole");
+          auto program = b.finish();
+          ASSERT_TRUE(program.ok()) << program.status().message();
+          auto executable = device.compile(*program, {.groups = &groups});
+          ASSERT_TRUE(executable.ok()) << executable.status().message();
+          TensorSet tensors;
+          ASSERT_TRUE(tensors.add_all(device, *program).ok());
+          tensors.bind_to(**executable);
+          std::vector<std::vector<float>> rows;
+          for (uint32_t row = 0; row < 5; ++row) rows.push_back(random_floats(kSize, row));
+          for (size_t row = 0; row < 5; ++row)
+            device.write(*tensors.at(row < 2 ? "first" : "second").memory,
+                         static_cast<int64_t>(row < 2 ? row : row - 2) * kSize * 4,
+                         std::as_bytes(std::span(rows[row])));
+          ASSERT_TRUE((*executable)->run().ok());
+          std::vector<float> expected;
+          for (size_t e = 0; e < kSize; ++e) expected.push_back((rows[0][e] + rows[3][e]) + rows[2][e]);
+          for (size_t e = 0; e < kSize; ++e) expected.push_back(rows[1][e] + rows[4][e]);
+          std::vector<float> whole(2 * kSize);
+          (*executable)->read_output((*executable)->program().find("whole"), std::as_writable_bytes(std::span(whole)));
+          EXPECT_EQ(whole, expected);
+          EXPECT_EQ(static_cast<double>(groups.find(kGroup)->traffic().sent_bytes), total_cost(*program).bytes_sent);
+        },
+        {.num_threads = 2, .pin = false, .reference = reference});
+}
+
 TEST(Pieces, ErrorsNameWhatIsWrong) {
   const auto error = [](std::vector<int64_t> bounds) {
     return write_error([&](Builder& b) {
@@ -106,6 +148,15 @@ TEST(Pieces, ErrorsNameWhatIsWrong) {
   EXPECT_THAT(error({0, 5, 4, 10}), testing::HasSubstr("do not overlap"));
   EXPECT_THAT(error({0, 5, 5, 11}), testing::HasSubstr("got [0, 5, 5, 11]; needed 2 pieces of 10 elements"));
   EXPECT_THAT(error({0, 5}), testing::HasSubstr("needed 2 pieces"));
+  const auto sum_error = [](std::vector<int64_t> additions) {
+    return write_error([&](Builder& b) {
+      b.emit(TreeSum{.additions = std::move(additions)},
+             {b.declare("sum", {{2, 8}, DType::kF32}, Role::kGradient), b.input("nodes", {4, 8}, DType::kF32)});
+    });
+  };
+  EXPECT_THAT(sum_error({0, 1, 0, 2, 0, 3}), testing::HasSubstr("needed 2 pairs of 4 nodes"));
+  EXPECT_THAT(sum_error({0, 2, 1, 4}), testing::HasSubstr("needed 2 pairs of 4 nodes"));
+  EXPECT_EQ(sum_error({0, 2, 1, 3}), "");
 }
 
 }  // namespace

@@ -131,6 +131,24 @@ TEST(Recovery, TheRunShrinksAndGrows) {
   EXPECT_THAT(recovered.first_steps, testing::ElementsAre(1, AnyOf(1, 2), AnyOf(3, 4), AnyOf(5, 6), AnyOf(8, 9)));
 }
 
+// What a rank has of the parameters is what it updates: from its copies whole layers come together again.
+TEST(Recovery, ARankThatHeldAPieceOfEverythingIsReplaced) {
+  const TinyData data;
+  const auto mesh = [](int64_t of_data, int64_t shard) {
+    return MeshConfig{.data = of_data, .shard = shard, .zero_stage = 3};
+  };
+  const Outcome alone = live(data, twelve_steps(data, "alone"), {{.mesh = mesh(1, 4)}});
+  const Outcome whole = live(data, twelve_steps(data, "whole"), {{.mesh = {.shard = 4}}});
+  EXPECT_TRUE(alone.curve.steps == whole.curve.steps);
+  EXPECT_TRUE(alone.curve.evaluations == whole.curve.evaluations);
+  const Outcome recovered =
+      live(data, twelve_steps(data, "other"),
+           {{mesh(1, 4), 2, 2}, {mesh(1, 4), 3, 4}, {mesh(2, 2), 3, 6}, {mesh(1, 2), 1, 9}, {mesh(1, 4)}});
+  expect_equal(recovered, alone);
+  using testing::AnyOf;
+  EXPECT_THAT(recovered.first_steps, testing::ElementsAre(1, AnyOf(1, 2), AnyOf(3, 4), AnyOf(5, 6), AnyOf(8, 9)));
+}
+
 // Slices of matrices, experts, and stages: what a rank has is where the new layout wants it, on other ranks maybe.
 TEST(Recovery, AModelCutOverRanksGoesOn) {
   const TinyData data;
