@@ -114,7 +114,9 @@ std::string memory_text(const JudgedLayout& judged, const GpuSpec& gpu) {
   std::string text = fmt::format("\nmemory of the fullest rank, GB          (a GPU has {:.0f})\n", gpu.memory_gb);
   for (const MemoryPart& part : memory_parts())
     text += fmt::format("  {:<40} {:8.2f}\n", part.name, judged.memory.*part.of * 1e-9);
-  return text + fmt::format("  {:<40} {:8.2f}\n", "all", judged.memory.total() * 1e-9);
+  text += fmt::format("  {:<40} {:8.2f}\n", "all", judged.memory.total() * 1e-9);
+  const std::string fault = memory_fault(judged.memory, gpu);
+  return fault.empty() ? text : text + "  " + fault + "\n";
 }
 
 std::string run_text(const JudgedLayout& judged, const Basis& basis, const PlanQuestion& question, double tokens) {

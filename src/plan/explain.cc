@@ -27,6 +27,12 @@ const std::vector<MemoryPart>& memory_parts() {
   return kParts;
 }
 
+std::string memory_fault(const RankMemory& memory, const GpuSpec& gpu) {
+  if (memory.total() <= usable_bytes(gpu)) return "";
+  return fmt::format("does not fit: {:.1f} GB, and {:.1f} of {}'s {:.0f} are free for programs", memory.total() * 1e-9,
+                     usable_bytes(gpu) * 1e-9, gpu.name, gpu.memory_gb);
+}
+
 std::string why_slower(const JudgedLayout& judged, const JudgedLayout& best) {
   // Of the same number of tokens.
   const double scale = static_cast<double>(best.layout.batch) / static_cast<double>(judged.layout.batch);

@@ -22,6 +22,9 @@ struct MemoryPart {
 };
 const std::vector<MemoryPart>& memory_parts();
 
+// "" or why the layout does not fit: "does not fit: 87.5 GB, and 75.2 of H100-SXM's 80 are free for programs".
+std::string memory_fault(const RankMemory& memory, const GpuSpec& gpu);
+
 // What of a step is longer than in the best one, as shares of that one's: "bubble +1.2 %, tensor +0.4 %".
 std::string why_slower(const JudgedLayout& judged, const JudgedLayout& best);
 

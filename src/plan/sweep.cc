@@ -10,6 +10,7 @@
 
 #include "base/quantity.h"
 #include "io/config_tree.h"
+#include "plan/explain.h"
 
 namespace colossus {
 namespace {
@@ -101,11 +102,8 @@ class Point {
       ASSIGN_OR_RETURN(point.judged, judge(question_, calibration, layout));
     }
     point.basis = basis_of(question_, point.judged->layout, checked);
-    const double needs = point.judged->memory.total();
-    if (needs > usable_bytes(question_.gpu()))
-      return invalid(fmt::format("does not fit: {:.1f} GB, and {:.1f} of {}'s {:.0f} are free for programs",
-                                 needs * 1e-9, usable_bytes(question_.gpu()) * 1e-9, question_.gpu().name,
-                                 question_.gpu().memory_gb));
+    const std::string fault = memory_fault(point.judged->memory, question_.gpu());
+    if (!fault.empty()) return invalid(fault);
     return ok_status();
   }
 

@@ -59,6 +59,12 @@ TEST(Plan, JudgesALayoutOfGrok1) {
                                 HasSubstr("waiting for experts"), HasSubstr("optimizer"), HasSubstr("MWh")));
 }
 
+TEST(Plan, SaysThatALayoutDoesNotFit) {
+  const Place place;
+  EXPECT_THAT(place.must_succeed(grok({"plan"}, {"--layout", "tensor=8"})).out, HasSubstr("does not fit: "));
+  EXPECT_THAT(place.must_succeed(grok({"plan"}, kLayout)).out, testing::Not(HasSubstr("does not fit")));
+}
+
 TEST(Plan, SaysWhatTheTimeRestsOn) {
   const Place place;
   const Outcome judged = place.must_succeed(grok({"plan"}, kLayout));

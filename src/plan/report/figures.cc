@@ -100,6 +100,7 @@ std::string layout_caption(const PlanQuestion& question, const Layout& layout, c
 }  // namespace
 
 std::string seconds_text(double seconds) {
+  if (seconds == 0) return "0";
   if (seconds < 1e-3) return fmt::format("{:.0f} us", seconds * 1e6);
   if (seconds < 0.9995) return fmt::format("{:.1f} ms", seconds * 1e3);
   return fmt::format("{:.{}f} s", seconds, seconds < 9.995 ? 2 : 1);
@@ -126,10 +127,12 @@ std::string bar_figure(const Bar& bar) {
     svg.text(std::min(at, kFigureWidth - 2) - 4, top - 6, bar.mark_label, "m s", "end");
   }
   std::string legend;
-  for (const BarPart& part : bar.parts)
-    legend += fmt::format(
-        "<tr><td><i class=\"key b{}\"></i>{}</td><td class=\"n\">{}</td><td class=\"n\">{:.1f} %</td></tr>\n",
-        part.color, escape_html(part.name), escape_html(part.label), 100 * part.value / full);
+  for (const BarPart& part : bar.parts) {
+    legend += fmt::format("<tr><td><i class=\"key b{}\"></i>{}</td><td class=\"n\">{}</td>", part.color,
+                          escape_html(part.name), escape_html(part.label));
+    if (bar.with_shares) legend += fmt::format("<td class=\"n\">{:.1f} %</td>", 100 * part.value / full);
+    legend += "</tr>\n";
+  }
   return fmt::format("<figure>{}<table>{}</table></figure>\n", svg.finish(), legend);
 }
 

@@ -24,6 +24,7 @@ struct Bar {
   std::vector<BarPart> parts;
   double full = 0, mark = 0;
   std::string mark_label;
+  bool with_shares = true;  // of the whole, in the legend
 };
 std::string bar_figure(const Bar& bar);
 

@@ -22,11 +22,11 @@ body { margin: 0 auto; padding: 40px 24px 64px; max-width: 1008px; background: v
 h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; }
 h2 { font-size: 18px; margin: 44px 0 8px; padding-top: 12px; border-top: 1px solid var(--rule); }
 h3 { font-size: 14px; margin: 20px 0 4px; }
-p { margin: 6px 0; max-width: 78ch; } .muted, figcaption { color: var(--muted); }
-.layout { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: 13px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 1px; margin: 20px 0;
-  background: var(--rule); border: 1px solid var(--rule); }
-.figures div { background: var(--paper); padding: 10px 14px; }
+p { margin: 6px 0; max-width: 96ch; } .muted, figcaption { color: var(--muted); }
+p.warning { border-left: 3px solid var(--c5); padding-left: 10px; }
+.layout { max-width: none; font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: 13px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); margin: 20px 0; padding: 0 1px 1px 0; }
+.figures div { border: 1px solid var(--rule); margin: 0 -1px -1px 0; padding: 10px 14px; }
 .figures b { display: block; font-size: 21px; font-weight: 600; line-height: 1.3; } .figures span { font-size: 12.5px;
   color: var(--muted); display: block; }
 ul.basis { margin: 6px 0; padding-left: 20px; } ul.basis li { margin: 2px 0; }
@@ -35,7 +35,7 @@ figure { margin: 10px 0 18px; } figcaption { font-size: 13px; margin-top: 4px; m
   min-width: 760px; height: auto; }
 table { border-collapse: collapse; font-size: 13px; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--muted); } th, td { padding: 4px 12px 4px 0; vertical-align: top;
-  border-bottom: 1px solid var(--rule); overflow-wrap: anywhere; } td.n, th.n { text-align: right; white-space: nowrap; }
+  border-bottom: 1px solid var(--rule); overflow-wrap: break-word; } td.n, th.n { text-align: right; white-space: nowrap; }
 summary { cursor: pointer; color: var(--muted); font-size: 13px; }
 i.key { display: inline-block; width: 11px; height: 11px; margin-right: 6px; vertical-align: -1px; }
 text { fill: var(--ink); font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -64,7 +64,7 @@ document.querySelectorAll('svg.zoom').forEach(function (svg) {
     });
   }
   function format(seconds, span) {
-    return span < 0.02 ? (seconds * 1e3).toFixed(3) + ' ms' : span < 2 ? (seconds * 1e3).toFixed(1) + ' ms'
+    return seconds === 0 ? '0' : span < 0.02 ? (seconds * 1e3).toFixed(3) + ' ms' : span < 2 ? (seconds * 1e3).toFixed(1) + ' ms'
       : seconds.toFixed(2) + ' s';
   }
   function place(event) {

@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "base/function_ref.h"
 #include "base/quantity.h"
 #include "plan/report/figures.h"
 #include "plan/report/html.h"
@@ -104,7 +106,8 @@ std::string memory_section(const PlanReport& report) {
     const double gb = best.memory.*memory_parts()[i].of * 1e-9;
     bar.parts.push_back({memory_parts()[i].name, gb, colors[i], fmt::format("{:.1f} GB", gb)});
   }
-  return section("Memory of the fullest rank", bar_figure(bar));
+  const std::string fault = memory_fault(best.memory, gpu);
+  return section("Memory of the fullest rank", (fault.empty() ? "" : paragraph(fault, "warning")) + bar_figure(bar));
 }
 
 std::string step_section(const PlanReport& report) {
@@ -139,7 +142,7 @@ std::string runners_up_section(const PlanReport& report) {
 std::string history_section(const PlanReport& report) {
   if (!report.history) return section("With failures", paragraph("Not played: " + report.no_history));
   const RunHistory& history = *report.history;
-  Bar bar{.title = "shares of the time", .parts = {}, .full = 1};
+  Bar bar{.title = "shares of the time", .parts = {}, .full = 1, .with_shares = false};
   const auto add = [&](const char* name, const Spread& share, char color) {
     bar.parts.push_back(
         {name, share.mean, color,
@@ -170,37 +173,38 @@ std::string history_section(const PlanReport& report) {
   return section("With failures", html + "</table></details>\n");
 }
 
-std::string change_text(const std::optional<RunFigures>& at, const std::string& refused, double base,
-                        double RunFigures::*of, bool relative) {
-  if (!at) return refused;
-  const double change = relative ? (*at).*of / base - 1 : (*at).*of - base;
-  return std::abs(change) < 5e-6 ? "0" : fmt::format("{:+.2f}", 100 * change);
+std::string change_text(double change) { return std::abs(change) < 5e-5 ? "0" : fmt::format("{:+.2f}", 100 * change); }
+
+// What both ends of a range change: "-1.20, +3.40".
+std::string changes_text(const AssumptionEffect& line, FunctionRef<double(const RunFigures&)> change_of) {
+  std::string text;
+  for (size_t end = 0; end < 2; ++end)
+    text += (end > 0 ? ", " : "") + (line.at[end] ? change_text(change_of(*line.at[end])) : line.refused[end]);
+  return text;
 }
 
 std::string assumptions_table(const AssumptionEffects& effects) {
   std::string html =
       "<details><summary>all assumptions, and why these ranges</summary><table>" +
-      row({"assumption", "as assumed", "low", "high", "step, %", "useful, points", "why"}, "-nnnnn-", "th");
+      row({"assumption", "as assumed", "low", "high", "step, %", "useful, points", "cost, %", "why"}, "-nnnnnn-", "th");
   const RunFigures& base = effects.as_assumed;
-  const auto pair_of = [&](const AssumptionEffect& line, double RunFigures::*of, bool relative) {
-    return change_text(line.at[0], line.refused[0], base.*of, of, relative) + ", " +
-           change_text(line.at[1], line.refused[1], base.*of, of, relative);
-  };
   const auto numbers = [](const AssumedNumber& assumed) {
     return std::vector<std::string>{assumed.path, fmt::format("{:.6g}", assumed.value),
                                     fmt::format("{:.6g}", assumed.low), fmt::format("{:.6g}", assumed.high)};
   };
   for (const AssumptionEffect& line : effects.rows) {
     std::vector<std::string> cells = numbers(line.assumed);
-    cells.push_back(pair_of(line, &RunFigures::step_seconds, true));
-    cells.push_back(pair_of(line, &RunFigures::useful, false));
+    cells.push_back(changes_text(line, [&](const RunFigures& at) { return at.step_seconds / base.step_seconds - 1; }));
+    cells.push_back(changes_text(line, [&](const RunFigures& at) { return at.useful - base.useful; }));
+    cells.push_back(
+        changes_text(line, [&](const RunFigures& at) { return at.usd && base.usd ? *at.usd / *base.usd - 1 : 0; }));
     cells.push_back(line.assumed.why);
-    html += row(cells, "-nnnnn-");
+    html += row(cells, "-nnnnnn-");
   }
   for (const AssumedNumber& assumed : effects.no_effect) {
     std::vector<std::string> cells = numbers(assumed);
-    cells.insert(cells.end(), {"0, 0", "0, 0", assumed.why});
-    html += row(cells, "-nnnnn-");
+    cells.insert(cells.end(), {"0, 0", "0, 0", "0, 0", assumed.why});
+    html += row(cells, "-nnnnnn-");
   }
   return html + "</table></details>\n";
 }
@@ -211,13 +215,13 @@ std::string assumptions_section(const PlanReport& report) {
   const RunFigures& base = effects.as_assumed;
   std::string html = paragraph(
       "Every figure of the cluster that is assumed and not published, set to both ends of its range with the layout as "
-      "it "
-      "is. The range of the step's time above comes on top.");
-  html += tornado_figure({.title = "The time of a step",
-                          .unit = "percent of " + seconds_text(base.step_seconds),
-                          .base = base.step_seconds,
-                          .of = &RunFigures::step_seconds},
-                         effects.rows);
+      "it is. The range of the step's time above comes on top.");
+  const std::string of_step = tornado_figure({.title = "The time of a step",
+                                              .unit = "percent of " + seconds_text(base.step_seconds),
+                                              .base = base.step_seconds,
+                                              .of = &RunFigures::step_seconds},
+                                             effects.rows);
+  html += of_step.empty() ? paragraph("The time of a step hangs on none of them.") : of_step;
   html += tornado_figure({.title = "The useful share of the time",
                           .unit = fmt::format("points of a hundred, from {:.1f}", 100 * base.useful),
                           .base = base.useful,
