@@ -16,6 +16,12 @@ bool is_number(const std::string& text) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
+// Errors have a line for each fault.
+std::string on_one_line(std::string text) {
+  for (size_t at = text.find('\n'); at != std::string::npos; at = text.find('\n', at)) text.replace(at, 1, "; ");
+  return text;
+}
+
 struct Column {
   int width = 0;
   bool numbers = true;
@@ -23,7 +29,9 @@ struct Column {
 
 }  // namespace
 
-std::string aligned_text(const TextTable& table) {
+std::string aligned_text(const TextTable& given) {
+  TextTable table = given;
+  for (auto& row : table.rows) std::ranges::transform(row, row.begin(), on_one_line);
   std::vector<Column> columns;
   for (size_t i = 0; i < table.header.size(); ++i) {
     Column column{.width = display_width(table.header[i])};

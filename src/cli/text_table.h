@@ -13,7 +13,8 @@ struct TextTable {
   std::vector<std::vector<std::string>> rows;  // each as long as the header
 };
 
-// Columns side by side, two spaces apart; those that hold numbers alone are flush right.
+// Columns side by side, two spaces apart; those that hold numbers alone are flush right. A row is one line: "; " stands
+// for ends of lines within it.
 std::string aligned_text(const TextTable& table);
 std::string csv_text(const TextTable& table);  // io/csv.h reads it
 

@@ -12,6 +12,7 @@ TEST(TextTable, NumbersAreFlushRight) {
             "longer   10\n"
             "b\n");
   EXPECT_EQ(aligned_text({.header = {"s", "why"}, .rows = {{"1", "x"}, {"-", "y"}}}), "s  why\n1  x\n-  y\n");
+  EXPECT_EQ(aligned_text({.header = {"why"}, .rows = {{"one\ntwo\nthree"}}}), "why\none; two; three\n");
 }
 
 TEST(TextTable, CsvQuotesWhatNeedsIt) {

@@ -81,7 +81,8 @@ std::string layout_caption(const PlanQuestion& question, const Layout& layout, c
   const MeshConfig& mesh = layout.mesh;
   const int64_t node = question.gpu_pool().gpus_per_node;
   std::string text = fmt::format(
-      "A square is a GPU; a frame is {}. One copy of the model is {} GPUs: {} stage{} of {} (tensor {} x context {}). ",
+      "A square is a GPU; a frame is {}. GPUs of one copy of the model: {}, {} stage{} of {} (tensor {} x context "
+      "{}). ",
       cell.columns == node ? fmt::format("a node of {}", node)
                            : fmt::format("the part of a node of {} that one data rank has", node),
       mesh.tensor * mesh.context * mesh.pipeline, mesh.pipeline, mesh.pipeline > 1 ? "s" : "", cell.gpus, mesh.tensor,
@@ -148,10 +149,10 @@ std::string layout_figure(const PlanQuestion& question, const Layout& layout) {
   for (const int64_t row : rows) height += row < 0 ? 20 : std::max(34.0, cell.height() + 14);
   Svg svg(kFigureWidth, height, "the layout: stages by data ranks");
   double x = left;
+  svg.text(left - 14, 12, "data rank", "m s", "end");
   for (const int64_t data : columns) {
     const double width = data < 0 ? gap : cell.width();
-    svg.text(x + width / 2, 12, data < 0 ? "..." : fmt::format("{}{}", data == 0 ? "data rank " : "", data), "m s",
-             "middle");
+    svg.text(x + width / 2, 12, data < 0 ? "..." : fmt::format("{}", data), "m s", "middle");
     x += width + gap;
   }
   double y = top;
