@@ -13,6 +13,7 @@
 #include "cli/terminal.h"
 #include "io/config.h"
 #include "plan/ready_files.h"
+#include "plan/run_plan.h"
 #include "plan/scenario.h"
 #include "train/recovery/fleet_pace.h"
 
@@ -20,8 +21,6 @@ namespace colossus {
 namespace {
 
 constexpr double kLongestDays = 3650;
-// Plays of one end of an assumed figure's range: the draws are those of the base, so few of them tell.
-constexpr int64_t kSensitivityRuns = 12;
 
 struct SimulateArguments {
   QuestionArguments question;
@@ -51,8 +50,8 @@ Status change_cluster(const SimulateArguments& arguments, ClusterConfig& cluster
   return arguments.spares.empty() ? ok_status() : set_spares(arguments.spares, cluster);
 }
 
-// Without --pool a layout lies on the GPUs of all pools of day 0, judged as if they were the first's: pool_speeds says
-// what the others do.
+// Without --pool a layout lies on the GPUs of all pools of day 0, judged as if they were the first's: the run's plan
+// has what the others do.
 PlanQuestion on_all_pools(const SimulateArguments& arguments, PlanQuestion question) {
   if (!arguments.question.pool.empty()) return question;
   PoolSpec& whole = question.cluster.pools[question.pool];
@@ -78,25 +77,6 @@ Result<JudgedLayout> choose(const SimulateArguments& arguments, const PlanQuesti
   return std::move(found.best.front());
 }
 
-// What the runs of each pool do, as a speed over that of the pool that was judged.
-Result<std::vector<double>> pool_speeds(const PlanQuestion& question, const Calibration& calibration,
-                                        const JudgedLayout& judged) {
-  std::vector<double> speeds;
-  for (size_t pool = 0; pool < question.cluster.pools.size(); ++pool) {
-    const GpuSpec &gpu = question.cluster.pools[pool].gpu, &as = question.cluster.pools[question.pool].gpu;
-    if (gpu.name == as.name && gpu.memory_gb_per_second == as.memory_gb_per_second &&
-        gpu.bf16_tflops == as.bf16_tflops) {
-      speeds.push_back(1);
-      continue;
-    }
-    PlanQuestion other = question;
-    other.pool = pool;
-    ASSIGN_OR_RETURN(const JudgedLayout there, judge(other, calibration, judged.layout));
-    speeds.push_back(judged.time.seconds / there.time.seconds);
-  }
-  return speeds;
-}
-
 // A layout's data axis has a power of two of ranks. Data ranks that the cluster has room for beside them take their
 // share of the microbatches, as in a run that grows.
 void use_all_gpus(const ClusterConfig& cluster, RunPlan& plan) {
@@ -118,20 +98,12 @@ void use_all_gpus(const ClusterConfig& cluster, RunPlan& plan) {
   plan.data_ranks = data_ranks;
 }
 
-Result<RunPlan> plan_of(const SimulateArguments& arguments, const PlanQuestion& question, const JudgedLayout& judged,
-                        std::vector<double> speeds) {
-  const MeshConfig& mesh = judged.layout.mesh;
-  const StepTime& time = judged.time;
-  RunPlan plan{.days = arguments.days > 0 ? arguments.days : kLongestDays,
-               .gpus_per_data_rank = mesh.tensor * mesh.context * mesh.pipeline,
-               .data_ranks = mesh.data * mesh.shard,
-               .step_seconds = time.seconds,
-               .microbatches = judged.layout.num_microbatches() * mesh.data * mesh.shard,
-               .fixed_share = std::max(0.0, time.bubble + time.exposed_data + time.update) / time.seconds,
-               .pool_speed = std::move(speeds),
-               .state_gb_per_gpu = (judged.memory.optimizer + judged.memory.weights) * 1e-9,
-               .num_runs = arguments.runs,
-               .seed = static_cast<uint64_t>(arguments.seed)};
+Result<RunPlan> plan_of(const SimulateArguments& arguments, const PlanQuestion& question,
+                        const Calibration& calibration, const JudgedLayout& judged, const RankPieces& pieces) {
+  ASSIGN_OR_RETURN(RunPlan plan, run_plan_of(question, calibration, judged, pieces));
+  plan.days = arguments.days > 0 ? arguments.days : kLongestDays;
+  plan.num_runs = arguments.runs;
+  plan.seed = static_cast<uint64_t>(arguments.seed);
   if (arguments.all_gpus) use_all_gpus(question.cluster, plan);
   if (arguments.checkpoint_every > 0) plan.checkpoint_every_seconds = arguments.checkpoint_every;
   if (!arguments.tokens.empty()) {
@@ -147,17 +119,16 @@ Result<RunPlan> plan_of(const SimulateArguments& arguments, const PlanQuestion& 
 
 Status play_days(const SimulateArguments& arguments, const Calibration& calibration, SimulateAnswer& answer) {
   const PlanQuestion& question = answer.question;
-  ASSIGN_OR_RETURN(answer.pool_speed, pool_speeds(question, calibration, answer.judged));
-  ASSIGN_OR_RETURN(answer.plan, plan_of(arguments, question, answer.judged, answer.pool_speed));
+  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(question.model, answer.judged.layout));
+  ASSIGN_OR_RETURN(answer.plan, plan_of(arguments, question, calibration, answer.judged, pieces));
   ThreadPool threads(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   ASSIGN_OR_RETURN(answer.history, play_runs(question.cluster, answer.plan, threads));
   if (!arguments.sensitivity) return ok_status();
   const auto plan_for = [&](const ClusterConfig& cluster) -> Result<RunPlan> {
     PlanQuestion other = question;
     other.cluster = cluster;
-    ASSIGN_OR_RETURN(const JudgedLayout judged, judge(other, calibration, answer.judged.layout));
-    ASSIGN_OR_RETURN(std::vector<double> speeds, pool_speeds(other, calibration, judged));
-    ASSIGN_OR_RETURN(RunPlan plan, plan_of(arguments, other, judged, std::move(speeds)));
+    ASSIGN_OR_RETURN(const JudgedLayout judged, judge(other, calibration, answer.judged.layout, pieces));
+    ASSIGN_OR_RETURN(RunPlan plan, plan_of(arguments, other, calibration, judged, pieces));
     plan.num_runs = std::min(plan.num_runs, kSensitivityRuns);
     return plan;
   };

@@ -72,7 +72,7 @@ std::string sensitivity_json(const Sensitivity& sensitivity) {
   const auto end = [](const std::optional<RunAnswer>& answer) -> std::string {
     if (!answer) return "null";
     Json json;
-    json.add("useful", answer->useful);
+    json.add("step_seconds", answer->step_seconds).add("useful", answer->useful);
     if (answer->usd_per_step) json.add("usd_per_step", *answer->usd_per_step);
     return json.object();
   };
@@ -81,7 +81,7 @@ std::string sensitivity_json(const Sensitivity& sensitivity) {
     Json json;
     json.add("figure", row.assumed.path).add("value", row.assumed.value);
     json.add("low", row.assumed.low).add("high", row.assumed.high);
-    json.raw("at_low", end(row.low)).raw("at_high", end(row.high)).add("change", row.change);
+    json.raw("at_low", end(row.at[0])).raw("at_high", end(row.at[1])).add("change", row.change);
     rows.push_back(json.object());
   }
   return list_of(rows);
@@ -105,12 +105,12 @@ std::string json_line(const SimulateAnswer& answer) {
   json.add("model", answer.model_file).add("cluster", answer.question.cluster.name).add("gpus", judged.num_gpus);
   json.add("layout", layout_text(judged.layout)).add("step_seconds", judged.time.seconds).add("step_tokens", tokens);
   json.add("tokens_per_second", judged.tokens_per_second).add("mfu", judged.utilization);
-  if (!answer.pool_speed.empty()) {
+  if (!answer.plan.pool_speed.empty()) {
     std::vector<std::string> speeds;
-    for (size_t i = 0; i < answer.pool_speed.size(); ++i) {
+    for (size_t i = 0; i < answer.plan.pool_speed.size(); ++i) {
       Json speed;
       speed.add("pool", answer.question.cluster.pools[i].name).add("gpu", answer.question.cluster.pools[i].gpu.name);
-      speeds.push_back(speed.add("speed", answer.pool_speed[i]).object());
+      speeds.push_back(speed.add("speed", answer.plan.pool_speed[i]).object());
     }
     json.raw("pools", list_of(speeds));
   }

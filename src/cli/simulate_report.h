@@ -26,7 +26,6 @@ struct SimulateAnswer {
   std::string model_file;
   std::vector<std::string> notes;
   JudgedLayout judged;
-  std::vector<double> pool_speed;  // of its layout on each pool, over that of the judged one
   RunPlan plan;
   std::optional<RunHistory> history;
   std::optional<Sensitivity> sensitivity;

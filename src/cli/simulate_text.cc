@@ -81,7 +81,7 @@ void print_history(const SimulateAnswer& answer) {
 // What machines that join bring, and what that costs.
 void print_phases(const SimulateAnswer& answer) {
   const RunHistory& history = *answer.history;
-  const bool even = std::ranges::all_of(answer.pool_speed, [](double speed) { return speed == 1; });
+  const bool even = std::ranges::all_of(answer.plan.pool_speed, [](double speed) { return speed == 1; });
   if (history.phases.size() < 2 && even) return;
   print_text(fmt::format("\n{:<14} {:>9} {:>11} {:>10} {:>10} {:>9} {:>9}\n", "phase", "GPUs", "data ranks", "speed",
                          "tokens/s", "useful", "tokens"));
@@ -92,10 +92,10 @@ void print_phases(const SimulateAnswer& answer) {
                            format_quantity(tokens / answer.plan.step_seconds * phase.whole_rate),
                            100 * phase.useful.mean, format_quantity(tokens * phase.steps.mean)));
   print_text("  speed: of all ranks, over those of day 0 were they as fast as the first pool's, while nothing fails\n");
-  for (size_t pool = 0; pool < answer.pool_speed.size(); ++pool)
+  for (size_t pool = 0; pool < answer.plan.pool_speed.size(); ++pool)
     print_text(fmt::format("  {:<24} a data rank of {} is {:.3f} times as fast\n",
                            answer.question.cluster.pools[pool].name, answer.question.cluster.pools[pool].gpu.name,
-                           answer.pool_speed[pool]));
+                           answer.plan.pool_speed[pool]));
   for (size_t i = 1; i < history.phases.size(); ++i) {
     const RunPhase &phase = history.phases[i], &before = history.phases[i - 1];
     // While all start nothing is trained; before that, those who were there train on.
@@ -114,9 +114,8 @@ void print_phases(const SimulateAnswer& answer) {
   }
 }
 
-std::string range_of(const std::optional<RunAnswer>& low, const std::optional<RunAnswer>& high,
-                     const std::function<std::string(const RunAnswer&)>& text) {
-  return fmt::format("{} to {}", low ? text(*low) : "no run", high ? text(*high) : "no run");
+std::string range_of(const SensitivityRow& row, const std::function<std::string(const RunAnswer&)>& text) {
+  return fmt::format("{} to {}", row.at[0] ? text(*row.at[0]) : "no run", row.at[1] ? text(*row.at[1]) : "no run");
 }
 
 void print_sensitivity(const Sensitivity& sensitivity) {
@@ -126,19 +125,20 @@ void print_sensitivity(const Sensitivity& sensitivity) {
       "assumed)\n  {:<46} {:>9}  {:>20}  {:>16}  {:>20}\n",
       100 * sensitivity.base.useful, "figure", "value", "range", "useful, %", cost ? "dollars a token" : ""));
   for (const SensitivityRow& row : sensitivity.rows) {
-    const std::string useful =
-        range_of(row.low, row.high, [](const RunAnswer& a) { return fmt::format("{:.1f}", 100 * a.useful); });
-    const std::string dollars = range_of(row.low, row.high, [&](const RunAnswer& a) {
+    const std::string useful = range_of(row, [](const RunAnswer& a) { return fmt::format("{:.1f}", 100 * a.useful); });
+    const std::string dollars = range_of(row, [&](const RunAnswer& a) {
       return fmt::format("{:+.1f} %",
                          100 * (a.usd_per_step.value_or(1) / sensitivity.base.usd_per_step.value_or(1) - 1));
     });
     print_text(fmt::format("  {:<46} {:>9.4g}  {:>20}  {:>16}  {:>20}\n", row.assumed.path, row.assumed.value,
                            fmt::format("{:g} to {:g}", row.assumed.low, row.assumed.high), useful,
                            cost ? dollars : ""));
-    if (!row.why_not.empty()) print_text(fmt::format("    no run: {}\n", row.why_not));
+    for (const std::string& why : row.refused)
+      if (!why.empty()) print_text(fmt::format("    no run: {}\n", why));
   }
-  if (!sensitivity.no_matter.empty())
-    print_text(fmt::format("  no matter here: {}\n", fmt::join(sensitivity.no_matter, ", ")));
+  std::vector<std::string> no_matter;
+  for (const AssumedNumber& assumed : sensitivity.no_matter) no_matter.push_back(assumed.path);
+  if (!no_matter.empty()) print_text(fmt::format("  no matter here: {}\n", fmt::join(no_matter, ", ")));
 }
 
 void print_decode(const std::vector<DecodeAnswer>& answers) {

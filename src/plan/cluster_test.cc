@@ -6,6 +6,8 @@
 #include <cmath>
 #include <set>
 
+#include "plan/ready_files.h"
+
 namespace colossus {
 namespace {
 
@@ -230,6 +232,21 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{", why = \"not published\"", "", 21, {"why", "needs a reason"}},
         BadFile{"name = \"small\"", "", 1, {"name", "must be given"}},
         BadFile{"name = \"small\"", "name = 7", 1, {"string in quotes"}}));
+
+TEST(Sources, OfAllTablesAreGathered) {
+  const auto notes =
+      sources_of(*load_config<ClusterConfig>(local_and_ready_files(), "configs/clusters/colossus-200k.toml"));
+  const auto has = [&](const std::string& table, const std::string& of) {
+    return std::ranges::any_of(notes, [&](const SourceVisitor::Note& note) {
+      return note.table == table && note.note.of == of && !note.note.text.empty();
+    });
+  };
+  EXPECT_TRUE(has("", "step time"));
+  EXPECT_TRUE(has("racks", "gpus_per_rack, racks_per_array"));
+  EXPECT_TRUE(std::ranges::any_of(notes, [](const auto& note) { return note.table.starts_with("pools"); }));
+  for (size_t i = 0; i < notes.size(); ++i)
+    for (size_t j = 0; j < i; ++j) EXPECT_FALSE(notes[i].table == notes[j].table && notes[i].note == notes[j].note);
+}
 
 }  // namespace
 }  // namespace colossus

@@ -41,12 +41,12 @@ struct Tornado {
   double base = 0;   // as assumed
   double noise = 0;  // effects of another useful share than base_useful that are below it are chance, and left out
   double base_useful = 0;
-  bool relative = true;              // effects in percent of the base; else in points
-  double RunFigures::*of = nullptr;  // null: dollars
+  bool relative = true;             // effects in percent of the base; else in points
+  double RunAnswer::*of = nullptr;  // null: dollars
   size_t most = 12;
 };
 // "" where nothing has an effect.
-std::string tornado_figure(const Tornado& tornado, const std::vector<AssumptionEffect>& rows);
+std::string tornado_figure(const Tornado& tornado, const std::vector<SensitivityRow>& rows);
 
 // "1.23 s", "45.6 ms".
 std::string seconds_text(double seconds);

@@ -176,32 +176,33 @@ std::string history_section(const PlanReport& report) {
 std::string change_text(double change) { return std::abs(change) < 5e-5 ? "0" : fmt::format("{:+.2f}", 100 * change); }
 
 // What both ends of a range change: "-1.20, +3.40".
-std::string changes_text(const AssumptionEffect& line, FunctionRef<double(const RunFigures&)> change_of) {
+std::string changes_text(const SensitivityRow& line, FunctionRef<double(const RunAnswer&)> change_of) {
   std::string text;
   for (size_t end = 0; end < 2; ++end)
     text += (end > 0 ? ", " : "") + (line.at[end] ? change_text(change_of(*line.at[end])) : line.refused[end]);
   return text;
 }
 
-std::string assumptions_table(const AssumptionEffects& effects) {
+std::string assumptions_table(const Sensitivity& sensitivity) {
   std::string html =
       "<details><summary>all assumptions, and why these ranges</summary><table>" +
       row({"assumption", "as assumed", "low", "high", "step, %", "useful, points", "cost, %", "why"}, "-nnnnnn-", "th");
-  const RunFigures& base = effects.as_assumed;
+  const RunAnswer& base = sensitivity.base;
   const auto numbers = [](const AssumedNumber& assumed) {
     return std::vector<std::string>{assumed.path, fmt::format("{:.6g}", assumed.value),
                                     fmt::format("{:.6g}", assumed.low), fmt::format("{:.6g}", assumed.high)};
   };
-  for (const AssumptionEffect& line : effects.rows) {
+  for (const SensitivityRow& line : sensitivity.rows) {
     std::vector<std::string> cells = numbers(line.assumed);
-    cells.push_back(changes_text(line, [&](const RunFigures& at) { return at.step_seconds / base.step_seconds - 1; }));
-    cells.push_back(changes_text(line, [&](const RunFigures& at) { return at.useful - base.useful; }));
-    cells.push_back(
-        changes_text(line, [&](const RunFigures& at) { return at.usd && base.usd ? *at.usd / *base.usd - 1 : 0; }));
+    cells.push_back(changes_text(line, [&](const RunAnswer& at) { return at.step_seconds / base.step_seconds - 1; }));
+    cells.push_back(changes_text(line, [&](const RunAnswer& at) { return at.useful - base.useful; }));
+    cells.push_back(changes_text(line, [&](const RunAnswer& at) {
+      return at.usd_per_step && base.usd_per_step ? *at.usd_per_step / *base.usd_per_step - 1 : 0;
+    }));
     cells.push_back(line.assumed.why);
     html += row(cells, "-nnnnnn-");
   }
-  for (const AssumedNumber& assumed : effects.no_effect) {
+  for (const AssumedNumber& assumed : sensitivity.no_matter) {
     std::vector<std::string> cells = numbers(assumed);
     cells.insert(cells.end(), {"0, 0", "0, 0", "0, 0", assumed.why});
     html += row(cells, "-nnnnnn-");
@@ -210,39 +211,39 @@ std::string assumptions_table(const AssumptionEffects& effects) {
 }
 
 std::string assumptions_section(const PlanReport& report) {
-  if (!report.effects) return "";
-  const AssumptionEffects& effects = *report.effects;
-  const RunFigures& base = effects.as_assumed;
+  if (!report.sensitivity) return "";
+  const Sensitivity& sensitivity = *report.sensitivity;
+  const RunAnswer& base = sensitivity.base;
   std::string html = paragraph(
       "Every figure of the cluster that is assumed and not published, set to both ends of its range with the layout as "
       "it is. The range of the step's time above comes on top.");
   const std::string of_step = tornado_figure({.title = "The time of a step",
                                               .unit = "percent of " + seconds_text(base.step_seconds),
                                               .base = base.step_seconds,
-                                              .of = &RunFigures::step_seconds},
-                                             effects.rows);
+                                              .of = &RunAnswer::step_seconds},
+                                             sensitivity.rows);
   html += of_step.empty() ? paragraph("The time of a step hangs on none of them.") : of_step;
   html += tornado_figure({.title = "The useful share of the time",
                           .unit = fmt::format("points of a hundred, from {:.1f}", 100 * base.useful),
                           .base = base.useful,
-                          .noise = effects.useful_noise,
+                          .noise = sensitivity.useful_noise,
                           .base_useful = base.useful,
                           .relative = false,
-                          .of = &RunFigures::useful},
-                         effects.rows);
-  if (base.usd)
+                          .of = &RunAnswer::useful},
+                         sensitivity.rows);
+  if (base.usd_per_step)
     html += tornado_figure({.title = "The cost of the run, with what failures lose",
-                            .unit = "percent of " + dollars(*base.usd),
-                            .base = *base.usd,
-                            .noise = *base.usd * effects.useful_noise / std::max(1e-6, base.useful),
+                            .unit = "percent",
+                            .base = *base.usd_per_step,
+                            .noise = *base.usd_per_step * sensitivity.useful_noise / std::max(1e-6, base.useful),
                             .base_useful = base.useful},
-                           effects.rows);
+                           sensitivity.rows);
   html += paragraph(
       fmt::format("Effects on the useful share below {:.2f} points are within what {} plays differ by chance; "
                   "{} more assumptions change none of the three.",
-                  100 * effects.useful_noise, kEffectRuns, effects.no_effect.size()),
+                  100 * sensitivity.useful_noise, kSensitivityRuns, sensitivity.no_matter.size()),
       "muted");
-  return section("What it hangs on", html + assumptions_table(effects));
+  return section("What it hangs on", html + assumptions_table(sensitivity));
 }
 
 std::string sources_section(const PlanReport& report) {

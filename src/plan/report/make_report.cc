@@ -20,7 +20,10 @@ Result<PlanReport> make_report(const ReportQuestion& asked, const SearchResult& 
   report.sources = sources_of(asked.question.cluster);
   ASSIGN_OR_RETURN(report.timeline,
                    timeline_of(asked.question, asked.calibration, best.layout, {.first_of_each_work = true}));
-  ASSIGN_OR_RETURN(report.run_plan, run_plan_of(asked.question, asked.calibration, best, kReportDays, kReportRuns));
+  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(asked.question.model, best.layout));
+  ASSIGN_OR_RETURN(report.run_plan, run_plan_of(asked.question, asked.calibration, best, pieces));
+  report.run_plan.days = kReportDays;
+  report.run_plan.num_runs = kReportRuns;
   ThreadPool threads(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   auto history = play_runs(asked.question.cluster, report.run_plan, threads);
   // A layout that is no run of whole nodes has a step all the same.
@@ -29,10 +32,16 @@ Result<PlanReport> make_report(const ReportQuestion& asked, const SearchResult& 
     return report;
   }
   report.history = std::move(*history);
-  RunPlan short_plan = report.run_plan;
-  short_plan.num_runs = kEffectRuns;
-  ASSIGN_OR_RETURN(report.effects,
-                   play_assumption_effects(asked.question, asked.calibration, best, short_plan, asked.tokens, threads));
+  const auto plan_for = [&](const ClusterConfig& cluster) -> Result<RunPlan> {
+    PlanQuestion other = asked.question;
+    other.cluster = cluster;
+    ASSIGN_OR_RETURN(const JudgedLayout judged, judge(other, asked.calibration, best.layout, pieces));
+    ASSIGN_OR_RETURN(RunPlan plan, run_plan_of(other, asked.calibration, judged, pieces));
+    plan.days = kReportDays;
+    plan.num_runs = kSensitivityRuns;
+    return plan;
+  };
+  ASSIGN_OR_RETURN(report.sensitivity, run_sensitivity(asked.question.cluster, plan_for, threads));
   return report;
 }
 

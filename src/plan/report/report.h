@@ -7,7 +7,8 @@
 
 #include "plan/basis.h"
 #include "plan/explain.h"
-#include "plan/report/assumption_effects.h"
+#include "plan/run_plan.h"
+#include "plan/sensitivity.h"
 
 namespace colossus {
 
@@ -23,7 +24,7 @@ struct PlanReport {
   RunPlan run_plan;
   std::optional<RunHistory> history;
   std::string no_history;  // why there is none
-  std::optional<AssumptionEffects> effects;
+  std::optional<Sensitivity> sensitivity;
   std::vector<SourceVisitor::Note> sources;
 };
 
@@ -34,10 +35,10 @@ struct ReportQuestion {
   const Calibration& calibration;
   const std::vector<CheckedRun>& checked;
 };
-// Plays what the page shows beside the layouts: a step's timeline, runs of kReportDays with failures, and the
-// effects. Some seconds for 100,000 GPUs.
+// Plays what the page shows beside the layouts: a step's timeline, runs of kReportDays with failures, and what
+// they hang on. Some seconds for 100,000 GPUs.
 inline constexpr double kReportDays = 30;
-inline constexpr int64_t kReportRuns = 50, kEffectRuns = 12;
+inline constexpr int64_t kReportRuns = 50;
 Result<PlanReport> make_report(const ReportQuestion& asked, const SearchResult& found);
 
 // The page: a function of the report alone. All text of files is escaped.

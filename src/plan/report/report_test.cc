@@ -80,7 +80,7 @@ TEST(Report, EscapesAndNeedsNoNetwork) {
 TEST(Report, ARunThatCannotBePlayedIsSaidToBeNone) {
   PlanReport report = small_report(Family::kLlama, {"tensor=4", "shard=4"});
   report.history.reset();
-  report.effects.reset();
+  report.sensitivity.reset();
   report.no_history = "no room";
   const std::string html = html_report(report);
   EXPECT_THAT(html, HasSubstr("Not played: no room"));
@@ -118,14 +118,14 @@ TEST(ReportFigures, ALaneOfManyPassesStaysSmall) {
 
 TEST(ReportFigures, TheLargestEffectIsOnTopAndChanceIsLeftOut) {
   const auto row = [](const std::string& path, double low, double high, double useful) {
-    AssumptionEffect row{.assumed = {path, 1, 0.5, 2, "why"}, .at = {}, .refused = {}};
-    row.at[0] = RunFigures{.step_seconds = low, .useful = useful};
-    row.at[1] = RunFigures{.step_seconds = high, .useful = useful};
+    SensitivityRow row{.assumed = {path, 1, 0.5, 2, "why"}, .at = {}, .refused = {}};
+    row.at[0] = RunAnswer{.step_seconds = low, .useful = useful};
+    row.at[1] = RunAnswer{.step_seconds = high, .useful = useful};
     return row;
   };
-  const std::vector<AssumptionEffect> rows = {row("small", 9.9, 10.1, 0.9), row("large", 8, 13, 0.9001),
-                                              row("none", 10, 10, 0.5)};
-  const Tornado of_step{.title = "t", .unit = "u", .base = 10, .of = &RunFigures::step_seconds};
+  const std::vector<SensitivityRow> rows = {row("small", 9.9, 10.1, 0.9), row("large", 8, 13, 0.9001),
+                                            row("none", 10, 10, 0.5)};
+  const Tornado of_step{.title = "t", .unit = "u", .base = 10, .of = &RunAnswer::step_seconds};
   const std::string html = tornado_figure(of_step, rows);
   EXPECT_LT(html.find(">large<"), html.find(">small<"));
   EXPECT_THAT(html, HasSubstr("+30.00"));
@@ -137,7 +137,7 @@ TEST(ReportFigures, TheLargestEffectIsOnTopAndChanceIsLeftOut) {
                                              .noise = 0.01,
                                              .base_useful = 0.9,
                                              .relative = false,
-                                             .of = &RunFigures::useful},
+                                             .of = &RunAnswer::useful},
                                             rows);
   EXPECT_THAT(useful, HasSubstr(">none<"));
   EXPECT_THAT(useful, Not(HasSubstr(">large<"))) << "within what plays differ by chance";

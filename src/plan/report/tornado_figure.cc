@@ -13,19 +13,19 @@ namespace {
 constexpr double kLabelWidth = 400, kRowHeight = 34, kValueRoom = 64;
 
 struct Effect {
-  const AssumptionEffect* row = nullptr;
+  const SensitivityRow* row = nullptr;
   std::array<std::optional<double>, 2> at;  // percent or points
   double largest() const { return std::max(std::abs(at[0].value_or(0)), std::abs(at[1].value_or(0))); }
 };
 
-std::optional<double> value_of(const Tornado& tornado, const std::optional<RunFigures>& figures) {
-  if (!figures) return std::nullopt;
-  return tornado.of ? std::optional(*figures.*tornado.of) : figures->usd;
+std::optional<double> value_of(const Tornado& tornado, const std::optional<RunAnswer>& answer) {
+  if (!answer) return std::nullopt;
+  return tornado.of ? std::optional(*answer.*tornado.of) : answer->usd_per_step;
 }
 
-std::vector<Effect> effects_of(const Tornado& tornado, const std::vector<AssumptionEffect>& rows) {
+std::vector<Effect> effects_of(const Tornado& tornado, const std::vector<SensitivityRow>& rows) {
   std::vector<Effect> effects;
-  for (const AssumptionEffect& row : rows) {
+  for (const SensitivityRow& row : rows) {
     Effect effect{.row = &row, .at = {}};
     for (size_t end = 0; end < 2; ++end) {
       const std::optional<double> value = value_of(tornado, row.at[end]);
@@ -47,7 +47,7 @@ std::string number_text(double value) {
 
 }  // namespace
 
-std::string tornado_figure(const Tornado& tornado, const std::vector<AssumptionEffect>& rows) {
+std::string tornado_figure(const Tornado& tornado, const std::vector<SensitivityRow>& rows) {
   std::vector<Effect> effects = effects_of(tornado, rows);
   if (effects.empty()) return "";
   const size_t left_out = effects.size() > tornado.most ? effects.size() - tornado.most : 0;
