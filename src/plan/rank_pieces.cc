@@ -6,7 +6,7 @@
 #include "parallel/pipeline_cut.h"
 #include "program/memory_plan.h"
 #include "train/rank_model.h"
-#include "train/update_program.h"
+#include "train/shared_state.h"
 
 namespace colossus {
 namespace {
@@ -16,9 +16,10 @@ int64_t arena_bytes(const Program& program, const Workspace& workspace) {
       .arena_bytes;
 }
 
-PieceProgram piece_program(const Program& program, const Workspace& workspace) {
+PieceProgram piece_program(const Program& program, const Program& last, const Workspace& workspace) {
   if (program.operations.empty()) return {};
-  return {playable(program), arena_bytes(program, workspace)};
+  return {playable(program), arena_bytes(program, workspace),
+          last.operations.empty() ? 0 : arena_bytes(last, workspace)};
 }
 
 // A run of a model with so many layers on a rank of a stage. Stages lie outermost, so a stage's ranks are those of a
@@ -51,23 +52,68 @@ int64_t bucket_elements(const MeshConfig& mesh) {
   return std::max<int64_t>(40'000'000, 1'000'000 * mesh.data * mesh.shard * mesh.context);
 }
 
-Status write_pipeline_pieces(const RankModel& model, const Layout& layout, int64_t layers, const Workspace& workspace,
-                             RankPieces& result) {
+// Of each program its run for a step's last microbatch.
+std::vector<Program> last_runs(const std::vector<const Program*>& programs, const RankModel& model,
+                               const RunConfig& run, const Ranks& ranks) {
+  const auto groups = update_groups(model, {.programs = programs, .shared = {}}, run.train.reduction_leaves, ranks);
+  const auto buckets = make_update_buckets(model.table, {}, groups, bucket_elements(run.mesh));
+  const LeafRange leaves = leaves_of_tree(run.train.reduction_leaves, ranks);
+  std::vector<Program> last;
+  for (size_t i = 0; i < programs.size(); ++i) last.push_back(write_last_run(*programs[i], i, buckets, leaves));
+  return last;
+}
+
+// Behind the microbatches. All that is exchanged is here; what of it runs beside the last microbatch is a matter of
+// prices (step_time.cc).
+Result<PieceProgram> write_update(const RankModel& model, const RunConfig& run, const Ranks& ranks,
+                                  const Workspace& workspace) {
+  const RankGradients gradients{.programs = {&model.microbatch}, .shared = {}};
+  auto groups = update_groups(model, gradients, run.train.reduction_leaves, ranks);
+  for (UpdateGroup& group : groups) group.last_run.reset();
+  const UpdateOptions options{.bucket_elements = bucket_elements(run.mesh), .world = ranks.all()};
+  const auto buckets = make_update_buckets(model.table, {}, groups, options.bucket_elements);
+  const Program exchange =
+      write_exchange(buckets, leaves_of_tree(run.train.reduction_leaves, ranks), ExchangedBehind::kAll);
+  ASSIGN_OR_RETURN(const UpdateProgram update, write_update_program(model.table, {}, groups, options));
+  PieceProgram all = piece_program(exchange, {}, workspace);
+  const PieceProgram behind = piece_program(update.program, {}, workspace);
+  const auto first = static_cast<int>(all.works.works.size());
+  for (std::vector<int> waits : behind.works.waits) {
+    for (int& wait : waits) wait += first;
+    all.works.waits.push_back(std::move(waits));
+  }
+  std::ranges::copy(behind.works.works, std::back_inserter(all.works.works));
+  std::ranges::copy(behind.works.outlives_run, std::back_inserter(all.works.outlives_run));
+  all.arena_bytes = std::max(all.arena_bytes, behind.arena_bytes);
+  return all;
+}
+
+Status write_pipeline_pieces(const RankModel& model, const RunConfig& run, const Ranks& ranks, const Layout& layout,
+                             const Workspace& workspace, RankPieces& result) {
+  const int64_t layers = run.model.num_layers / 3;
   const std::vector<LayerRange> ranges = {{0, layers}, {layers, 2 * layers}, {2 * layers, 3 * layers}};
   const Program evaluation = fuse(model.forward.program);
+  std::vector<PipelinePiece> pieces;
   for (size_t kind = 0; kind < ranges.size(); ++kind) {
     PipelineCut cut{.layers = ranges,
                     .piece = static_cast<int64_t>(kind),
                     .split_backward = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble};
-    ASSIGN_OR_RETURN(const PipelinePiece piece, cut_pipeline_piece(model.microbatch, cut));
+    ASSIGN_OR_RETURN(PipelinePiece piece, cut_pipeline_piece(model.microbatch, cut));
     PiecePrograms& programs = result.pieces[kind][static_cast<size_t>(layers - 1)];
-    programs.forward = piece_program(piece.forward, workspace);
-    programs.backward = piece_program(piece.backward, workspace);
-    programs.backward_weight = piece_program(piece.backward_weight, workspace);
     for (const StashKind stash : kStashKinds) programs.stash_bytes[stash] = piece.stashes[stash].num_bytes;
+    pieces.push_back(std::move(piece));
     cut.split_backward = false;
     ASSIGN_OR_RETURN(const PipelinePiece evaluated, cut_pipeline_piece(evaluation, cut));
     programs.evaluation_arena_bytes = arena_bytes(evaluated.forward, workspace);
+  }
+  std::vector<const Program*> all;
+  for (const PipelinePiece& piece : pieces)
+    for (const Program* program : {&piece.forward, &piece.backward, &piece.backward_weight}) all.push_back(program);
+  const std::vector<Program> last = last_runs(all, model, run, ranks);
+  for (size_t i = 0; i < all.size(); ++i) {
+    PiecePrograms& programs = result.pieces[i / 3][static_cast<size_t>(layers - 1)];
+    PieceProgram* const of_piece[] = {&programs.forward, &programs.backward, &programs.backward_weight};
+    *of_piece[i % 3] = piece_program(*all[i], last[i], workspace);
   }
   return ok_status();
 }
@@ -116,19 +162,14 @@ Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& lay
     ASSIGN_OR_RETURN(const RankModel whole, write_small(run, ranks, layout.products));
     if (layers == 1) count_parameters_of(whole, run, ranks, result);
     if (result.has_pipeline) {
-      ASSIGN_OR_RETURN(const RankModel three,
-                       write_small(small_run(model, layout, 3 * layers), ranks, layout.products));
-      RETURN_IF_ERROR(write_pipeline_pieces(three, layout, layers, workspace, result));
+      const RunConfig three = small_run(model, layout, 3 * layers);
+      ASSIGN_OR_RETURN(const RankModel of_three, write_small(three, ranks, layout.products));
+      RETURN_IF_ERROR(write_pipeline_pieces(of_three, three, ranks, layout, workspace, result));
     } else {
       result.pieces[static_cast<size_t>(PieceKind::kWhole)][static_cast<size_t>(layers - 1)].forward =
-          piece_program(whole.microbatch, workspace);
+          piece_program(whole.microbatch, last_runs({&whole.microbatch}, whole, run, ranks).front(), workspace);
     }
-    const RankGradients gradients{.programs = {&whole.microbatch}, .shared = {}};
-    ASSIGN_OR_RETURN(
-        const UpdateProgram update,
-        write_update_program(whole.table, {}, update_groups(whole, gradients, run.train.reduction_leaves, ranks),
-                             {.bucket_elements = bucket_elements(layout.mesh), .world = ranks.all()}));
-    result.update[static_cast<size_t>(layers - 1)] = piece_program(update.program, workspace);
+    ASSIGN_OR_RETURN(result.update[static_cast<size_t>(layers - 1)], write_update(whole, run, ranks, workspace));
   }
   return result;
 }
