@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/directory_lock.h"
 #include "base/platform.h"
+#include "checkpoint/checkpoint.h"
 #include "cli/cluster_place.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
@@ -490,6 +491,29 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
   return status;
 }
 
+// Whether the newest checkpoint is that of the last step.
+bool is_complete(FileSystem& files, const RunConfig& run) {
+  std::vector<Status> skipped;
+  const auto newest = open_newest_checkpoint(files, run.out + "/checkpoints", skipped);
+  return newest.ok() && newest->state().step >= run.train.steps;
+}
+
+// One of several machines. Who may write to `out` is settled in the store.
+Status join_machines(const TrainArguments& arguments, FileSystem& files, const RunConfig& run,
+                     const ClusterPlace& place) {
+  if (arguments.fresh)
+    return invalid("--fresh with several machines: they start one after the other; remove " + run.out + " before");
+  RETURN_IF_ERROR(files.make_directories(run.out));
+  // Started again when the others had ended, it would wait for them.
+  if (is_complete(files, run)) {
+    std::fprintf(stderr, "%s has all %lld steps; for more, on all machines: --set train.steps=N\n", run.out.c_str(),
+                 static_cast<long long>(run.train.steps));
+    write_outcome(files, arguments.outcome, run.out, place, ok_status());
+    return ok_status();
+  }
+  return supervise(arguments, files, run, place);
+}
+
 // For this process and the ranks it starts. Those of a call before that was killed may still be saving.
 Result<DirectoryLock> lock_run(FileSystem& files, const std::string& out) {
   RETURN_IF_ERROR(files.make_directories(out));
@@ -515,12 +539,7 @@ Status train(const TrainArguments& arguments) {
   if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
     return work(arguments, files, run, tokenizer, place, worker);
   RETURN_IF_ERROR(make_trace(arguments));
-  if (!place.alone()) {
-    if (arguments.fresh)
-      return invalid("--fresh with several machines: they start one after the other; remove " + run.out + " before");
-    RETURN_IF_ERROR(files.make_directories(run.out));
-    return supervise(arguments, files, run, place);  // who may write to `out` is settled in the store
-  }
+  if (!place.alone()) return join_machines(arguments, files, run, place);
   ASSIGN_OR_RETURN(const DirectoryLock lock, lock_run(files, run.out));
   // That it has no place is said now, not behind its last step.
   if (!arguments.trace.empty()) RETURN_IF_ERROR(files.create(arguments.trace));
