@@ -165,7 +165,7 @@ class Search {
     small.mesh.pipeline = cut.pipelined ? 2 : 1;
     if (cut.split) small.mesh.schedule = PipelineScheduleKind::kZeroBubble;
     small.batch = small.microbatch * small.mesh.shard;
-    const auto pieces = write_rank_pieces(question_.model, small);
+    const auto pieces = write_rank_pieces(question_.model, small, question_.stack);
     if (!pieces.ok()) return;
     const int64_t layers = question_.model.num_layers;
     std::optional<PassTimes> passes;  // the same for all that follow
@@ -281,7 +281,7 @@ class Search {
 double usable_bytes(const GpuSpec& gpu) { return kUsableMemory * gpu.memory_gb * 1e9; }
 
 Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& calibration, const Layout& layout) {
-  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(question.model, layout));
+  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(question.model, layout, question.stack));
   return judge(question, calibration, layout, pieces);
 }
 
