@@ -1,11 +1,11 @@
 #include "plan/rank_pieces.h"
 
-#include <bit>
+#include <algorithm>
 
 #include "device/cpu/cpu_prepare.h"
 #include "parallel/pipeline_cut.h"
+#include "plan/stage_run.h"
 #include "program/memory_plan.h"
-#include "train/rank_model.h"
 #include "train/shared_state.h"
 
 namespace colossus {
@@ -16,106 +16,76 @@ int64_t arena_bytes(const Program& program, const Workspace& workspace) {
       .arena_bytes;
 }
 
-PieceProgram piece_program(const Program& program, const Program& last, const Workspace& workspace) {
+PieceProgram piece_program(const Program& program, const Workspace& workspace) {
   if (program.operations.empty()) return {};
-  return {playable(program), arena_bytes(program, workspace),
-          last.operations.empty() ? 0 : arena_bytes(last, workspace)};
+  return {playable(program), arena_bytes(program, workspace)};
 }
 
-// A run of a model with so many layers on a rank of a stage. Stages lie outermost, so a stage's ranks are those of a
-// mesh without them.
-RunConfig small_run(const ModelConfig& model, const Layout& layout, int64_t num_layers) {
-  RunConfig run;
-  run.model = model;
-  run.model.num_layers = num_layers;
-  run.model.context = std::max(model.context, layout.tokens);
-  run.mesh = layout.mesh;
-  run.mesh.pipeline = run.mesh.chunks = 1;
-  run.mesh.zero_stage = 1;  // what 2 and 3 send with each microbatch is priced by the layer (step_time.cc)
-  run.mesh.schedule = PipelineScheduleKind::kOneForwardOneBackward;
-  run.train.batch = layout.batch;
-  run.train.microbatch = layout.microbatch;
-  run.train.tokens = layout.tokens;
-  run.train.recompute = layout.recompute;
-  run.train.reduction_leaves =
-      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(layout.mesh.data * layout.mesh.shard)));
-  return run;
+// Of our own stack with ZeRO 1: what programs of a stage take in their runs for a step's last microbatch.
+void set_last_arenas(const StageRun& stage, bool has_pipeline, std::vector<UpdateGroup> groups,
+                     const std::vector<Program*>& programs, const std::vector<PieceProgram*>& pieces,
+                     const Workspace& workspace) {
+  // What is on both ends is exchanged behind the passes.
+  if (has_pipeline && stage.run.model.tie_embeddings)
+    for (UpdateGroup& group : groups)
+      for (const UpdateParameter& parameter : group.parameters)
+        if (stage.model.table[parameter.index].name == "embedding") group.last_run.reset();
+  const auto buckets = make_update_buckets(stage.model.table, stage.run.optimizer, groups, kUpdateBucketElements);
+  const LeafRange leaves = leaves_of_tree(stage.run.train.reduction_leaves, stage.ranks);
+  for (size_t i = 0; i < programs.size(); ++i)
+    if (const Program last = write_last_run(*programs[i], i, buckets, leaves); !last.operations.empty())
+      pieces[i]->last_arena_bytes = arena_bytes(last, workspace);
 }
 
-Result<RankModel> write_small(const RunConfig& run, const Ranks& ranks, ProductType products) {
-  return write_rank_model(run, products == ProductType::kF32 ? DType::kF32 : DType::kBF16, ranks);
+std::vector<Program*> programs_of(PipelinePiece& piece) {
+  std::vector<Program*> programs = {&piece.forward, &piece.backward};
+  if (!piece.backward_weight.operations.empty()) programs.push_back(&piece.backward_weight);
+  return programs;
 }
 
-// What ranks exchange in one operation must grow with their number, or it is all latency: as Megatron-LM's default
-// (--ddp-bucket-size: 40 million elements, or a million for each data rank).
-int64_t bucket_elements(const MeshConfig& mesh) {
-  return std::max<int64_t>(40'000'000, 1'000'000 * mesh.data * mesh.shard * mesh.context);
-}
+using Passes = std::array<PiecePrograms, kNumPieceKinds>;
 
-// Of each program its run for a step's last microbatch.
-std::vector<Program> last_runs(const std::vector<const Program*>& programs, const RankModel& model,
-                               const RunConfig& run, const Ranks& ranks) {
-  const auto groups = update_groups(model, {.programs = programs, .shared = {}}, run.train.reduction_leaves, ranks);
-  const auto buckets = make_update_buckets(model.table, {}, groups, bucket_elements(run.mesh));
-  const LeafRange leaves = leaves_of_tree(run.train.reduction_leaves, ranks);
-  std::vector<Program> last;
-  for (size_t i = 0; i < programs.size(); ++i) last.push_back(write_last_run(*programs[i], i, buckets, leaves));
-  return last;
-}
-
-// Behind the microbatches. All that is exchanged is here; what of it runs beside the last microbatch is a matter of
-// prices (step_time.cc).
-Result<PieceProgram> write_update(const RankModel& model, const RunConfig& run, const Ranks& ranks,
-                                  const Workspace& workspace) {
-  const RankGradients gradients{.programs = {&model.microbatch}, .shared = {}};
-  auto groups = update_groups(model, gradients, run.train.reduction_leaves, ranks);
-  for (UpdateGroup& group : groups) group.last_run.reset();
-  const UpdateOptions options{.bucket_elements = bucket_elements(run.mesh), .world = ranks.all()};
-  const auto buckets = make_update_buckets(model.table, {}, groups, options.bucket_elements);
-  const Program exchange =
-      write_exchange(buckets, leaves_of_tree(run.train.reduction_leaves, ranks), ExchangedBehind::kAll);
-  ASSIGN_OR_RETURN(const UpdateProgram update, write_update_program(model.table, {}, groups, options));
-  PieceProgram all = piece_program(exchange, {}, workspace);
-  const PieceProgram behind = piece_program(update.program, {}, workspace);
-  const auto first = static_cast<int>(all.works.works.size());
-  for (std::vector<int> waits : behind.works.waits) {
-    for (int& wait : waits) wait += first;
-    all.works.waits.push_back(std::move(waits));
-  }
-  std::ranges::copy(behind.works.works, std::back_inserter(all.works.works));
-  std::ranges::copy(behind.works.outlives_run, std::back_inserter(all.works.outlives_run));
-  all.arena_bytes = std::max(all.arena_bytes, behind.arena_bytes);
-  return all;
-}
-
-Status write_pipeline_pieces(const RankModel& model, const RunConfig& run, const Ranks& ranks, const Layout& layout,
-                             const Workspace& workspace, RankPieces& result) {
-  const int64_t layers = run.model.num_layers / 3;
+Status write_pipeline_pieces(const StageRun& stage, const Layout& layout, bool is_own, int64_t layers,
+                             const Workspace& workspace, Passes& passes) {
   const std::vector<LayerRange> ranges = {{0, layers}, {layers, 2 * layers}, {2 * layers, 3 * layers}};
-  const Program evaluation = fuse(model.forward.program);
-  std::vector<PipelinePiece> pieces;
+  const Program evaluation = fuse(stage.model.forward.program);
   for (size_t kind = 0; kind < ranges.size(); ++kind) {
     PipelineCut cut{.layers = ranges,
                     .piece = static_cast<int64_t>(kind),
                     .split_backward = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble};
-    ASSIGN_OR_RETURN(PipelinePiece piece, cut_pipeline_piece(model.microbatch, cut));
-    PiecePrograms& programs = result.pieces[kind][static_cast<size_t>(layers - 1)];
+    ASSIGN_OR_RETURN(PipelinePiece piece, cut_pipeline_piece(stage.model.microbatch, cut));
+    const std::vector<UpdateGroup> groups = share_programs(stage, programs_of(piece));
+    PiecePrograms& programs = passes[kind];
+    programs.forward = piece_program(piece.forward, workspace);
+    programs.backward = piece_program(piece.backward, workspace);
+    programs.backward_weight = piece_program(piece.backward_weight, workspace);
+    if (is_own)
+      set_last_arenas(stage, true, groups, programs_of(piece),
+                      {&programs.forward, &programs.backward, &programs.backward_weight}, workspace);
     for (const StashKind stash : kStashKinds) programs.stash_bytes[stash] = piece.stashes[stash].num_bytes;
-    pieces.push_back(std::move(piece));
     cut.split_backward = false;
     ASSIGN_OR_RETURN(const PipelinePiece evaluated, cut_pipeline_piece(evaluation, cut));
     programs.evaluation_arena_bytes = arena_bytes(evaluated.forward, workspace);
   }
-  std::vector<const Program*> all;
-  for (const PipelinePiece& piece : pieces)
-    for (const Program* program : {&piece.forward, &piece.backward, &piece.backward_weight}) all.push_back(program);
-  const std::vector<Program> last = last_runs(all, model, run, ranks);
-  for (size_t i = 0; i < all.size(); ++i) {
-    PiecePrograms& programs = result.pieces[i / 3][static_cast<size_t>(layers - 1)];
-    PieceProgram* const of_piece[] = {&programs.forward, &programs.backward, &programs.backward_weight};
-    *of_piece[i % 3] = piece_program(*all[i], last[i], workspace);
-  }
   return ok_status();
+}
+
+// Of pieces of so many layers, each kind.
+Result<Passes> write_passes(const ModelConfig& model, const Layout& layout, const StackConfig& stack, int64_t layers,
+                            const Workspace& workspace) {
+  Passes passes;
+  const bool has_pipeline = layout.mesh.pipeline > 1;
+  ASSIGN_OR_RETURN(const StageRun stage, write_stage_run(model, layout, stack, has_pipeline ? 3 * layers : layers));
+  if (has_pipeline) {
+    RETURN_IF_ERROR(write_pipeline_pieces(stage, layout, stack.is_own(), layers, workspace, passes));
+    return passes;
+  }
+  Program microbatch = stage.model.microbatch;
+  const std::vector<UpdateGroup> groups = share_programs(stage, {&microbatch});
+  PieceProgram& whole = passes[static_cast<size_t>(PieceKind::kWhole)].forward;
+  whole = piece_program(microbatch, workspace);
+  if (stack.is_own()) set_last_arenas(stage, false, groups, {&microbatch}, {&whole}, workspace);
+  return passes;
 }
 
 SharedParameters count_of(const TensorPart& part, const RunConfig& run, const Ranks& ranks) {
@@ -141,6 +111,83 @@ void count_parameters_of(const RankModel& model, const RunConfig& run, const Ran
   }
 }
 
+// All that is exchanged, and the update behind it: what of it runs beside the last microbatch is a matter of prices
+// (exchange_overlap()).
+Result<PieceProgram> write_update(const StageRun& stage, std::vector<UpdateGroup> groups, const Layout& layout,
+                                  const StackConfig& stack, const Workspace& workspace) {
+  if (!stack.is_own())
+    for (UpdateGroup& group : groups) group.last_run.reset();
+  const UpdateOptions options{.bucket_elements = update_bucket_elements(layout, stack), .world = stage.ranks.all()};
+  const auto buckets = make_update_buckets(stage.model.table, {}, groups, options.bucket_elements);
+  const LeafRange leaves = leaves_of_tree(stage.run.train.reduction_leaves, stage.ranks);
+  ASSIGN_OR_RETURN(const UpdateProgram update, write_update_program(stage.model.table, {}, groups, options));
+  PieceProgram all = piece_program(write_exchange(buckets, leaves, ExchangedBehind::kAll), workspace);
+  const PieceProgram behind = piece_program(update.program, workspace);
+  const auto first = static_cast<int>(all.works.works.size());
+  for (std::vector<int> waits : behind.works.waits) {
+    for (int& wait : waits) wait += first;
+    all.works.waits.push_back(std::move(waits));
+  }
+  all.works.works.insert(all.works.works.end(), behind.works.works.begin(), behind.works.works.end());
+  all.works.outlives_run.insert(all.works.outlives_run.end(), behind.works.outlives_run.begin(),
+                                behind.works.outlives_run.end());
+  // What runs beside the passes has its place in their arena.
+  all.arena_bytes = behind.arena_bytes;
+  const Program others = write_exchange(buckets, leaves, ExchangedBehind::kOthers);
+  if (!others.operations.empty()) all.arena_bytes = std::max(behind.arena_bytes, arena_bytes(others, workspace));
+  return all;
+}
+
+// Of so many layers, 1 or 2: the passes and the update.
+Status write_pieces_of(const ModelConfig& model, const Layout& layout, const StackConfig& stack, int64_t layers,
+                       const Workspace& workspace, RankPieces& result) {
+  ASSIGN_OR_RETURN(const StageRun whole, write_stage_run(model, layout, stack, layers));
+  if (layers == 1) count_parameters_of(whole.model, whole.run, whole.ranks, result);
+  ASSIGN_OR_RETURN(Passes passes, write_passes(model, layout, stack, layers, workspace));
+  for (size_t kind = 0; kind < kNumPieceKinds; ++kind)
+    result.pieces[kind][static_cast<size_t>(layers - 1)] = std::move(passes[kind]);
+  Program microbatch = whole.model.microbatch;
+  const std::vector<UpdateGroup> groups = share_programs(whole, {&microbatch});
+  ASSIGN_OR_RETURN(result.update[static_cast<size_t>(layers - 1)],
+                   write_update(whole, groups, layout, stack, workspace));
+  return ok_status();
+}
+
+// With ZeRO 2 and 3 buckets of up to three layers are whole at once, so a piece's arena grows evenly from three on:
+// what one and two layers take is counted back from there.
+Status set_arenas_of_many_layers(const ModelConfig& model, const Layout& layout, const StackConfig& stack,
+                                 const Workspace& workspace, RankPieces& result) {
+  ASSIGN_OR_RETURN(const Passes of_three, write_passes(model, layout, stack, 3, workspace));
+  ASSIGN_OR_RETURN(const Passes of_four, write_passes(model, layout, stack, 4, workspace));
+  for (size_t kind = 0; kind < kNumPieceKinds; ++kind)
+    for (PieceProgram PiecePrograms::*pass :
+         {&PiecePrograms::forward, &PiecePrograms::backward, &PiecePrograms::backward_weight}) {
+      const int64_t three = (of_three[kind].*pass).arena_bytes;
+      const int64_t layer = (of_four[kind].*pass).arena_bytes - three;
+      for (int64_t layers = 1; layers <= 2; ++layers)
+        (result.pieces[kind][static_cast<size_t>(layers - 1)].*pass).arena_bytes = three - (3 - layers) * layer;
+    }
+  return ok_status();
+}
+
+// Of the stage with most layers.
+Result<int64_t> update_arena_bytes(const ModelConfig& model, const Layout& layout, const StackConfig& stack,
+                                   const RankPieces& pieces, const Workspace& workspace) {
+  // One bucket's terms are added up while the next one's arrive and a third one's parameters leave.
+  constexpr int64_t kBucketsAtOnce = 4;
+  const std::vector<LayerRange> ranges = cut_layers(model.num_layers, layout.mesh.pipeline * layout.mesh.chunks);
+  std::vector<int64_t> layers(static_cast<size_t>(layout.mesh.pipeline), 0);
+  for (size_t i = 0; i < ranges.size(); ++i) layers[i % layers.size()] += ranges[i].end - ranges[i].begin;
+  const int64_t filled = kBucketsAtOnce * update_bucket_elements(layout, stack) / pieces.layer.all() + 1;
+  const int64_t num_layers = std::min(*std::ranges::max_element(layers), filled);
+  if (num_layers <= 2) return pieces.update[static_cast<size_t>(std::max<int64_t>(1, num_layers) - 1)].arena_bytes;
+  ASSIGN_OR_RETURN(const StageRun stage, write_stage_run(model, layout, stack, num_layers));
+  Program microbatch = stage.model.microbatch;
+  ASSIGN_OR_RETURN(const PieceProgram update,
+                   write_update(stage, share_programs(stage, {&microbatch}), layout, stack, workspace));
+  return update.arena_bytes;
+}
+
 }  // namespace
 
 int64_t processor_workspace(const Program& program, const Operation& operation) {
@@ -151,25 +198,17 @@ int64_t exchange_workspace(const Program& program, const Operation& operation) {
   return group_of(operation.op) ? processor_workspace(program, operation) : 0;
 }
 
-Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout, const Workspace& workspace) {
+Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout, const StackConfig& stack,
+                                     const Workspace& workspace) {
   RankPieces result;
   result.has_pipeline = layout.mesh.pipeline > 1;
-  RETURN_IF_ERROR(check_mesh(small_run(model, layout, 1).mesh, mesh_limits(small_run(model, layout, 1))));
-  Ranks ranks{.mesh = Mesh(small_run(model, layout, 1).mesh), .rank = 0};
-  ranks.members = groups_of(ranks.mesh, ranks.rank);
-  for (int64_t layers = 1; layers <= 2; ++layers) {
-    const RunConfig run = small_run(model, layout, layers);
-    ASSIGN_OR_RETURN(const RankModel whole, write_small(run, ranks, layout.products));
-    if (layers == 1) count_parameters_of(whole, run, ranks, result);
-    if (result.has_pipeline) {
-      const RunConfig three = small_run(model, layout, 3 * layers);
-      ASSIGN_OR_RETURN(const RankModel of_three, write_small(three, ranks, layout.products));
-      RETURN_IF_ERROR(write_pipeline_pieces(of_three, three, ranks, layout, workspace, result));
-    } else {
-      result.pieces[static_cast<size_t>(PieceKind::kWhole)][static_cast<size_t>(layers - 1)].forward =
-          piece_program(whole.microbatch, last_runs({&whole.microbatch}, whole, run, ranks).front(), workspace);
-    }
-    ASSIGN_OR_RETURN(result.update[static_cast<size_t>(layers - 1)], write_update(whole, run, ranks, workspace));
+  result.is_own = stack.is_own();
+  for (int64_t layers = 1; layers <= 2; ++layers)
+    RETURN_IF_ERROR(write_pieces_of(model, layout, stack, layers, workspace, result));
+  if (result.is_own && layout.mesh.zero_stage > 1)
+    RETURN_IF_ERROR(set_arenas_of_many_layers(model, layout, stack, workspace, result));
+  if (result.is_own) {
+    ASSIGN_OR_RETURN(result.update_arena_bytes, update_arena_bytes(model, layout, stack, result, workspace));
   }
   return result;
 }
