@@ -107,8 +107,7 @@ Operation fold(Program& program, const GradientSum& sum, TensorId id) {
   const Tensor whole = program.tensor(id);
   Operation operation{TreeSum{}, {id}, {}};
   operation.inputs.push_back(append(
-      program,
-      {.name = sum.name + ".row", .type = floats({1, whole.type.shape[0]}), .role = whole.role, .base = id}));
+      program, {.name = sum.name + ".row", .type = floats({1, whole.type.shape[0]}), .role = whole.role, .base = id}));
   auto& additions = std::get<TreeSum>(operation.op).additions;
   for (const std::string& name : sum.added) {
     operation.inputs.push_back(
@@ -135,15 +134,13 @@ void declare_exchanged(Program& program, const std::map<std::string, TensorId>& 
     }
     if (!sum.added.empty()) exchanged.folded.push_back(fold(program, sum, whole));
     for (const std::string& name : sum.before)
-      exchanged.sent.push_back(
-          append(program, {.name = name, .type = floats({bucket.size}), .role = Role::kState}));
+      exchanged.sent.push_back(append(program, {.name = name, .type = floats({bucket.size}), .role = Role::kState}));
     exchanged.sums.push_back(whole);
     exchanged.sent.push_back(whole);
   }
   const ExchangePieces& exchange = bucket.exchange;
   const int64_t piece = exchange.size(exchange.rank);
-  exchanged.nodes =
-      append(program, {.name = bucket.name + ".pieces", .type = floats({exchange.total_sums(), piece})});
+  exchanged.nodes = append(program, {.name = bucket.name + ".pieces", .type = floats({exchange.total_sums(), piece})});
   exchanged.kept =
       bucket.num_kept > 0
           ? append(program, {.name = bucket.name, .type = floats({bucket.num_kept, piece}), .role = Role::kGradient})
@@ -248,8 +245,7 @@ Program exchange_gradients(Program program, std::span<const ExchangedBucket> buc
   add_up(program.operations.size(), [](const Exchanged&) { return true; });
   for (const Exchanged& own : exchanged)
     if (own.bucket->num_kept > 0)
-      for (const TensorId sum : own.sums)
-        insert(own.first, own)({Zeros{.size = own.bucket->size}, {}, {sum}});
+      for (const TensorId sum : own.sums) insert(own.first, own)({Zeros{.size = own.bucket->size}, {}, {sum}});
   insertions.apply();
   DCHECK(verify(program).ok(), verify(program).message().c_str());
   return program;

@@ -80,7 +80,7 @@ class PipelineStage {
     std::unique_ptr<Executable> executable;
     std::unique_ptr<Executable> last;  // may be null
     std::vector<StashedPart> stashes;  // of both
-    TensorId loss, aux_loss;  // outputs it may have
+    TensorId loss, aux_loss;           // outputs it may have
     bool has_inputs = false, has_gradients = false;
   };
 

@@ -29,7 +29,8 @@ std::vector<BucketMember> members_of(const UpdateBucket& bucket, size_t accumula
 
 TreeSum tree_sum(const std::vector<TreeAddition>& additions) {
   TreeSum op;
-  for (const TreeAddition& addition : additions) op.additions.insert(op.additions.end(), {addition.into, addition.from});
+  for (const TreeAddition& addition : additions)
+    op.additions.insert(op.additions.end(), {addition.into, addition.from});
   return op;
 }
 
@@ -41,16 +42,14 @@ std::vector<ExchangedBucket> exchanged_buckets(const UpdateBucket& bucket) {
   std::vector<ExchangedBucket> buckets;
   for (size_t accumulator = 0; accumulator < bucket.group->num_accumulators(); ++accumulator) {
     const std::string name = bucket.gradients_name(accumulator);
-    buckets.push_back({.name = name,
-                       .size = bucket.bucket.size,
-                       .sums = {{.name = name + ".whole",
-                                 .members = members_of(bucket, accumulator),
-                                 .added = {},
-                                 .before = {}}},
-                       .exchange = {pieces_among(exchange.peers, of_rank), std::vector<int64_t>(of_rank.size(), 1)},
-                       .addition = tree_sum(exchange.additions),
-                       .replicas = {},
-                       .num_kept = exchange.num_sums});
+    buckets.push_back(
+        {.name = name,
+         .size = bucket.bucket.size,
+         .sums = {{.name = name + ".whole", .members = members_of(bucket, accumulator), .added = {}, .before = {}}},
+         .exchange = {pieces_among(exchange.peers, of_rank), std::vector<int64_t>(of_rank.size(), 1)},
+         .addition = tree_sum(exchange.additions),
+         .replicas = {},
+         .num_kept = exchange.num_sums});
   }
   return buckets;
 }

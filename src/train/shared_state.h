@@ -1,6 +1,7 @@
 // The programs of a rank with the exchanges and gathers that its buckets ask for.
 //
-//   ZeRO 1 and copies along `data`: gradients of all a rank's leaves are exchanged once a step: beside the passes of its
+//   ZeRO 1 and copies along `data`: gradients of all a rank's leaves are exchanged once a step: beside the passes of
+//   its
 //     last microbatch, in a program that is written for that run, or behind all passes in the program `exchange`. What
 //     is there afterwards is the same: in place of its piece of the first accumulator a rank has the sum of all ranks'.
 //   ZeRO 2 and 3: in each run.
@@ -27,8 +28,8 @@ std::string partial_sum_name(const std::string& accumulator, size_t i);
 Program write_last_run(const Program& program, size_t index, const std::vector<UpdateBucket>& buckets,
                        LeafRange leaves);
 
-// The exchange behind the passes, of leaves that are added up: of the buckets that no program's last run exchanges, or of
-// all.
+// The exchange behind the passes, of leaves that are added up: of the buckets that no program's last run exchanges, or
+// of all.
 enum class ExchangedBehind { kOthers, kAll };
 Program write_exchange(const std::vector<UpdateBucket>& buckets, LeafRange leaves, ExchangedBehind which);
 

@@ -83,8 +83,8 @@ struct UpdateBucket {
   // Pieces lie shard by shard, so that what the replicas of one shard have together is one range. Where they come out
   // uneven (whole matrices, short layers) the long ones are another shard's in the next bucket.
   ElementRange piece_of(int64_t rank_of_all) const;
-  ElementRange range_of_shard(int64_t shard) const;  // what it and its replicas update
-  std::vector<ElementRange> pieces_by_rank() const;  // of `all`
+  ElementRange range_of_shard(int64_t shard) const;      // what it and its replicas update
+  std::vector<ElementRange> pieces_by_rank() const;      // of `all`
   std::vector<ElementRange> pieces_of_replicas() const;  // of those that update the same as this rank, by replica
   std::string parameters_name() const;
   std::string gradients_name(size_t accumulator) const;

@@ -124,9 +124,9 @@ class CpuExecutable final : public Executable {
   std::condition_variable progress_;
   std::vector<char> done_;  // by operation: of those beside the compute lane
   int64_t num_under_way_ = 0;
-  int last_posted_ = -1;  // operation
+  int last_posted_ = -1;                                                     // operation
   std::array<double, static_cast<size_t>(Link::kParameters) + 1> waited_{};  // of the compute lane alone
-  Status error_;  // the first
+  Status error_;                                                             // the first
 };
 
 }  // namespace colossus
