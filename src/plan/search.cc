@@ -1,5 +1,7 @@
 #include "plan/search.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -251,7 +253,8 @@ class Search {
     auto judged = judge_with(question_, calibration_, layout, *programs.pieces, memory, programs.passes);
     const std::lock_guard lock(mutex_);
     if (!judged.ok()) {
-      if (error_.ok()) error_ = judged.status();
+      if (error_.ok())
+        error_ = Status(judged.status().code(), fmt::format("[{}] {}", layout_text(layout), judged.status().message()));
       return;
     }
     ++result_.legal;
@@ -297,9 +300,15 @@ class Search {
     RETURN_IF_ERROR(error_);
     trim(4 * options_.keep + 16);
     std::vector<JudgedLayout> exact;
-    for (size_t i = 0; i < std::min(result_.best.size(), 2 * options_.keep); ++i) {
+    for (size_t i = 0; i < result_.best.size() && exact.size() < 2 * options_.keep; ++i) {
       ASSIGN_OR_RETURN(JudgedLayout judged, judge(question_, calibration_, result_.best[i].layout));
-      exact.push_back(std::move(judged));
+      if (judged.memory.total() <= usable_bytes(question_.gpu())) {
+        exact.push_back(std::move(judged));
+      } else {
+        ++result_.too_large;  // by what fewer data ranks do not show
+        if (!result_.smallest || judged.memory.total() < result_.smallest->memory.total())
+          result_.smallest = std::move(judged);
+      }
     }
     result_.best = std::move(exact);
     trim(options_.keep);
