@@ -27,6 +27,9 @@ PassTime at_layers(const PassTime& one, const PassTime& two, int64_t layers) {
   // one + (two - one) (layers - 1)
   PassTime result = scaled(one, static_cast<double>(2 - layers));
   add(result, scaled(two, static_cast<double>(layers - 1)));
+  // Of an end without a layer, where a layer hides what the end exchanges.
+  for (double* part : {&result.seconds, &result.compute, &result.tensor, &result.context, &result.expert, &result.data})
+    *part = std::max(*part, 0.0);
   return result;
 }
 
