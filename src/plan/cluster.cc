@@ -75,6 +75,8 @@ void PoolSpec::visit_fields(FieldVisitor& v) {
   v.field("usd_per_node", usd_per_node, "price of a machine, without network",
           {.unit = "dollars", .min = 0, .max = 1e9});
   v.field("processor_cores", processor_cores, "its GPUs are cores of a processor, which ranks share in turns");
+  v.field("shared_clock", shared_clock, "of a core among others at work, over that of one alone",
+          {.max = 1, .above = 0});
   v.group("gpu", gpu, "the GPU");
   v.group("node", node, "what stands around the GPUs");
   evidence.visit_fields(v);
@@ -95,6 +97,7 @@ void PoolSpec::check_fields(FieldChecker& c) const {
   c.require(
       gpu.fp8_tflops == 0 || gpu.fp8_tflops >= gpu.bf16_tflops, "gpu.fp8_tflops",
       fmt::format("({}) is less than bf16_tflops = {}; 0 says that there is none", gpu.fp8_tflops, gpu.bf16_tflops));
+  c.require(processor_cores || shared_clock == 1, "shared_clock", "is for processor_cores alone");
   check_evidence(*this, c);
 }
 

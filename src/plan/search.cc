@@ -60,7 +60,8 @@ class LayoutPrices {
                                        double bytes) { return groups_.seconds(group, exchange, bytes); },
                .stack = question.stack,
                .straggling = calibration.straggling(layout.mesh.num_ranks()),
-               .cores = question.gpu_pool().shared_cores(layout.mesh.num_ranks())};
+               .cores = question.gpu_pool().shared_cores(layout.mesh.num_ranks()),
+               .clock = question.gpu_pool().clock_of(layout.mesh.num_ranks())};
   }
 
   const KernelTimes kernels_;

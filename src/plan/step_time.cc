@@ -46,7 +46,7 @@ class Pricer {
     time.seconds = played.seconds;
     time.compute = time.work = played.compute_seconds;
     for (const KernelWork& work : program.works)
-      if (work.kind == WorkKind::kCommunication) time.work += whole(work);
+      if (work.kind == WorkKind::kCommunication) time.work += work_of_message(work);
     // What was waited for is told apart by the share of each in the communication.
     const double all = waited[0] + waited[1] + waited[2] + waited[3],
                  exposed = std::max(0.0, played.seconds - played.compute_seconds);
@@ -70,6 +70,14 @@ class Pricer {
     if (is_of_state(work.group)) return state_seconds(work);
     const Exchange exchange = work.exchange == Exchange::kReceive ? Exchange::kSend : work.exchange;
     return prices_.communication(work.group, exchange, work.bytes_sent);
+  }
+
+  // Of it what a core does that copies messages: not the latency, in which other ranks may have the core.
+  double work_of_message(const KernelWork& work) const {
+    if (work.bytes_sent == 0) return 0;
+    KernelWork shortest = work;
+    shortest.bytes_sent = 1;
+    return std::max(0.0, whole(work) - whole(shortest));
   }
 
   // Of gradients and parameters among data ranks, with nothing beside it. Pieces are fp32 in our programs; others send
@@ -100,7 +108,7 @@ class Pricer {
       const KernelWork logits{.bytes = 4 * prices_.stack.loss_passes * static_cast<double>(work.m * work.n)};
       seconds += prices_.kernels->seconds(logits);
     }
-    seconds /= prices_.stack.efficiency;
+    seconds /= prices_.stack.efficiency * prices_.clock;
     // Without sequence parallelism every tensor rank does what lies between the products for all tokens.
     if (work.kind == WorkKind::kMemory && !prices_.stack.sequence_parallel)
       seconds *= static_cast<double>(layout_.mesh.tensor);

@@ -21,6 +21,7 @@ struct StepPrices {
   double straggling = 0;     // the slowest of all ranks takes so much longer than the typical one, as a share
   // Cores that all ranks share (PoolSpec::shared_cores); 0: each rank has a GPU of its own.
   int64_t cores = 0;
+  double clock = 1;  // of kernels (PoolSpec::clock_of)
 };
 
 // Of the slowest stage unless it says otherwise, in seconds.

@@ -126,7 +126,8 @@ PlayedRun RunToPlay::play(const Calibration& calibration) const {
                                                        double bytes) { return groups.seconds(group, exchange, bytes); },
                                   .stack = stack,
                                   .straggling = calibration.straggling(run.num_gpus),
-                                  .cores = pool.shared_cores(run.num_gpus)});
+                                  .cores = pool.shared_cores(run.num_gpus),
+                                  .clock = pool.clock_of(run.num_gpus)});
   if (time.ok())
     played.time = *time;
   else
