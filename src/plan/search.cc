@@ -26,9 +26,10 @@ constexpr double kUsableMemory = 0.94;
 // update are; the layouts that win are judged with their own.
 constexpr int64_t kDataRanksInSearch = 8;
 
-// Jobs of several NVLink domains use a power of two of the GPUs of each.
-NetworkSpec usable_network(const NetworkSpec& whole, int64_t num_gpus) {
+// Jobs of several NVLink domains use a power of two of the GPUs of each; ranks that share cores are all in one.
+NetworkSpec usable_network(const NetworkSpec& whole, const PoolSpec& pool, int64_t num_gpus) {
   NetworkSpec spec = whole;
+  if (pool.processor_cores && pool.nodes == 1) spec.domain_gpus = std::max(spec.domain_gpus, num_gpus);
   if (num_gpus > spec.domain_gpus)
     spec.domain_gpus = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(spec.domain_gpus)));
   return spec;
@@ -54,13 +55,15 @@ class LayoutPrices {
   LayoutPrices(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
                const KernelRates& rates)
       : kernels_(question.gpu(), rates, layout.products),
-        network_(usable_network(question.cluster.network, layout.mesh.num_ranks())),
+        network_(usable_network(question.cluster.network, question.gpu_pool(), layout.mesh.num_ranks())),
         groups_(network_, layout.mesh, question.model.num_experts_per_token, question.stack) {
     prices_ = {.kernels = &kernels_,
                .communication = [this](RankGroup group, Exchange exchange,
                                        double bytes) { return groups_.seconds(group, exchange, bytes); },
                .stack = question.stack,
-               .straggling = calibration.straggling(layout.mesh.num_ranks())};
+               .straggling = calibration.straggling(layout.mesh.num_ranks()),
+               .cores = question.gpu_pool().shared_cores(layout.mesh.num_ranks()),
+               .clock = question.gpu_pool().clock_of(layout.mesh.num_ranks())};
   }
 
   const KernelTimes kernels_;

@@ -19,6 +19,9 @@ struct StepPrices {
   StackConfig stack;
   double unfused_share = 0;  // of attention's layers, those that the stack's fused kernels do not have
   double straggling = 0;     // the slowest of all ranks takes so much longer than the typical one, as a share
+  // Cores that all ranks share (PoolSpec::shared_cores); 0: each rank has a GPU of its own.
+  int64_t cores = 0;
+  double clock = 1;  // of kernels (PoolSpec::clock_of)
 };
 
 // Of the slowest stage unless it says otherwise, in seconds.
@@ -33,6 +36,7 @@ struct StepTime {
   double exposed_data = 0;  // waits for gradients and parameters
   double update = 0;        // the optimizer's kernels
   double straggling = 0;
+  double waiting_for_cores = 0;  // that other ranks have
 
   double model_flops_utilization = 0;  // filled by who knows the model
 };
@@ -54,6 +58,7 @@ ExchangeOverlap exchange_overlap(const StackConfig& stack, const MeshConfig& mes
 // Seconds of a program, or of a piece of so many layers, and where they go.
 struct PassTime {
   double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0, data = 0;  // the last four: waited for
+  double work = 0;  // of all lanes, whatever runs beside what: what a core has to do
 };
 // Of pieces with one layer and with two, by kind: forward, backward, and the weights' gradients where they are apart.
 // The same for all layouts that differ in data ranks and stages alone.
