@@ -49,14 +49,13 @@ FileToWrite file_of(const Group& group, const std::string& name, FilePart& part)
   part.manifest.tensors.resize(group.size());
   for (size_t i = 0; i < group.size(); ++i) {
     const CheckpointTensor& tensor = *group[i];
-    file.tensors.push_back(
-        {.spec = {tensor.name, safetensors_word(tensor.dtype), stored_shape(tensor.piece)},
-         .read = [&tensor, &part, i, name](int64_t offset, std::span<std::byte> into) {
-           if (offset == 0) part.manifest.tensors[i] = entry_of(tensor, name);
-           RETURN_IF_ERROR(tensor.read(offset, into));
-           part.manifest.tensors[i].pieces.front().block_checksums.push_back(checksum(into));
-           return ok_status();
-         }});
+    file.tensors.push_back({.spec = {tensor.name, safetensors_word(tensor.dtype), stored_shape(tensor.piece)},
+                            .read = [&tensor, &part, i, name](int64_t offset, std::span<std::byte> into) {
+                              if (offset == 0) part.manifest.tensors[i] = entry_of(tensor, name);
+                              RETURN_IF_ERROR(tensor.read(offset, into));
+                              part.manifest.tensors[i].pieces.front().block_checksums.push_back(checksum(into));
+                              return ok_status();
+                            }});
   }
   file.record = [&part, &group, name] {
     Manifest told = part.manifest;
@@ -95,9 +94,9 @@ Status stream_checkpoint(FileSystem& files, const std::string& path, const Check
   for (const Group& group : groups) ++count[group.front()->file];
   for (size_t i = 0; i < groups.size(); ++i) {
     const std::string& file = groups[i].front()->file;
-    const std::string name = count[file] == 1 ? file + ".safetensors"
-                                              : fmt::format("{}-{:05}-of-{:05}.safetensors", file, ++next[file],
-                                                            count[file]);
+    const std::string name = count[file] == 1
+                                 ? file + ".safetensors"
+                                 : fmt::format("{}-{:05}-of-{:05}.safetensors", file, ++next[file], count[file]);
     parts[i].manifest.step = state.step;
     to_write.push_back(file_of(groups[i], name, parts[i]));
   }

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <charconv>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -151,7 +151,8 @@ Status eval_logits(const LogitsArguments& arguments) {
 
 void add_logits_command(Command eval) {
   auto arguments = std::make_shared<LogitsArguments>();
-  Command logits = eval.add_command("logits", "Logits behind each token of a sequence of ids, in fp32: a JSON list a line");
+  Command logits =
+      eval.add_command("logits", "Logits behind each token of a sequence of ids, in fp32: a JSON list a line");
   logits.option("model", arguments->model, "directory of a run, of a checkpoint, or of an import", {.required = true});
   logits.option("--tokens", arguments->tokens, "ids, with commas between: 1,15043,3186", {.required = true});
   logits.option("--threads", arguments->threads, "0: every core", {.min = 0, .max = 4096});

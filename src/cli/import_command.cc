@@ -21,7 +21,8 @@ std::string format_bytes(int64_t num_bytes) { return format_quantity(static_cast
 // What to show while bytes go by; asks for a stop when the user does.
 class ByteProgress {
  public:
-  explicit ByteProgress(std::string label) : label_(std::move(label)), interrupt_("stopping; the same command goes on") {}
+  explicit ByteProgress(std::string label)
+      : label_(std::move(label)), interrupt_("stopping; the same command goes on") {}
   bool operator()(int64_t done, int64_t all) {
     if (!display_)
       display_ = std::make_unique<Progress>(
@@ -49,16 +50,15 @@ struct ImportArguments {
 
 Status run_import(const ImportArguments& arguments) {
   ByteProgress progress("import");
-  const auto report = import_model(local_files(), arguments.from, arguments.to,
-                                   {.tokenizer = arguments.tokenizer, .progress = [&](int64_t done, int64_t all) {
-                                      return progress(done, all);
-                                    }});
+  const auto report = import_model(
+      local_files(), arguments.from, arguments.to,
+      {.tokenizer = arguments.tokenizer, .progress = [&](int64_t done, int64_t all) { return progress(done, all); }});
   progress.finish();
   if (!report.ok()) return report.status();
   print_notes(report->notes);
-  return print(fmt::format("{}: {} of {} ({}), {} tensors, {}\n", arguments.to, "a model",
-                           arguments.from, report->family.empty() ? report->format : report->family,
-                           report->num_tensors, format_bytes(report->num_bytes)));
+  return print(fmt::format("{}: {} of {} ({}), {} tensors, {}\n", arguments.to, "a model", arguments.from,
+                           report->family.empty() ? report->format : report->family, report->num_tensors,
+                           format_bytes(report->num_bytes)));
 }
 
 struct ExportArguments {
@@ -99,7 +99,8 @@ void add_import_command(Command root) {
   Command command = root.add_command(
       "import", "Take over somebody else's model: a Hugging Face directory with safetensors, or a llama2.c .bin");
   command.option("from", arguments->from, "directory with config.json, or file", {.required = true});
-  command.option("to", arguments->to, "a directory that is not there yet: a checkpoint, for generate, chat, eval, train",
+  command.option("to", arguments->to,
+                 "a directory that is not there yet: a checkpoint, for generate, chat, eval, train",
                  {.required = true});
   command.option("--tokenizer", arguments->tokenizer, "of a llama2.c model: the .bin with its pieces");
   command.run([arguments] { return run_import(*arguments); });
@@ -119,11 +120,13 @@ void add_export_command(Command root) {
 void add_inspect_command(Command root) {
   const auto arguments = std::make_shared<InspectArguments>();
   Command command = root.add_command(
-      "inspect", "What is in a model's files, and what is wrong with them: safetensors, a Hugging Face directory, a "
-                 "llama2.c .bin, a checkpoint, a tokenizer");
+      "inspect",
+      "What is in a model's files, and what is wrong with them: safetensors, a Hugging Face directory, a "
+      "llama2.c .bin, a checkpoint, a tokenizer");
   command.option("path", arguments->path, "file or directory", {.required = true});
   command.flag("--json", arguments->json, "one JSON object");
-  command.flag("--checksums", arguments->checksums, "read all tensors: XXH3-64 of each, and NaN and infinities counted");
+  command.flag("--checksums", arguments->checksums,
+               "read all tensors: XXH3-64 of each, and NaN and infinities counted");
   command.run_to_exit_code([arguments] { return run_inspect(*arguments); });
 }
 

@@ -55,7 +55,8 @@ Status Assembly::read(int64_t offset, std::span<std::byte> into) {
     const int64_t row = offset / row_bytes;
     if (row < band_first_ || row >= band_end_) RETURN_IF_ERROR(fill_band(row));
     const int64_t in_band = offset - band_first_ * row_bytes;
-    const int64_t num_bytes = std::min(static_cast<int64_t>(into.size()), (band_end_ - band_first_) * row_bytes - in_band);
+    const int64_t num_bytes =
+        std::min(static_cast<int64_t>(into.size()), (band_end_ - band_first_) * row_bytes - in_band);
     std::memcpy(into.data(), band_.data() + in_band, static_cast<size_t>(num_bytes));
     into = into.subspan(static_cast<size_t>(num_bytes));
     offset += num_bytes;

@@ -45,7 +45,8 @@ class Checker final : public nlohmann::json_sax<Json> {
  private:
   bool enter() {
     return ++depth_ <= kMaxJsonDepth ||
-           fail(fmt::format("objects and lists nested more than {} deep; no file of this kind needs that", kMaxJsonDepth));
+           fail(fmt::format("objects and lists nested more than {} deep; no file of this kind needs that",
+                            kMaxJsonDepth));
   }
   bool fail(std::string message) {
     if (error_.empty()) error_ = std::move(message);

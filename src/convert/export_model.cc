@@ -95,12 +95,13 @@ Result<std::vector<SourceTensor>> open_sources(const Checkpoint& checkpoint, con
     sources.push_back({.name = spec.name,
                        .dtype = entry->dtype,
                        .shape = spec.shape,
-                       .read = [&checkpoint, entry](int64_t offset, std::span<std::byte> into) {
-                         Piece piece = whole_piece(entry->shape);
-                         piece.begin = offset / dtype_bytes(entry->dtype);
-                         piece.end = piece.begin + static_cast<int64_t>(into.size()) / dtype_bytes(entry->dtype);
-                         return checkpoint.read(*entry, piece, into);
-                       },
+                       .read =
+                           [&checkpoint, entry](int64_t offset, std::span<std::byte> into) {
+                             Piece piece = whole_piece(entry->shape);
+                             piece.begin = offset / dtype_bytes(entry->dtype);
+                             piece.end = piece.begin + static_cast<int64_t>(into.size()) / dtype_bytes(entry->dtype);
+                             return checkpoint.read(*entry, piece, into);
+                           },
                        .place = checkpoint.path()});
   }
   return sources;
@@ -155,7 +156,7 @@ std::string config_json(const Checkpoint& checkpoint, const ModelConfig& config,
       if (const auto read = read_hf_config(*json, "config.json");
           read.ok() && read->family == names.family && network_text(read->config) == network_text(config))
         return *carried;
-  return write_hf_config(config, torch_name(dtype)).dump(2) + "\n";
+  return write_hf_config(config, *names.family, torch_name(dtype)).dump(2) + "\n";
 }
 
 Status write_small_files(FileSystem& files, const std::string& directory, const Checkpoint& checkpoint,
@@ -216,8 +217,7 @@ Result<ExportReport> export_hf(FileSystem& files, const std::string& from, const
   report.family = names.family->name;
   ASSIGN_OR_RETURN(const NameMap map, make_name_map(report.config, names.family->rules, names.strip));
   ASSIGN_OR_RETURN(const std::vector<SourceTensor> sources, open_sources(checkpoint, map));
-  ASSIGN_OR_RETURN(const Shards shards,
-                   plan_shards(map, sources, report.config.head_dim, options.max_file_bytes));
+  ASSIGN_OR_RETURN(const Shards shards, plan_shards(map, sources, report.config.head_dim, options.max_file_bytes));
   const std::string config = config_json(checkpoint, report.config, names, sources.front().dtype);
   RETURN_IF_ERROR(check_expressible(report.config, config));
   report.num_tensors = static_cast<int64_t>(map.theirs.size());
@@ -227,8 +227,8 @@ Result<ExportReport> export_hf(FileSystem& files, const std::string& from, const
   const std::string unfinished = place + ".tmp";
   RETURN_IF_ERROR(files.make_directories(unfinished));
   ASSIGN_OR_RETURN(const std::string manifest, read_file(files, checkpoint.path() + "/manifest.json"));
-  const std::string identity = fmt::format("{:016x} {} {} {}", checksum(manifest), report.family, names.strip,
-                                           options.max_file_bytes);
+  const std::string identity =
+      fmt::format("{:016x} {} {} {}", checksum(manifest), report.family, names.strip, options.max_file_bytes);
   RETURN_IF_ERROR(write_resumable(files, unfinished, shards.files,
                                   {.identity = identity, .progress = [&](int64_t done) {
                                      return !options.progress || options.progress(done, shards.num_bytes);

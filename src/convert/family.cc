@@ -131,7 +131,8 @@ const std::vector<NameRule>& grok2_norms() {
   return rules;
 }
 
-ModelFamily llama_like(std::string_view name, std::string_view architecture, const std::vector<NameRule>& feed_forward) {
+ModelFamily llama_like(std::string_view name, std::string_view architecture,
+                       const std::vector<NameRule>& feed_forward) {
   return {.name = name,
           .model_type = name,
           .architecture = architecture,

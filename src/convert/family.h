@@ -22,7 +22,7 @@ struct ModelFamily {
 
 // Of Hugging Face directories.
 std::span<const ModelFamily> hf_families();
-const ModelFamily* find_family(std::string_view name);  // null: not known
+const ModelFamily* find_family(std::string_view name);   // null: not known
 const ModelFamily& family_of(const ModelConfig& model);  // the one to export it as
 
 // xAI's own names (Grok-1's release, written out as safetensors).

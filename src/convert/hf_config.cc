@@ -16,16 +16,46 @@ using Json = nlohmann::json;
 
 // Of files, of training, of sampling, of other programs: nothing that logits depend on.
 void ignore_common(KeyReader& keys) {
-  keys.ignore({"architectures", "model_type", "dtype", "torch_dtype", "transformers_version", "use_cache",
-               "initializer_range", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "_name_or_path",
-               "auto_map", "attention_dropout", "output_attentions", "output_hidden_states", "return_dict",
-               "output_router_logits", "router_aux_loss_coef", "router_jitter_noise", "pretraining_tp", "task_specific_params",
-               "unsloth_version", "id2label", "label2id", "chunk_size_feed_forward", "is_encoder_decoder", "problem_type",
-               "max_window_layers", "attn_implementation", "_attn_implementation_autoset", "rope_theta", "rope_scaling",
-               "rope_parameters", "hidden_dropout_prob", "num_labels"});
+  keys.ignore({"architectures",
+               "model_type",
+               "dtype",
+               "torch_dtype",
+               "transformers_version",
+               "use_cache",
+               "initializer_range",
+               "bos_token_id",
+               "eos_token_id",
+               "pad_token_id",
+               "sep_token_id",
+               "_name_or_path",
+               "auto_map",
+               "attention_dropout",
+               "output_attentions",
+               "output_hidden_states",
+               "return_dict",
+               "output_router_logits",
+               "router_aux_loss_coef",
+               "router_jitter_noise",
+               "pretraining_tp",
+               "task_specific_params",
+               "unsloth_version",
+               "id2label",
+               "label2id",
+               "chunk_size_feed_forward",
+               "is_encoder_decoder",
+               "problem_type",
+               "max_window_layers",
+               "attn_implementation",
+               "_attn_implementation_autoset",
+               "rope_theta",
+               "rope_scaling",
+               "rope_parameters",
+               "hidden_dropout_prob",
+               "num_labels"});
 }
 
-ActivationKind read_activation(KeyReader& keys, const std::string& key, const std::string& standard, bool grok = false) {
+ActivationKind read_activation(KeyReader& keys, const std::string& key, const std::string& standard,
+                               bool grok = false) {
   const std::string name = keys.text(key, standard);
   if (name == "silu" || name == "swish") return ActivationKind::kSilu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return ActivationKind::kGeluTanh;
@@ -54,7 +84,8 @@ void read_layer_types(KeyReader& keys, const ModelConfig& m) {
   if (types.is_null()) return;
   const std::string wanted = m.window > 0 ? "sliding_attention" : "full_attention";
   if (!types.is_array() || std::ranges::any_of(types, [&](const Json& type) { return type != wanted; }))
-    keys.refuse("layer_types", fmt::format("every layer must be \"{}\"; windows of some layers only are not there", wanted));
+    keys.refuse("layer_types",
+                fmt::format("every layer must be \"{}\"; windows of some layers only are not there", wanted));
 }
 
 // Those that came out of Llama; `experts` and the rest by name.
@@ -90,7 +121,8 @@ void read_llama_like(KeyReader& keys, const std::string& name, ModelConfig& m) {
     m.num_experts_per_token = keys.whole("num_experts_per_tok", 8);
     m.renormalize_gates = keys.flag("norm_topk_prob", false);
     keys.ignore({"intermediate_size"});
-    if (keys.whole("decoder_sparse_step", 1) != 1) keys.refuse("decoder_sparse_step", "layers without experts are not there");
+    if (keys.whole("decoder_sparse_step", 1) != 1)
+      keys.refuse("decoder_sparse_step", "layers without experts are not there");
     if (const Json& dense = keys.take("mlp_only_layers"); !dense.is_null() && !dense.empty())
       keys.refuse("mlp_only_layers", "layers without experts are not there");
   }
@@ -116,7 +148,8 @@ void read_gpt2(KeyReader& keys, ModelConfig& m) {
   keys.want_flag("scale_attn_by_inverse_layer_idx", false, false, "scales by layer are not there");
   keys.want_flag("add_cross_attention", false, false, "attention to an encoder is not there");
   keys.ignore({"n_ctx", "reorder_and_upcast_attn", "attn_pdrop", "embd_pdrop", "resid_pdrop", "summary_activation",
-               "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "gradient_checkpointing"});
+               "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+               "gradient_checkpointing"});
 }
 
 void read_grok(KeyReader& keys, ModelConfig& m, bool second) {
@@ -160,12 +193,11 @@ Result<const ModelFamily*> recognize(const Json& config, const std::string& plac
   if (const auto found = config.find("architectures");
       found != config.end() && found->is_array() && !found->empty() && found->front().is_string())
     architecture = found->front().get<std::string>();
-  const std::string type = config.contains("model_type") && config["model_type"].is_string()
-                               ? config["model_type"].get<std::string>()
-                               : "";
+  const std::string type =
+      config.contains("model_type") && config["model_type"].is_string() ? config["model_type"].get<std::string>() : "";
   if (architecture.starts_with("Grok1") || type.starts_with("grok"))
-    return find_family(config.contains("moe_intermediate_size") || config.contains("router_logit_softcapping") ? "grok-2"
-                                                                                                             : "grok-1");
+    return find_family(
+        config.contains("moe_intermediate_size") || config.contains("router_logit_softcapping") ? "grok-2" : "grok-1");
   std::vector<std::string_view> known;
   for (const ModelFamily& family : hf_families()) {
     known.push_back(family.name);
@@ -300,19 +332,19 @@ Result<HfModel> read_hf_config(const Json& config, const std::string& place) {
   ignore_common(keys);
   RETURN_IF_ERROR(keys.status());
   for (const std::string& key : keys.unread())
-    model.notes.push_back(fmt::format("{}: {} is not known here, and was taken to mean nothing for the network", place, key));
+    model.notes.push_back(
+        fmt::format("{}: {} is not known here, and was taken to mean nothing for the network", place, key));
   return model;
 }
 
-Json write_hf_config(const ModelConfig& m, const std::string& dtype) {
-  const ModelFamily& family = family_of(m);
+Json write_hf_config(const ModelConfig& m, const ModelFamily& family, const std::string& dtype) {
   Json json = {{"model_type", family.model_type},
                {"architectures", Json::array({family.architecture})},
                {"torch_dtype", dtype},
                {"dtype", dtype}};
   if (family.name == "gpt2")
     write_gpt2(m, json);
-  else if (m.is_grok())
+  else if (family.name.starts_with("grok"))
     write_grok(m, json);
   else
     write_llama_like(m, family, json);

@@ -20,7 +20,8 @@ struct HfModel {
 // Refuses what our network cannot express, with the key that asks for it. `place` is for messages.
 Result<HfModel> read_hf_config(const nlohmann::json& config, const std::string& place);
 
-// The same the other way: read_hf_config of it gives the model again. `dtype` as torch spells it: "bfloat16".
-nlohmann::json write_hf_config(const ModelConfig& model, const std::string& dtype);
+// The same the other way: read_hf_config of it gives the model again, where the family has all its parts. `dtype` as
+// torch spells it: "bfloat16".
+nlohmann::json write_hf_config(const ModelConfig& model, const ModelFamily& family, const std::string& dtype);
 
 }  // namespace colossus

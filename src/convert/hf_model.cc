@@ -44,18 +44,21 @@ Status take_tokenizer(FileSystem& files, const std::string& directory, OpenedMod
   } else if (files.stat(directory + "/vocab.json").ok() && files.stat(directory + "/merges.txt").ok()) {
     ASSIGN_OR_RETURN(model.texts["tokenizer.json"], tokenizer_of_vocab_and_merges(files, directory));
   } else {
-    model.notes.push_back(fmt::format(
-        "{}: no tokenizer.json; the model runs on token ids only (put one beside manifest.json and name it in a new import)",
-        directory));
+    model.notes.push_back(
+        fmt::format("{}: no tokenizer.json; the model runs on token ids only (put one beside manifest.json and name it "
+                    "in a new import)",
+                    directory));
     return ok_status();
   }
   if (const auto tokenizer = Tokenizer::from_json(model.texts["tokenizer.json"]); !tokenizer.ok())
-    model.notes.push_back(fmt::format(
-        "{}: this program cannot use it, and keeps it for export: {}", path, tokenizer.status().message()));
+    model.notes.push_back(
+        fmt::format("{}: this program cannot use it, and keeps it for export: {}", path, tokenizer.status().message()));
   return ok_status();
 }
 
-bool has_release_names(const SourceTensors& tensors) { return tensors.contains(std::string(grok1_release().rules[0].theirs)); }
+bool has_release_names(const SourceTensors& tensors) {
+  return tensors.contains(std::string(grok1_release().rules[0].theirs));
+}
 
 }  // namespace
 

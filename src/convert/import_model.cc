@@ -44,7 +44,8 @@ Result<ImportReport> import_model(FileSystem& files, const std::string& from, co
                                   const ImportOptions& options) {
   ASSIGN_OR_RETURN(const OpenedModel model, open_foreign_model(files, from, options.tokenizer));
   // What the file format allows and the network does not: with the names of our fields.
-  ASSIGN_OR_RETURN(const ModelConfig config, parse_config<ModelConfig>(print_config(model.config), "the imported model"));
+  ASSIGN_OR_RETURN(const ModelConfig config,
+                   parse_config<ModelConfig>(print_config(model.config), "the imported model"));
   ASSIGN_OR_RETURN(const NameMap map, make_name_map(config, model.rules, model.strip));
   ImportReport report{.format = model.format, .family = model.family, .config = config, .notes = model.notes};
   RETURN_IF_ERROR(check_tensors(map, model, report.notes).at(from));
@@ -56,26 +57,24 @@ Result<ImportReport> import_model(FileSystem& files, const std::string& from, co
       boxes.push_back(box_of(link, model.tensors.at(map.theirs[link.theirs].name), config.head_dim));
     const DType dtype = boxes.front().source->dtype;
     const auto assembly = std::make_shared<Assembly>(map.ours[i].shape, dtype, std::move(boxes), turned);
-    tensors.push_back({.file = "model",
-                       .name = map.ours[i].name,
-                       .dtype = dtype,
-                       .shape = map.ours[i].shape,
-                       .piece = whole_piece(map.ours[i].shape),
-                       .read = [assembly](int64_t offset, std::span<std::byte> into) {
-                         return assembly->read(offset, into);
-                       }});
+    tensors.push_back(
+        {.file = "model",
+         .name = map.ours[i].name,
+         .dtype = dtype,
+         .shape = map.ours[i].shape,
+         .piece = whole_piece(map.ours[i].shape),
+         .read = [assembly](int64_t offset, std::span<std::byte> into) { return assembly->read(offset, into); }});
     report.num_bytes += tensors.back().num_bytes();
   }
   report.num_tensors = static_cast<int64_t>(tensors.size());
   CheckpointState state{.step = 0, .validation_loss = {}, .texts = model.texts};
   state.texts["model.toml"] = print_config(config);
   state.texts[kImportRecord] = record_of(model, from);
-  RETURN_IF_ERROR(stream_checkpoint(files, to, state, tensors,
-                                    {.identity = model.identity,
-                                     .max_file_bytes = options.max_file_bytes,
-                                     .progress = [&](int64_t done) {
-                                       return !options.progress || options.progress(done, report.num_bytes);
-                                     }}));
+  RETURN_IF_ERROR(stream_checkpoint(
+      files, to, state, tensors,
+      {.identity = model.identity, .max_file_bytes = options.max_file_bytes, .progress = [&](int64_t done) {
+         return !options.progress || options.progress(done, report.num_bytes);
+       }}));
   return report;
 }
 

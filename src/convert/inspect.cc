@@ -66,7 +66,8 @@ void add_file_tensors(const SafetensorsFile& file, const InspectOptions& options
                            .num_bytes = entry.size_bytes,
                            .checksum = {}};
     if (options.checksums)
-      if (const Status read = read_all(tensor, [&](int64_t at, std::span<std::byte> into) { return file.read(entry, at, into); });
+      if (const Status read =
+              read_all(tensor, [&](int64_t at, std::span<std::byte> into) { return file.read(entry, at, into); });
           !read.ok())
         out.faults.push_back(read.message());
     out.tensors.push_back(std::move(tensor));
@@ -83,12 +84,14 @@ void inspect_safetensors(FileSystem& files, const InspectOptions& options, Inspe
 void add_model_facts(const ModelConfig& config, Inspection& out) {
   const auto counts = count_parameters(config);
   if (counts.ok()) {
-    out.facts.emplace_back("parameters", fmt::format("{} ({})", counts->total, format_quantity(static_cast<double>(counts->total))));
+    out.facts.emplace_back("parameters",
+                           fmt::format("{} ({})", counts->total, format_quantity(static_cast<double>(counts->total))));
     out.facts.emplace_back("of one token", format_quantity(static_cast<double>(counts->active)));
   }
-  out.facts.emplace_back("network", fmt::format("{} layers, width {}, {} heads of {}, {} with keys and values, vocabulary {}, context {}",
-                                                config.num_layers, config.width, config.num_heads, config.head_dim,
-                                                config.num_kv_heads, config.vocab_size, config.context));
+  out.facts.emplace_back(
+      "network", fmt::format("{} layers, width {}, {} heads of {}, {} with keys and values, vocabulary {}, context {}",
+                             config.num_layers, config.width, config.num_heads, config.head_dim, config.num_kv_heads,
+                             config.vocab_size, config.context));
   if (config.has_experts())
     out.facts.emplace_back("experts", fmt::format("{}, {} of a token, inner size {}", config.num_experts,
                                                   config.num_experts_per_token, config.expert_width));

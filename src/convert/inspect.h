@@ -19,7 +19,7 @@ struct InspectedTensor {
   std::string name, dtype, shape, file;
   int64_t num_elements = 0, num_bytes = 0;
   // With checksums:
-  std::optional<uint64_t> checksum;   // XXH3-64 of its bytes
+  std::optional<uint64_t> checksum;  // XXH3-64 of its bytes
   int64_t num_nans = 0, num_infinities = 0;
 };
 

@@ -53,8 +53,11 @@ std::string inspection_json(const Inspection& inspection) {
   for (const auto& [name, value] : inspection.facts) json["facts"][name] = value;
   json["tensors"] = nlohmann::ordered_json::array();
   for (const InspectedTensor& tensor : inspection.tensors) {
-    nlohmann::ordered_json one = {{"name", tensor.name},   {"dtype", tensor.dtype},    {"shape", tensor.shape},
-                                  {"bytes", tensor.num_bytes}, {"file", tensor.file}};
+    nlohmann::ordered_json one = {{"name", tensor.name},
+                                  {"dtype", tensor.dtype},
+                                  {"shape", tensor.shape},
+                                  {"bytes", tensor.num_bytes},
+                                  {"file", tensor.file}};
     if (tensor.checksum) {
       one["xxh3"] = fmt::format("{:016x}", *tensor.checksum);
       one["nan"] = tensor.num_nans;

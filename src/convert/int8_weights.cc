@@ -13,8 +13,8 @@ constexpr int64_t kMaxScaleBytes = int64_t{1} << 30;
 
 Result<std::vector<float>> read_scales(const SafetensorsFile& file, const SafetensorsEntry& entry) {
   if (entry.size_bytes > kMaxScaleBytes)
-    return invalid(fmt::format("[{}] {} has {} bytes; scales have at most {}", file.path(), entry.name, entry.size_bytes,
-                               kMaxScaleBytes));
+    return invalid(fmt::format("[{}] {} has {} bytes; scales have at most {}", file.path(), entry.name,
+                               entry.size_bytes, kMaxScaleBytes));
   std::vector<std::byte> bytes(static_cast<size_t>(entry.size_bytes));
   RETURN_IF_ERROR(file.read(entry, 0, bytes));
   const bool wide = entry.dtype == "F32";
@@ -104,7 +104,8 @@ Status Int8Weights::add_to(SourceTensors& tensors, std::vector<std::string>& alo
   for (const auto& [name, pair] : pairs_) {
     if (!pair.weight.entry || !pair.scales.entry) {
       const SafetensorsEntry& half = *(pair.weight.entry ? pair.weight.entry : pair.scales.entry);
-      alone.push_back(fmt::format("{}: {} without its {}", half.name, half.dtype, pair.weight.entry ? "scales" : "weight"));
+      alone.push_back(
+          fmt::format("{}: {} without its {}", half.name, half.dtype, pair.weight.entry ? "scales" : "weight"));
       continue;
     }
     const SafetensorsEntry &weight = *pair.weight.entry, &scales = *pair.scales.entry;
@@ -116,13 +117,13 @@ Status Int8Weights::add_to(SourceTensors& tensors, std::vector<std::string>& alo
     const auto product = std::make_shared<const Product>(pair.weight.file, weight, scales, std::move(values));
     const std::string whole = name.find('/') != std::string::npos ? name : name + std::string(kWeight);
     const DType dtype = scales.dtype == "F32" ? DType::kF32 : DType::kBF16;
-    tensors[whole] = {.name = whole,
-                      .dtype = dtype,
-                      .shape = Shape(std::span<const int64_t>(weight.shape)),
-                      .read = [product, dtype](int64_t offset, std::span<std::byte> into) {
-                        return product->read(dtype, offset, into);
-                      },
-                      .place = pair.weight.file->path()};
+    tensors[whole] = {
+        .name = whole,
+        .dtype = dtype,
+        .shape = Shape(std::span<const int64_t>(weight.shape)),
+        .read = [product, dtype](int64_t offset,
+                                 std::span<std::byte> into) { return product->read(dtype, offset, into); },
+        .place = pair.weight.file->path()};
   }
   return ok_status();
 }

@@ -21,8 +21,8 @@ struct Header {
 };
 
 std::string describe(std::span<const int32_t, 7> n) {
-  return fmt::format("dim {}, hidden_dim {}, n_layers {}, n_heads {}, n_kv_heads {}, vocab_size {}, seq_len {}", n[0], n[1],
-                     n[2], n[3], n[4], n[5], n[6]);
+  return fmt::format("dim {}, hidden_dim {}, n_layers {}, n_heads {}, n_kv_heads {}, vocab_size {}, seq_len {}", n[0],
+                     n[1], n[2], n[3], n[4], n[5], n[6]);
 }
 
 // `shared` by version 1; version 0 has it in the sign of the vocabulary's size.
@@ -31,11 +31,13 @@ Result<ModelConfig> config_of(std::span<const int32_t, 7> n, bool version_1, boo
   const int64_t vocab_size = std::abs(int64_t{n[5]});
   for (const int i : {0, 1, 2, 3, 4, 6})
     if (n[static_cast<size_t>(i)] < 1 || n[static_cast<size_t>(i)] > kMax || vocab_size < 1 || vocab_size > kMax)
-      return invalid(fmt::format("its header says {}; needed numbers from 1 to {}: not a llama2.c model", describe(n), kMax));
+      return invalid(
+          fmt::format("its header says {}; needed numbers from 1 to {}: not a llama2.c model", describe(n), kMax));
   if (n[0] % n[3] != 0 || n[3] % n[4] != 0 || n[0] / n[3] % 2 != 0)
-    return invalid(fmt::format(
-        "its header says {}; n_kv_heads must divide n_heads, n_heads dim, and a head be of even size: not a llama2.c model",
-        describe(n)));
+    return invalid(
+        fmt::format("its header says {}; n_kv_heads must divide n_heads, n_heads dim, and a head be of even size: not "
+                    "a llama2.c model",
+                    describe(n)));
   ModelConfig m{.family = Family::kLlama};
   m.width = n[0];
   m.ffn_width = n[1];
@@ -62,8 +64,8 @@ Result<Header> read_header(FileReader& file) {
     return header;
   }
   if (words[1] != 1)
-    return invalid(fmt::format("version {} of llama2.c's format; needed 0 or 1 (fp32): export the model again with it",
-                               words[1]));
+    return invalid(
+        fmt::format("version {} of llama2.c's format; needed 0 or 1 (fp32): export the model again with it", words[1]));
   RETURN_IF_ERROR(read_exactly(file, 0, std::as_writable_bytes(std::span(words)).first(40)));
   header.version_1 = true;
   header.data_offset = kVersion1Bytes;
@@ -84,9 +86,10 @@ class Layout0 {
       tensors_[full] = {.name = full,
                         .dtype = DType::kF32,
                         .shape = shape,
-                        .read = [file = file_, at = offset_, path = path_](int64_t offset, std::span<std::byte> into) {
-                          return read_exactly(*file, at + offset, into).at(path);
-                        },
+                        .read =
+                            [file = file_, at = offset_, path = path_](int64_t offset, std::span<std::byte> into) {
+                              return read_exactly(*file, at + offset, into).at(path);
+                            },
                         .place = path_};
       offset_ += shape.num_elements() * 4;
     }
@@ -104,7 +107,8 @@ class Layout0 {
 
 void add_tensors(Layout0& at, const Header& header) {
   const ModelConfig& m = header.config;
-  const int64_t L = m.num_layers, C = m.width, F = m.ffn_width, HD = m.num_heads * m.head_dim, KD = m.num_kv_heads * m.head_dim;
+  const int64_t L = m.num_layers, C = m.width, F = m.ffn_width, HD = m.num_heads * m.head_dim,
+                KD = m.num_kv_heads * m.head_dim;
   const auto matrices = [&] {
     at.add("wq", {HD, C}, L);
     at.add("wk", {KD, C}, L);
@@ -155,8 +159,8 @@ Result<OpenedModel> open_llama2c(FileSystem& files, const std::string& path, con
   Layout0 layout(file, path, header->data_offset);
   add_tensors(layout, *header);
   if (layout.end() != file->size())
-    return corrupt(fmt::format("[{}] is {} bytes long, its header asks for {}; it was cut, or is no llama2.c model", path,
-                               file->size(), layout.end()));
+    return corrupt(fmt::format("[{}] is {} bytes long, its header asks for {}; it was cut, or is no llama2.c model",
+                               path, file->size(), layout.end()));
   OpenedModel model{.format = "llama2.c",
                     .family = {},
                     .config = header->config,
@@ -176,15 +180,15 @@ Result<OpenedModel> open_llama2c(FileSystem& files, const std::string& path, con
     const size_t slash = path.rfind('/');
     pieces = (slash == std::string::npos ? "" : path.substr(0, slash + 1)) + "tokenizer.bin";
     if (!files.stat(pieces).ok()) {
-      model.notes.push_back(fmt::format("{}: no tokenizer; give its .bin with --tokenizer, else the model runs on ids only",
-                                        path));
+      model.notes.push_back(
+          fmt::format("{}: no tokenizer; give its .bin with --tokenizer, else the model runs on ids only", path));
       return model;
     }
   }
   ASSIGN_OR_RETURN(model.texts["tokenizer.json"], llama2c_tokenizer_json(files, pieces, model.config.vocab_size));
   if (const auto read = Tokenizer::from_json(model.texts["tokenizer.json"]); !read.ok())
-    model.notes.push_back(fmt::format("{}: kept as tokenizer.json, which this program cannot use: {}", pieces,
-                                      read.status().message()));
+    model.notes.push_back(
+        fmt::format("{}: kept as tokenizer.json, which this program cannot use: {}", pieces, read.status().message()));
   return model;
 }
 

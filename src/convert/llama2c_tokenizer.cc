@@ -42,7 +42,8 @@ Result<std::vector<ScoredPiece>> read_pieces(std::string_view bytes, int64_t voc
     at += static_cast<size_t>(length);
   }
   if (at != bytes.size())
-    return invalid(fmt::format("{} bytes follow the last of {} pieces; it is another model's", bytes.size() - at, vocab_size));
+    return invalid(
+        fmt::format("{} bytes follow the last of {} pieces; it is another model's", bytes.size() - at, vocab_size));
   return pieces;
 }
 
@@ -57,7 +58,9 @@ std::string with_blanks(const std::string& text) {
   return out;
 }
 
-bool is_byte_piece(const std::string& text) { return text.size() == 6 && text.starts_with("<0x") && text.ends_with('>'); }
+bool is_byte_piece(const std::string& text) {
+  return text.size() == 6 && text.starts_with("<0x") && text.ends_with('>');
+}
 
 // Every way to make a piece of two; of higher scores first. SentencePiece joins, of all neighbours, those whose piece
 // has the highest score: so a piece's score is its merges' rank.
@@ -88,8 +91,8 @@ Json merges_of(const std::vector<ScoredPiece>& pieces, const std::vector<std::st
 }
 
 Json added_token(int id, const std::string& text) {
-  return {{"id", id},          {"content", text},       {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},   {"normalized", false},   {"special", true}};
+  return {{"id", id},        {"content", text},     {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
 }  // namespace
@@ -134,12 +137,21 @@ Result<std::string> llama2c_tokenizer_json(FileSystem& files, const std::string&
       {"decoder",
        {{"type", "Sequence"},
         {"decoders",
-         {space_for_blank, {{"type", "ByteFallback"}}, {{"type", "Fuse"}},
+         {space_for_blank,
+          {{"type", "ByteFallback"}},
+          {{"type", "Fuse"}},
           {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}},
       {"model",
-       {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", "<unk>"}, {"continuing_subword_prefix", nullptr},
-        {"end_of_word_suffix", nullptr}, {"fuse_unk", true}, {"byte_fallback", true}, {"ignore_merges", false},
-        {"vocab", vocab}, {"merges", merges_of(*pieces, names)}}}};
+       {{"type", "BPE"},
+        {"dropout", nullptr},
+        {"unk_token", "<unk>"},
+        {"continuing_subword_prefix", nullptr},
+        {"end_of_word_suffix", nullptr},
+        {"fuse_unk", true},
+        {"byte_fallback", true},
+        {"ignore_merges", false},
+        {"vocab", vocab},
+        {"merges", merges_of(*pieces, names)}}}};
   try {
     return json.dump();
   } catch (const nlohmann::json::exception&) {

@@ -12,7 +12,8 @@ namespace {
 constexpr size_t kMostNamed = 3;
 
 std::string first_of(const std::vector<std::string>& names) {
-  const std::vector<std::string> shown(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kMostNamed)));
+  const std::vector<std::string> shown(names.begin(),
+                                       names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kMostNamed)));
   return fmt::format("{}{}", fmt::join(shown, ", "),
                      names.size() > kMostNamed ? fmt::format(" and {} more", names.size() - kMostNamed) : "");
 }

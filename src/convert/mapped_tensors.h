@@ -9,8 +9,8 @@
 
 namespace colossus {
 
-// Every tensor that the network has is there with its shape, and nothing else is; the parts of one of our tensors are of
-// one type. What was passed over is appended to `notes`.
+// Every tensor that the network has is there with its shape, and nothing else is; the parts of one of our tensors are
+// of one type. What was passed over is appended to `notes`.
 Status check_tensors(const NameMap& map, const OpenedModel& model, std::vector<std::string>& notes);
 
 }  // namespace colossus

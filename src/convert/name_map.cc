@@ -46,8 +46,8 @@ class Writer {
     std::string name = filled(rule.theirs, "{l}", layer);
     if (name.starts_with(strip_)) name.erase(0, strip_.size());
     for (int64_t e = 0; e < num_matrices; ++e) {
-      MatrixLink link{.ours = index, .matrix = e, .in = shape.rank() == 1 ? 1 : shape[-2], .out = shape[-1],
-                .layout = rule.layout};
+      MatrixLink link{
+          .ours = index, .matrix = e, .in = shape.rank() == 1 ? 1 : shape[-2], .out = shape[-1], .layout = rule.layout};
       link.theirs = find(by_expert ? filled(name, "{e}", std::to_string(e)) : name);
       TheirTensor& theirs = map_.theirs[link.theirs];
       link.their_matrix = by_expert ? 0 : e;

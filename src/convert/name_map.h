@@ -20,8 +20,8 @@ enum class Layout {
   kTransposedPairs,
 };
 
-// {l} stands for the number of a layer, {e} for that of an expert: theirs is then one matrix of our stack. Rules with the
-// same name of theirs lie beside one another there along `out`, in the order of the table.
+// {l} stands for the number of a layer, {e} for that of an expert: theirs is then one matrix of our stack. Rules with
+// the same name of theirs lie beside one another there along `out`, in the order of the table.
 struct NameRule {
   std::string_view ours;
   std::string_view theirs;
@@ -30,12 +30,12 @@ struct NameRule {
 
 // One of our matrices, and where it is in one of theirs. A vector is a matrix of one row.
 struct MatrixLink {
-  size_t ours = 0;      // in the table of parameters
-  int64_t matrix = 0;   // of our stack of experts
+  size_t ours = 0;     // in the table of parameters
+  int64_t matrix = 0;  // of our stack of experts
   int64_t in = 1, out = 1;
-  size_t theirs = 0;          // in NameMap::theirs
-  int64_t their_matrix = 0;   // of their stack
-  int64_t first_out = 0;      // of all their out
+  size_t theirs = 0;         // in NameMap::theirs
+  int64_t their_matrix = 0;  // of their stack
+  int64_t first_out = 0;     // of all their out
   Layout layout = Layout::kSame;
 };
 
@@ -49,7 +49,7 @@ struct TheirTensor {
 struct NameMap {
   std::vector<ParameterSpec> ours;
   std::vector<TheirTensor> theirs;  // in the order in which ours name them first
-  std::vector<MatrixLink> links;          // by ours, then matrix
+  std::vector<MatrixLink> links;    // by ours, then matrix
 
   // The links of one of ours.
   std::span<const MatrixLink> of_ours(size_t index) const;

@@ -34,7 +34,8 @@ Result<OpenedModel> open_foreign_model(FileSystem& files, const std::string& pat
     return open_llama2c(files, place, tokenizer);
   }
   return invalid(fmt::format(
-      "[{}] is no model that is known here; give a directory with config.json and *.safetensors, or a llama2.c .bin", place));
+      "[{}] is no model that is known here; give a directory with config.json and *.safetensors, or a llama2.c .bin",
+      place));
 }
 
 }  // namespace colossus

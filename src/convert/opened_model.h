@@ -27,7 +27,7 @@ struct OpenedModel {
 };
 
 // Names of texts in a checkpoint.
-inline constexpr const char* kCarriedPrefix = "hf.";        // before the name that a file has in a Hugging Face directory
+inline constexpr const char* kCarriedPrefix = "hf.";  // before the name that a file has in a Hugging Face directory
 inline constexpr const char* kImportRecord = "import.json";  // where the model came from
 
 // `path` is a directory with config.json and safetensors, or a llama2.c .bin. Everything that can be wrong with headers

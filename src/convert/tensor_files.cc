@@ -27,13 +27,15 @@ bool is_pickle(const std::string& name) {
 }
 
 Status no_tensor_files(const std::string& directory, const std::vector<FileEntry>& entries) {
-  const auto pickle = std::ranges::find_if(entries, [](const FileEntry& e) { return !e.is_directory && is_pickle(e.name); });
+  const auto pickle =
+      std::ranges::find_if(entries, [](const FileEntry& e) { return !e.is_directory && is_pickle(e.name); });
   if (pickle != entries.end())
-    return invalid(fmt::format(
-        "[{}] holds {}, a pickle, and no *.safetensors. Pickles are programs and are never run here. Where you trust the "
-        "file, write it as safetensors first, with PyTorch: safetensors.torch.save_file(torch.load(\"{}\", "
-        "weights_only=True), \"model.safetensors\")",
-        directory, pickle->name, pickle->name));
+    return invalid(
+        fmt::format("[{}] holds {}, a pickle, and no *.safetensors. Pickles are programs and are never run here. Where "
+                    "you trust the "
+                    "file, write it as safetensors first, with PyTorch: safetensors.torch.save_file(torch.load(\"{}\", "
+                    "weights_only=True), \"model.safetensors\")",
+                    directory, pickle->name, pickle->name));
   return not_found(fmt::format(
       "[{}] holds no *.safetensors; needed the directory of a model with config.json and model.safetensors, or shards "
       "and {}",
@@ -49,8 +51,8 @@ Result<std::map<std::string, std::string>> read_index(FileSystem& files, const s
   for (const auto& [name, file] : index["weight_map"].items()) {
     if (!file.is_string() || !is_plain_name(file.get<std::string>()) || !file.get<std::string>().ends_with(kSuffix))
       return invalid(fmt::format(
-          "[{}] weight_map puts \"{}\" into {}; needed the name of a *.safetensors file in the same directory", path, name,
-          file.dump(-1, ' ', false, Json::error_handler_t::replace)));
+          "[{}] weight_map puts \"{}\" into {}; needed the name of a *.safetensors file in the same directory", path,
+          name, file.dump(-1, ' ', false, Json::error_handler_t::replace)));
     file_of.emplace(name, file.get<std::string>());
   }
   if (file_of.empty()) return invalid(fmt::format("[{}] its weight_map is empty", path));
@@ -91,13 +93,12 @@ Status add_tensors(const std::shared_ptr<const SafetensorsFile>& file, TensorFil
       opened.other_types.push_back(entry.name + ": " + entry.dtype);
       continue;
     }
-    opened.tensors[entry.name] = {.name = entry.name,
-                                  .dtype = *dtype,
-                                  .shape = Shape(std::span<const int64_t>(entry.shape)),
-                                  .read = [file, &entry](int64_t offset, std::span<std::byte> into) {
-                                    return file->read(entry, offset, into);
-                                  },
-                                  .place = file->path()};
+    opened.tensors[entry.name] = {
+        .name = entry.name,
+        .dtype = *dtype,
+        .shape = Shape(std::span<const int64_t>(entry.shape)),
+        .read = [file, &entry](int64_t offset, std::span<std::byte> into) { return file->read(entry, offset, into); },
+        .place = file->path()};
   }
   return ok_status();
 }
@@ -122,10 +123,11 @@ Result<std::vector<std::string>> list_tensor_files(FileSystem& files, const std:
   if (names.empty()) return no_tensor_files(directory, entries);
   if (const auto cut = std::ranges::find_if(names, [](const auto& n) { return n.find("-TP-") != std::string::npos; });
       cut != names.end())
-    return invalid(fmt::format(
-        "[{}/{}] is one tensor-parallel rank's part of its matrices; needed whole matrices: join the parts of *-TP-000 to "
-        "*-TP-007 along the dimension that was cut, and give the joined files",
-        directory, *cut));
+    return invalid(
+        fmt::format("[{}/{}] is one tensor-parallel rank's part of its matrices; needed whole matrices: join the parts "
+                    "of *-TP-000 to "
+                    "*-TP-007 along the dimension that was cut, and give the joined files",
+                    directory, *cut));
   return names;
 }
 
@@ -147,8 +149,8 @@ Result<TensorFiles> open_tensor_files(FileSystem& files, const std::string& dire
   ASSIGN_OR_RETURN(const auto file_of, read_index(files, directory + "/" + kIndexName));
   for (const auto& [tensor, file] : file_of)
     if (const auto found = place_of.find(tensor); found == place_of.end() || found->second != directory + "/" + file)
-      return invalid(fmt::format("[{}/{}] puts the tensor \"{}\" into {}, where it is not; get the files again", directory,
-                                 kIndexName, tensor, file));
+      return invalid(fmt::format("[{}/{}] puts the tensor \"{}\" into {}, where it is not; get the files again",
+                                 directory, kIndexName, tensor, file));
   for (const auto& [tensor, place] : place_of)
     if (!file_of.contains(tensor))
       return invalid(fmt::format("[{}] has the tensor \"{}\", which {} does not name; the files do not belong together",

@@ -13,9 +13,9 @@ inline constexpr const char* kIndexName = "model.safetensors.index.json";
 
 struct TensorFiles {
   std::vector<std::shared_ptr<const SafetensorsFile>> files;
-  SourceTensors tensors;  // those of types that can be imported; int8 with scales as what they stand for
+  SourceTensors tensors;                 // those of types that can be imported; int8 with scales as what they stand for
   std::vector<std::string> other_types;  // "name: I64", for messages and for inspect
-  std::string identity;   // of the files: sizes, headers, and samples of their bytes
+  std::string identity;                  // of the files: sizes, headers, and samples of their bytes
 };
 
 // Which files those are, in the order of their names: what the index names, or model.safetensors, or every

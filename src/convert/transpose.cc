@@ -51,8 +51,7 @@ void transpose_in_parallel(const Transpose& t) {
       std::clamp<int64_t>(t.from_rows * t.num_cols / kWorthAThread, 1, std::min(num_usable_cores(), 8));
   const auto part = [&](int64_t i) {
     const int64_t tiles = (t.from_rows + kTile - 1) / kTile;
-    transpose_rows<T>(t, tiles * i / num_threads * kTile,
-                      std::min(t.from_rows, tiles * (i + 1) / num_threads * kTile));
+    transpose_rows<T>(t, tiles * i / num_threads * kTile, std::min(t.from_rows, tiles * (i + 1) / num_threads * kTile));
   };
   std::vector<std::thread> threads;
   for (int64_t i = 1; i < num_threads; ++i) threads.emplace_back(part, i);

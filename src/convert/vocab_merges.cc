@@ -13,7 +13,8 @@ constexpr int64_t kMaxBytes = 64 << 20;
 
 // Tokens that no merge makes and that look like markers.
 bool looks_special(const std::string& token) {
-  return token.size() > 2 && ((token.starts_with("<|") && token.ends_with("|>")) || (token.front() == '<' && token.back() == '>'));
+  return token.size() > 2 &&
+         ((token.starts_with("<|") && token.ends_with("|>")) || (token.front() == '<' && token.back() == '>'));
 }
 
 Result<Json> read_merges(FileSystem& files, const std::string& path) {
@@ -43,20 +44,38 @@ Result<std::string> tokenizer_of_vocab_and_merges(FileSystem& files, const std::
   ASSIGN_OR_RETURN(const Json merges, read_merges(files, directory + "/merges.txt"));
   Json added = Json::array(), tokens = Json::object();
   for (const auto& [token, id] : vocab.items()) {
-    if (!id.is_number_unsigned()) return invalid(fmt::format("[{}] \"{}\" has no id; needed a whole number", vocab_path, token));
+    if (!id.is_number_unsigned())
+      return invalid(fmt::format("[{}] \"{}\" has no id; needed a whole number", vocab_path, token));
     tokens[token] = id;
     if (looks_special(token))
-      added.push_back({{"id", id}, {"content", token}, {"single_word", false}, {"lstrip", false}, {"rstrip", false},
-                       {"normalized", false}, {"special", true}});
+      added.push_back({{"id", id},
+                       {"content", token},
+                       {"single_word", false},
+                       {"lstrip", false},
+                       {"rstrip", false},
+                       {"normalized", false},
+                       {"special", true}});
   }
-  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-  const Json tokenizer = {
-      {"version", "1.0"},           {"truncation", nullptr},
-      {"padding", nullptr},         {"added_tokens", added},
-      {"normalizer", nullptr},      {"pre_tokenizer", byte_level},
-      {"post_processor", nullptr},  {"decoder", byte_level},
-      {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-                 {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"vocab", tokens}, {"merges", merges}}}};
+  const Json byte_level = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  const Json tokenizer = {{"version", "1.0"},
+                          {"truncation", nullptr},
+                          {"padding", nullptr},
+                          {"added_tokens", added},
+                          {"normalizer", nullptr},
+                          {"pre_tokenizer", byte_level},
+                          {"post_processor", nullptr},
+                          {"decoder", byte_level},
+                          {"model",
+                           {{"type", "BPE"},
+                            {"dropout", nullptr},
+                            {"unk_token", nullptr},
+                            {"continuing_subword_prefix", nullptr},
+                            {"end_of_word_suffix", nullptr},
+                            {"fuse_unk", false},
+                            {"byte_fallback", false},
+                            {"vocab", tokens},
+                            {"merges", merges}}}};
   return tokenizer.dump();
 }
 

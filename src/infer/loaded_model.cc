@@ -16,8 +16,7 @@ Result<std::string> text_of(const Checkpoint& checkpoint, const std::string& nam
   return found->second;
 }
 
-Status read_parameters(Device& device, const Checkpoint& checkpoint, const ModelConfig& config,
-                       TensorSet& parameters) {
+Status read_parameters(Device& device, const Checkpoint& checkpoint, const ModelConfig& config, TensorSet& parameters) {
   // The smallest program declares every parameter.
   ASSIGN_OR_RETURN(const Program program, write_loss_program(config, {}));
   RETURN_IF_ERROR(parameters.add_role(device, program, Role::kParameter));

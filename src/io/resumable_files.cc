@@ -66,7 +66,8 @@ class Writing {
   Result<int64_t> write_part(const FileToWrite& file, const std::string& path) {
     std::vector<SafetensorsSpec> specs;
     for (const TensorToWrite& tensor : file.tensors) specs.push_back(tensor.spec);
-    ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(files_, path, std::move(specs), file.metadata));
+    ASSIGN_OR_RETURN(SafetensorsWriter writer,
+                     SafetensorsWriter::create(files_, path, std::move(specs), file.metadata));
     for (const TensorToWrite& tensor : file.tensors) {
       ASSIGN_OR_RETURN(const int64_t bytes, safetensors_tensor_bytes(tensor.spec.dtype, tensor.spec.shape));
       for (int64_t at = 0; at < bytes; at += options_.block_bytes) {

@@ -23,8 +23,8 @@ void ModelConfig::visit_fields(FieldVisitor& v) {
   v.field("biases", biases, "biases of projections and norms (gpt-2)");
   v.field("activation", activation, "nonlinearity of the feed-forward blocks");
   v.field("rope_theta", rope_theta, "base of the rotary embedding", {.above = 0});
-  v.field("rope_factor", rope_factor, "slow pairs of the rotary embedding turn so many times slower (Llama 3.1); 1: off",
-          {.min = 1});
+  v.field("rope_factor", rope_factor,
+          "slow pairs of the rotary embedding turn so many times slower (Llama 3.1); 1: off", {.min = 1});
   v.field("rope_low_turns", rope_low_turns, "pairs are slow below so many turns in rope_original_context",
           {.unit = "turns", .above = 0});
   v.field("rope_high_turns", rope_high_turns, "pairs turn as ever above so many", {.unit = "turns", .above = 0});

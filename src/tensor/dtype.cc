@@ -4,7 +4,8 @@
 
 namespace colossus {
 namespace {
-constexpr std::array kDTypes = {DType::kF32, DType::kBF16, DType::kF64, DType::kI32, DType::kI64, DType::kU8, DType::kF16};
+constexpr std::array kDTypes = {DType::kF32, DType::kBF16, DType::kF64, DType::kI32,
+                                DType::kI64, DType::kU8,   DType::kF16};
 }
 
 std::string_view dtype_name(DType dtype) {

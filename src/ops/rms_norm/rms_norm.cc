@@ -10,7 +10,8 @@ namespace {
 Status need_scale(Inference& io, int scale, int x) {
   const Shape &of_scale = io.shape(scale), &of_x = io.shape(x);
   if (of_scale.rank() != 1 || of_scale[0] < 1 || of_x[-1] % of_scale[0] != 0)
-    return io.fail(scale, fmt::format("one scale for each column of x, or for each of a head: a divisor of {}", of_x[-1]));
+    return io.fail(
+        scale, fmt::format("[{}]: one scale for each column of x, or a divisor of it: for each of a head", of_x[-1]));
   return io.need_dtype(scale, statistics_dtype(io.input(x).dtype));
 }
 

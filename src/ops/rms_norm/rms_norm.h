@@ -1,7 +1,6 @@
 // y = addend + x / rms(x) * scale, rms over the last dimension in fp32. Zhang and Sennrich 2019. A scale that is
-// shorter than the rows of x belongs to each of their equal parts, which are then normed by themselves: heads (the q and
-// k norms of Qwen3).
-// The norm is rounded to the dtype of x before the addend is added, as the published Grok does.
+// shorter than the rows of x belongs to each of their equal parts, which are then normed by themselves: heads (the q
+// and k norms of Qwen3). The norm is rounded to the dtype of x before the addend is added, as the published Grok does.
 #pragma once
 
 #include <array>
@@ -34,12 +33,13 @@ struct RmsNormGrad {
   static constexpr std::string_view kName = "rms_norm_grad";
   enum In { kDy, kX, kScale, kRstd, kDscale, kAddend };
   static constexpr std::array kInputs = {
-      Operand{"dy"},                                     // like x
-      Operand{"x"},                                      // (..., C)
-      Operand{"scale"},                                  // (C) or (D)
-      Operand{"rstd"},                                   // (...) or (..., H) f32
-      Operand{"dscale", OperandKind::kOptionalMutated},  // like scale, added into: fixed blocks of rows, then blocks in order
-      Operand{"addend", OperandKind::kOptional},         // like x: added to dx
+      Operand{"dy"},     // like x
+      Operand{"x"},      // (..., C)
+      Operand{"scale"},  // (C) or (D)
+      Operand{"rstd"},   // (...) or (..., H) f32
+      Operand{"dscale",
+              OperandKind::kOptionalMutated},     // like scale, added into: fixed blocks of rows, then blocks in order
+      Operand{"addend", OperandKind::kOptional},  // like x: added to dx
   };
   enum Out { kDx };
   static constexpr std::array kOutputs = {
