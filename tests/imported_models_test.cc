@@ -1,0 +1,118 @@
+// Models of others, from their files to what they say.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "convert/export_model.h"
+#include "convert/import_model.h"
+#include "device/cpu/cpu_device.h"
+#include "infer/decode_session.h"
+#include "infer/loaded_model.h"
+#include "io/testing.h"
+#include "oracle/golden.h"
+#include "train/testing.h"
+
+namespace colossus {
+namespace {
+
+const std::string kShared = COLOSSUS_SOURCE_DIR "/../shared/data/weights";
+
+bool is_there(const std::string& path) { return local_files().stat(path).ok(); }
+
+std::vector<int32_t> greedy(DecodeSession& session, int32_t first, int num_tokens, int32_t end) {
+  std::vector<int32_t> tokens;
+  for (int32_t next = first; static_cast<int>(tokens.size()) < num_tokens;) {
+    const Status fed = session.feed(std::vector<std::vector<int32_t>>{{next}});
+    CHECK(fed.ok(), fed.message().c_str());
+    const auto logits = session.logits(0);
+    next = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    if (next == end) break;
+    tokens.push_back(next);
+  }
+  return tokens;
+}
+
+// The pieces of a llama2.c tokenizer as they are printed.
+std::vector<std::string> pieces_in(const std::string& path) {
+  const auto bytes = read_file(local_files(), path);
+  CHECK(bytes.ok());
+  std::vector<std::string> pieces;
+  for (size_t at = 4; at < bytes->size();) {
+    int32_t length = 0;
+    std::memcpy(&length, bytes->data() + at + 4, 4);
+    pieces.push_back(bytes->substr(at + 8, static_cast<size_t>(length)));
+    at += 8 + static_cast<size_t>(length);
+  }
+  return pieces;
+}
+
+// The text that llama2.c itself prints at temperature 0, to the byte.
+TEST(ImportedModels, StoriesAreToldAsByTheirOwnProgram) {
+  const std::string source = kShared + "/stories260K";
+  if (!is_there(source)) GTEST_SKIP() << source << " is not there";
+  const TemporaryDirectory dir;
+  const auto imported =
+      import_model(local_files(), source + "/stories260K.bin", dir / "stories", {.tokenizer = source + "/tok512.bin"});
+  ASSERT_TRUE(imported.ok()) << imported.status().message();
+  const auto device = make_cpu_device({.num_threads = 1});
+  ASSERT_TRUE(device.ok());
+  const auto network = load_network(local_files(), **device, dir / "stories");
+  ASSERT_TRUE(network.ok()) << network.status().message();
+  const auto session = DecodeSession::create(**device, network->parameters, network->config, {.context = 256});
+  ASSERT_TRUE(session.ok()) << session.status().message();
+  constexpr int32_t kBegin = 1;
+  const auto tokens = greedy(**session, kBegin, 200, kBegin);
+  const auto pieces = pieces_in(source + "/tok512.bin");
+  std::string text;
+  for (const int32_t token : tokens) {
+    const std::string& piece = pieces[static_cast<size_t>(token)];
+    if (piece.size() == 6 && piece.starts_with("<0x"))
+      text += static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16));
+    else
+      text += text.empty() && piece.starts_with(' ') ? piece.substr(1) : piece;
+  }
+  auto expected = *read_file(local_files(), source + "/expected_greedy_200.txt");
+  while (expected.ends_with('\n')) expected.pop_back();
+  while (text.ends_with('\n')) text.pop_back();
+  EXPECT_EQ(text, expected);
+}
+
+// A run, exported, imported, and trained on: it begins with the parameters that the first one ended with.
+TEST(ImportedModels, ARunBeginsWithImportedParameters) {
+  for (const Family family : {Family::kLlama, Family::kGpt2, Family::kGrok1}) {
+    const TinyData data;
+    const auto device = *make_cpu_device({.num_threads = 1});
+    TrainObserver observer;
+    RunConfig first = tiny_run(data, "first", family);
+    if (family == Family::kGpt2) first.model.num_kv_heads = first.model.num_heads;  // as the format has it
+    auto trainer = *Trainer::create(first, local_files(), *device, data.tokenizer_json(), observer);
+    ASSERT_TRUE(trainer->run(false).ok());
+    const auto exported = export_hf(local_files(), first.out, data / "hf");
+    ASSERT_TRUE(exported.ok()) << exported.status().message();
+    const auto imported = import_model(local_files(), data / "hf", data / "imported");
+    ASSERT_TRUE(imported.ok()) << imported.status().message();
+
+    RunConfig second = first;
+    second.out = data / "second";
+    second.train.init_from = data / "imported";
+    second.train.steps = 1;
+    second.optimizer.learning_rate = 1e-30;  // below what an fp32 notices
+    auto continued = *Trainer::create(second, local_files(), *device, data.tokenizer_json(), observer);
+    const Status done = continued->run(false);
+    ASSERT_TRUE(done.ok()) << done.message();
+    for (const auto& [name, entry] : load_network(local_files(), *device, first.out)->parameters.entries())
+      EXPECT_EQ(read_tensor(*device, continued->tensors(), name), read_tensor(*device, trainer->tensors(), name))
+          << name;
+
+    second.train.init_from = data / "nowhere";
+    second.out = data / "third";
+    auto lost = *Trainer::create(second, local_files(), *device, data.tokenizer_json(), observer);
+    EXPECT_THAT(lost->run(false).message(), testing::HasSubstr("train.init_from"));
+  }
+}
+
+}  // namespace
+}  // namespace colossus
