@@ -80,6 +80,43 @@ TEST(ImportedModels, StoriesAreToldAsByTheirOwnProgram) {
   EXPECT_EQ(text, expected);
 }
 
+// What transformers 5 gives for these tokens (GPT2LMHeadModel in fp32).
+constexpr int32_t kTinyGpt2Tokens[] = {0, 5, 9, 20, 3};
+constexpr float kTinyGpt2Logits[5][21] = {
+    {0.03654744F,  0.02488837F,  0.04087383F,  -0.04043752F, -0.07335059F, -0.01735909F,  -0.0487229F,
+     0.01359222F,  -0.07568102F, -0.03143263F, 0.01299195F,  -0.017115F,   -0.005663219F, 0.003291155F,
+     -0.02356736F, 0.004981186F, 0.03297614F,  -0.05762323F, 0.006145493F, 0.03814059F,   0.01663484F},
+    {0.03185168F,  0.02169062F,  0.0356222F,   -0.03524195F, -0.06392621F, -0.01512873F,  -0.04246279F,
+     0.01184584F,  -0.06595722F, -0.02739404F, 0.01132269F,  -0.01491599F, -0.004935587F, 0.002868296F,
+     -0.02053933F, 0.004341185F, 0.02873924F,  -0.05021958F, 0.005355897F, 0.03324014F,   0.01449753F},
+    {-0.03612731F, -0.02460228F,  -0.04040397F, 0.03997267F,  0.0725074F,    0.01715955F,  0.04816281F,
+     -0.01343597F, 0.07481103F,   0.0310713F,   -0.01284261F, 0.01691825F,   0.005598119F, -0.003253324F,
+     0.02329644F,  -0.004923927F, -0.03259707F, 0.05696084F,  -0.006074851F, -0.03770215F, -0.01644362F},
+    {-0.03370768F, -0.02295453F,  -0.03769791F, 0.03729551F,  0.06765121F,   0.01601029F,  0.04493711F,
+     -0.0125361F,  0.06980056F,   0.0289903F,   -0.01198247F, 0.01578515F,   0.005223185F, -0.003035432F,
+     0.02173616F,  -0.004594147F, -0.03041388F, 0.05314589F,  -0.005667987F, -0.03517705F, -0.01534231F},
+    {0.02909937F,  0.01981633F,  0.03254408F,  -0.03219668F, -0.05840234F, -0.01382145F,  -0.03879357F,
+     0.01082224F,  -0.06025784F, -0.02502691F, 0.0103443F,   -0.0136271F,  -0.004509102F, 0.002620446F,
+     -0.01876452F, 0.003966062F, 0.02625588F,  -0.04588009F, 0.004893093F, 0.03036785F,   0.0132448F}};
+
+TEST(ImportedModels, TinyGpt2HasTheLogitsOfTransformers) {
+  const std::string source = kShared + "/tiny_gpt2_random";
+  if (!is_there(source)) GTEST_SKIP() << source << " is not there";
+  const TemporaryDirectory dir;
+  const auto imported = import_model(local_files(), source, dir / "gpt2");
+  ASSERT_TRUE(imported.ok()) << imported.status().message();
+  const auto device = make_cpu_device({.num_threads = 1});
+  ASSERT_TRUE(device.ok());
+  const auto network = load_network(local_files(), **device, dir / "gpt2");
+  ASSERT_TRUE(network.ok()) << network.status().message();
+  const auto session = DecodeSession::create(**device, network->parameters, network->config, {.context = 8});
+  ASSERT_TRUE(session.ok()) << session.status().message();
+  for (size_t t = 0; t < 5; ++t) {
+    ASSERT_TRUE((*session)->feed(std::vector<std::vector<int32_t>>{{kTinyGpt2Tokens[t]}}).ok());
+    for (size_t v = 0; v < 21; ++v) EXPECT_NEAR((*session)->logits(0)[v], kTinyGpt2Logits[t][v], 1e-6);
+  }
+}
+
 // A run, exported, imported, and trained on: it begins with the parameters that the first one ended with.
 TEST(ImportedModels, ARunBeginsWithImportedParameters) {
   for (const Family family : {Family::kLlama, Family::kGpt2, Family::kGrok1}) {
