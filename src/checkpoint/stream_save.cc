@@ -81,7 +81,8 @@ Status stream_checkpoint(FileSystem& files, const std::string& path, const Check
   ASSIGN_OR_RETURN(const std::string place, new_checkpoint_path(files, path));
   if (!files.can_rename(place))
     return invalid(fmt::format("[{}] is no local disk; write to one, and then `colossus checkpoint copy`", place));
-  std::string identity = options.identity;
+  // With the limit, by which tensors are shared out among files.
+  std::string identity = fmt::format("{} {}", options.identity, options.max_file_bytes);
   for (const CheckpointTensor& tensor : tensors) {
     RETURN_IF_ERROR(check_shape(tensor.shape).at(tensor.name));
     CHECK(tensor.piece == whole_piece(tensor.shape));
