@@ -68,7 +68,7 @@ void expect_agreement(const std::string& model, const std::vector<std::string>& 
     const std::vector<int> wanted = oracle.EncodeAsIds(text);
     const auto ids = tokenizer->encode(text);
     ASSERT_TRUE(ids.ok()) << ids.status().message();
-    ASSERT_TRUE(*ids == wanted) << text.substr(0, 300);
+    ASSERT_TRUE(*ids == wanted) << text.substr(0, 300) << testing::PrintToString(std::vector<int32_t>(ids->begin(), ids->begin() + std::min<size_t>(40, ids->size()))) << testing::PrintToString(wanted);
     std::string back;
     ASSERT_TRUE(oracle.Decode(wanted, &back).ok());
     ASSERT_TRUE(tokenizer->decode(*ids, {.skip_special = true}) == back) << text.substr(0, 300);

@@ -44,7 +44,7 @@ const Breakage kBreakages[] = {
     {"no_model", [](Json& j) { j.erase("model"); }, "$.model is missing"},
     {"model_is_text", [](Json& j) { j["model"] = "BPE"; }, "$.model is \"BPE\"; wanted an object"},
     {"another_model", [](Json& j) { j["model"]["type"] = "WordPiece"; }, "$.model.type is \"WordPiece\""},
-    {"bytes_for_unigram", [](Json& j) { j["model"] = {{"type", "Unigram"}, {"vocab", {{"a", -1.5}}}}; },
+    {"bytes_for_unigram", [](Json& j) { j["model"] = {{"type", "Unigram"}, {"vocab", Json::array({Json::array({"a", -1.5})})}}; },
      "$.pre_tokenizer makes bytes of the text"},
     {"unknown_key", [](Json& j) { j["model"]["magic"] = 1; }, "$.model.magic is not supported: 1"},
     {"unknown_top_key", [](Json& j) { j["extra"] = 1; }, "$.extra is not supported"},
