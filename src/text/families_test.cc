@@ -86,7 +86,8 @@ TEST_P(TokenizerFamily, DecodesAsTokensCome) {
     }
     text += decoder.flush();
     const std::string whole = tokenizer->decode(ids);
-    if (find_invalid_utf8(whole) == std::string::npos) EXPECT_EQ(text, whole);
+    if (find_invalid_utf8(whole) != std::string::npos) continue;
+    EXPECT_EQ(text, whole);
   }
 }
 

@@ -111,7 +111,8 @@ Status fill_from_merging_pieces(const std::vector<ScoredPiece>& pieces, Tokenize
 Status fill_from_unigram_pieces(const std::vector<ScoredPiece>& pieces, TokenizerSpec& spec) {
   RETURN_IF_ERROR(fill_tokens(pieces, spec));
   float least = std::numeric_limits<float>::max();
-  float greatest = std::numeric_limits<float>::lowest();
+  // SentencePiece begins with the least positive float, not the lowest: scores are logarithms, so it stays that.
+  float greatest = std::numeric_limits<float>::min();
   for (const ScoredPiece& piece : pieces) {
     if (piece.type != PieceType::kNormal) continue;
     least = std::min(least, piece.score);

@@ -142,7 +142,7 @@ class PreTokenization {
 
   Status apply(const ByteLevel& step) {
     if (step.add_prefix_space) {
-      prepend(" ", [](size_t, std::string_view piece) { return !is_white_space(decode_utf8(piece).code_point); });
+      prepend(" ", [](size_t, std::string_view piece) { return !piece.starts_with(' '); });
     }
     if (step.use_regex) cut(split_function(SplitPattern::kGpt2));
     in_alphabet_ = true;
