@@ -25,7 +25,7 @@ demo: all
 
 test:
 	$(INSTALL) test
-	@cmake --preset $(PRESET) -DCOLOSSUS_TESTS=ON -DCOLOSSUS_BENCH=OFF
+	@cmake --preset $(PRESET) -DCOLOSSUS_TESTS=ON -DCOLOSSUS_BENCH=ON
 	@cmake --build $(BUILD) --parallel $(JOBS)
 	@ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS)
 

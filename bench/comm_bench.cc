@@ -67,7 +67,7 @@ class OrderedSum {
     TreeSum tree;
     for (const TreeAddition& addition : term_additions(terms))
       tree.additions.insert(tree.additions.end(), {addition.into, addition.from});
-    b.emit(tree, {nodes, mine});
+    b.emit(tree, {mine, nodes});
     b.emit(GatherPieces{pieces}, {sum});
     ASSIGN_OR_RETURN(auto program, b.finish());
     auto ordered = std::make_unique<OrderedSum>();

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures every line of docs/benchmarks.md on this machine: name, value, bar, holds or short. Under 20 minutes.
 #   make bench                      all
-#   scripts/bench.sh train race     some: train tokenizer decode memory start ranks sums many race lowest peers
+#   scripts/bench.sh train race     some: train tokenizer decode memory start ranks keeping verifying sums packets many race lowest peers
 #   SHAKESPEARE=file TEXTS=dir      the texts; without them the lines that need them are skipped and counted
 #   PYTHON=venv/bin/python          a Python with torch: measures PyTorch beside us (bench/peers); else those lines are skipped
 set -euo pipefail
@@ -154,6 +154,48 @@ bench_ranks() {
   done
 }
 
+# Seconds of a trace's first rank in spans of these names.
+seconds_in() {
+  local trace=$1 name
+  shift
+  for name in "$@"; do sed -n "s/^{\"ph\":\"X\",\"name\":\"$name\",.*\"pid\":0,.*\"dur\":\([0-9.]*\),.*/\1/p" "$trace"; done |
+    awk '{ sum += $1; if ($1 > longest) longest = $1 } END { printf "%.4f %.4f\n", sum / 1e6, longest / 1e6 }'
+}
+
+# What a step waits for its copies in other ranks and for its checkpoints, one every other step.
+bench_keeping() {
+  shakespeare_shards || { skip "copies and checkpoints" "no $shakespeare"; return; }
+  local trace=$work/keeping.json steps copies checkpoints saving longest
+  "$colossus" train configs/runs/baby.toml --data "$work/shards" --out "$work/keeping" --fresh --set mesh.shard="$(nproc)" \
+    --set train.threads=1 --set train.steps=8 --set train.checkpoint_every=2 --set train.evaluate_every=0 \
+    --set train.evaluation_tokens=256 --trace "$trace" 2> "$work/log"
+  read -r steps _ < <(seconds_in "$trace" step)
+  read -r copies _ < <(seconds_in "$trace" keep finish_copies)
+  read -r checkpoints longest < <(seconds_in "$trace" checkpoint)
+  read -r saving _ < <(seconds_in "$trace" save)
+  report "copies in another rank each step, share of the time" "$(calculate "$copies / $steps")" "$copies of $steps s" "<= 0.03"
+  report "copies and a checkpoint every other step, share of the time" "$(calculate "($copies + $checkpoints) / $steps")" "" "<= 0.03"
+  report "longest wait for a checkpoint, seconds" "$longest" "and $saving s beside" "<= 1"
+}
+
+# One step in which all is computed twice among steps in which nothing is, on the processors alone.
+bench_verifying() {
+  shakespeare_shards || { skip "computing twice" "no $shakespeare"; return; }
+  local every one twice
+  for _ in 1 2 3; do
+    for every in 0 1; do
+      "$colossus" train configs/runs/baby.toml --data "$work/shards" --out "$work/verifying" --fresh --set mesh.data="$(nproc)" \
+        --set train.threads=1 --set train.steps=3 --set train.batch=16 --set train.microbatch=8 --set train.reduction_leaves=2 --set train.checkpoint_every=0 --set train.evaluate_every=0 \
+        --set train.evaluation_tokens=256 --set train.verify_every=$every 2> "$work/log"
+      sed -n 's/.*"speed\/step_seconds": *\([0-9.e-]*\).*/\1/p' "$work/verifying/metrics.jsonl" >> "$work/verifying-$every.seconds.new"
+    done
+  done
+  for every in 0 1; do mv "$work/verifying-$every.seconds.new" "$work/verifying-$every.seconds"; done
+  one=$(sort -g "$work/verifying-0.seconds" | head -n 1)
+  twice=$(sort -g "$work/verifying-1.seconds" | head -n 1)
+  report "a step with verify_every = 1 over one without, fastest of 9" "$(calculate "$twice / $one")" "$twice s/step" "<= 2.2"
+}
+
 # The ordered sum of gradients against the fastest ring all-reduce.
 bench_sums() {
   local json
@@ -162,6 +204,16 @@ bench_sums() {
     report "ordered sum, $(field ranks <<< "$json") ranks, $(field kilobytes <<< "$json") kB, speed over the fastest ring" \
       "$(field speed_over_fastest_ring <<< "$json")" "$(field ordered_us <<< "$json") us" ">= 0.95"
   done < "$work/sums.jsonl"
+}
+
+# The network model against packets.
+bench_packets() {
+  [[ -x $build/bench/packet_check ]] || { skip "network by packets" "no ns-3 when it was built"; return; }
+  local json
+  "$build/bench/packet_check" --seeds 20 --megabytes 1 > "$work/packets.jsonl"
+  while read -r json; do
+    report "$(sed 's/.*"case": "\([^"]*\)".*/\1/' <<< "$json")" "$(field ours_over_packets <<< "$json")" "of packets' time" ">= 0.85"
+  done < "$work/packets.jsonl"
 }
 
 # Seconds from the command to the end of the first step of 64 ranks with a model of 0.3M parameters.
@@ -182,7 +234,7 @@ bench_many() {
     "$(many_ranks --set mesh.data=16 --set mesh.tensor=2 --set mesh.pipeline=2)" s "<= 10"
 }
 
-for line in train decode tokenizer memory start ranks sums many race lowest; do
+for line in train decode tokenizer memory start ranks keeping verifying sums packets many race lowest; do
   if wanted $line; then bench_$line; fi
 done
 echo "held $held, short $short, skipped $skipped"

@@ -10,7 +10,7 @@ build="g++ make cmake ninja-build ccache git
 test="libgtest-dev libgmock-dev libpcre2-dev libsentencepiece-dev etcd-server"
 cluster="iproute2 iptables"
 slurm="$cluster slurmctld slurmd slurm-client munge"
-bench="libgloo-dev"  # whose all-reduces are measured beside ours
+bench="libgloo-dev libns3-dev"  # whose all-reduces are measured beside ours; that plays networks packet by packet
 
 wanted=$build
 for group in "$@"; do

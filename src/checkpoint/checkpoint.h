@@ -130,7 +130,10 @@ Result<std::vector<std::string>> list_checkpoints(FileSystem& files, const std::
 Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& directory,
                                           std::vector<Status>& skipped);
 
-// `path` is a checkpoint, or the directory of a run with checkpoints/ in it: then as above.
+// Where the checkpoints of `path` lie: a run has them in checkpoints/, or else it is their directory itself.
+Result<std::string> directory_of_checkpoints(FileSystem& files, const std::string& path);
+
+// `path` is a checkpoint; or it has some, then as above.
 Result<Checkpoint> find_checkpoint(FileSystem& files, const std::string& path, std::vector<Status>& skipped);
 
 // Removes all but the newest keep_last and, if asked, the one with the lowest validation loss; and leftovers of saves

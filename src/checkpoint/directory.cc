@@ -178,16 +178,22 @@ Result<Checkpoint> open_newest_checkpoint(FileSystem& files, const std::string& 
   return not_found(fmt::format("[{}] holds no checkpoint that can be read", directory));
 }
 
+Result<std::string> directory_of_checkpoints(FileSystem& files, const std::string& path) {
+  if (!files.stat(path).ok())
+    return not_found(fmt::format("[{}] is not there; give a run's directory, as made by `colossus train`", path));
+  if (files.stat(path + "/checkpoints").ok()) return path + "/checkpoints";
+  ASSIGN_OR_RETURN(const auto paths, list_checkpoints(files, path));
+  if (!paths.empty()) return path;
+  return not_found(
+      fmt::format("[{}] holds neither manifest.json, as a checkpoint does, nor checkpoints, as a run does", path));
+}
+
 Result<Checkpoint> find_checkpoint(FileSystem& files, const std::string& path, std::vector<Status>& skipped) {
   const auto manifest = files.stat(path + "/" + kManifestName);
   if (manifest.ok()) return Checkpoint::open(files, path);
   if (manifest.status().code() != ErrorCode::kNotFound) return manifest.status();
-  if (!files.stat(path).ok())
-    return not_found(fmt::format("[{}] is not there; give a run's directory, as made by `colossus train`", path));
-  if (!files.stat(path + "/checkpoints").ok())
-    return not_found(
-        fmt::format("[{}] holds neither manifest.json, as a checkpoint does, nor checkpoints, as a run does", path));
-  return open_newest_checkpoint(files, path + "/checkpoints", skipped);
+  ASSIGN_OR_RETURN(const std::string directory, directory_of_checkpoints(files, path));
+  return open_newest_checkpoint(files, directory, skipped);
 }
 
 Status prune_checkpoints(FileSystem& files, const std::string& directory, int64_t keep_last, bool keep_best,

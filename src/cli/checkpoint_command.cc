@@ -96,9 +96,10 @@ Status verify_one(const std::string& path, const InterruptScope& interrupt) {
 Status verify(const std::string& path) {
   const InterruptScope interrupt("stopping");
   std::vector<std::string> paths = {path};
-  if (!all_files().stat(path + "/manifest.json").ok() && all_files().stat(path + "/checkpoints").ok()) {
-    ASSIGN_OR_RETURN(paths, list_checkpoints(all_files(), path + "/checkpoints"));
-    if (paths.empty()) return not_found(fmt::format("[{}/checkpoints] holds no checkpoint", path));
+  if (!all_files().stat(path + "/manifest.json").ok()) {
+    ASSIGN_OR_RETURN(const std::string directory, directory_of_checkpoints(all_files(), path));
+    ASSIGN_OR_RETURN(paths, list_checkpoints(all_files(), directory));
+    if (paths.empty()) return not_found(fmt::format("[{}] holds no checkpoint", directory));
   }
   Status first;
   for (const std::string& one : paths) {

@@ -119,7 +119,7 @@ Result<RunPlan> plan_of(const SimulateArguments& arguments, const PlanQuestion& 
 
 Status play_days(const SimulateArguments& arguments, const Calibration& calibration, SimulateAnswer& answer) {
   const PlanQuestion& question = answer.question;
-  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(question.model, answer.judged.layout));
+  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(question.model, answer.judged.layout, question.stack));
   ASSIGN_OR_RETURN(answer.plan, plan_of(arguments, question, calibration, answer.judged, pieces));
   ThreadPool threads(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   ASSIGN_OR_RETURN(answer.history, play_runs(question.cluster, answer.plan, threads));

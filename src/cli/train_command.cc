@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/directory_lock.h"
 #include "base/platform.h"
+#include "checkpoint/checkpoint.h"
 #include "cli/cluster_place.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
@@ -24,6 +25,7 @@
 #include "device/cpu/cpu_device.h"
 #include "infer/generate.h"
 #include "io/config.h"
+#include "io/s3/s3_files.h"
 #include "train/recovery/supervisor.h"
 #include "train/recovery/worker.h"
 #include "train/trace_file.h"
@@ -234,19 +236,21 @@ double bits_per_nat(const ShardCounts& validation) {
 }
 
 // How a run ended, and what to do next.
-Status print_result(const TrainArguments& arguments, const std::string& out, const TrainResult& result, double bits) {
+Status print_result(const TrainArguments& arguments, const RunConfig& run, const TrainResult& result, double bits) {
   const std::string again =
       arguments.config.empty() ? "the same command" : "colossus train " + arguments.config + " (with the same --set)";
   if (result.reason == StopReason::kInterrupted) {
-    std::fprintf(stderr, "stopped after step %lld, saved in %s/checkpoints; go on with: %s\n",
-                 static_cast<long long>(result.step), out.c_str(), again.c_str());
+    std::fprintf(stderr, "stopped after step %lld, saved in %s; go on with: %s\n", static_cast<long long>(result.step),
+                 run.checkpoint_directory().c_str(), again.c_str());
     return interrupted("");
   }
+  const std::string model = run.train.checkpoint_directory.empty() ? run.out : run.checkpoint_directory();
   std::fprintf(stderr,
                "%s after step %lld: validation loss %.4f nats/token, %.4f bits/byte; %.1f s of training\ntalk to it: "
                "colossus generate %s --prompt \"...\"\n",
                result.reason == StopReason::kOutOfTime ? "time is up" : "done", static_cast<long long>(result.step),
-               result.final_evaluation.loss, result.final_evaluation.loss * bits, result.training_seconds, out.c_str());
+               result.final_evaluation.loss, result.final_evaluation.loss * bits, result.training_seconds,
+               model.c_str());
   return ok_status();
 }
 
@@ -269,7 +273,7 @@ Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig
   observer.end();
   RETURN_IF_ERROR(result.status());
   if (arguments.show_memory) print_memory(trainer->memory_table());
-  return print_result(arguments, trainer->config().out, *result, bits);
+  return print_result(arguments, trainer->config(), *result, bits);
 }
 
 // A worker whose supervisor is gone was told to save and end. When that hangs nobody else ends it.
@@ -311,7 +315,6 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
     ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = threads, .pin = false, .trace = trace.get()}));
     TerminalObserver observer(files, *device, false);
     double bits = 0;
-    std::string out;
     std::vector<MemoryLine> memory;
     bool first = false, header_was_printed = false;
     // A terminal may stop what is not in its foreground when it writes.
@@ -328,7 +331,6 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
                     observer.end();
                     first = trainer.ranks().first();
                     bits = bits_per_nat(trainer.validation_totals());
-                    out = trainer.config().out;
                     if (!first) return;
                     if (!header_was_printed && trainer.step() == 0) static_cast<void>(print_header(trainer, *device));
                     header_was_printed = true;
@@ -341,7 +343,7 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
     observer.end();
     RETURN_IF_ERROR(result.status());
     if (first && arguments.show_memory) print_memory(memory);
-    if (first) return print_result(arguments, out, *result, bits);
+    if (first) return print_result(arguments, run, *result, bits);
     return result->reason == StopReason::kInterrupted ? interrupted("") : ok_status();
   };
   const Status status = train_as_rank();
@@ -490,6 +492,28 @@ Status supervise(const TrainArguments& arguments, FileSystem& files, const RunCo
   return status;
 }
 
+// Whether the newest checkpoint is that of the last step.
+bool is_complete(FileSystem& files, const RunConfig& run) {
+  std::vector<Status> skipped;
+  const auto newest = open_newest_checkpoint(files, run.checkpoint_directory(), skipped);
+  return newest.ok() && newest->state().step >= run.train.steps;
+}
+
+// One of several machines. Who may write to `out` is settled in the store.
+Status join_machines(const TrainArguments& arguments, FileSystem& files, const RunConfig& run,
+                     const ClusterPlace& place) {
+  if (arguments.fresh)
+    return invalid("--fresh with several machines: they start one after the other; remove " + run.out + " before");
+  RETURN_IF_ERROR(files.make_directories(run.out));
+  // Started again when the others had ended, it would wait for them.
+  if (is_complete(files, run)) {
+    std::fprintf(stderr, "%s has all %lld steps\n", run.out.c_str(), static_cast<long long>(run.train.steps));
+    write_outcome(files, arguments.outcome, run.out, place, ok_status());
+    return ok_status();
+  }
+  return supervise(arguments, files, run, place);
+}
+
 // For this process and the ranks it starts. Those of a call before that was killed may still be saving.
 Result<DirectoryLock> lock_run(FileSystem& files, const std::string& out) {
   RETURN_IF_ERROR(files.make_directories(out));
@@ -507,7 +531,7 @@ Result<DirectoryLock> lock_run(FileSystem& files, const std::string& out) {
 }
 
 Status train(const TrainArguments& arguments) {
-  FileSystem& files = local_files();
+  FileSystem& files = all_files();
   ASSIGN_OR_RETURN(RunConfig run, read_config(files, arguments));
   ASSIGN_OR_RETURN(TokenizerFile tokenizer, read_tokenizer(files, run.data));
   ASSIGN_OR_RETURN(const ClusterPlace place, find_cluster_place(arguments.cluster, run.out));
@@ -515,18 +539,13 @@ Status train(const TrainArguments& arguments) {
   if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
     return work(arguments, files, run, tokenizer, place, worker);
   RETURN_IF_ERROR(make_trace(arguments));
-  if (!place.alone()) {
-    if (arguments.fresh)
-      return invalid("--fresh with several machines: they start one after the other; remove " + run.out + " before");
-    RETURN_IF_ERROR(files.make_directories(run.out));
-    return supervise(arguments, files, run, place);  // who may write to `out` is settled in the store
-  }
+  if (!place.alone()) return join_machines(arguments, files, run, place);
   ASSIGN_OR_RETURN(const DirectoryLock lock, lock_run(files, run.out));
   // That it has no place is said now, not behind its last step.
   if (!arguments.trace.empty()) RETURN_IF_ERROR(files.create(arguments.trace));
   if (arguments.fresh)
-    for (const char* name : {"/checkpoints", "/metrics.jsonl", "/events"})
-      RETURN_IF_ERROR(files.remove_all(run.out + name));
+    for (const std::string& path : {run.checkpoint_directory(), run.out + "/metrics.jsonl", run.out + "/events"})
+      RETURN_IF_ERROR(files.remove_all(path));
   return run.mesh.num_ranks() > 1 ? supervise(arguments, files, run, place)
                                   : train_alone(arguments, files, std::move(run), std::move(tokenizer));
 }

@@ -13,7 +13,8 @@ void StackConfig::visit_fields(FieldVisitor& v) {
   v.field("expert_overlap", expert_overlap, "the same of the expert axis", {.min = 0, .max = 1});
   v.field("pipeline_overlap", pipeline_overlap, "share of transfers between stages beside other microbatches",
           {.min = 0, .max = 1});
-  v.field("data_overlap", data_overlap, "share of the exchange of gradients and parameters beside computation",
+  v.field("data_overlap", data_overlap,
+          "share of the exchange of gradients and parameters beside computation; none: what our own programs do",
           {.min = 0, .max = 1});
   v.field("fused_attention", fused_attention, "attention stores no scores");
   v.field("attention_dropout", attention_dropout, "scores are dropped, where they are stored");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "device/sim/kernel_times.h"
@@ -22,7 +23,9 @@ struct StackConfig {
   double context_overlap = 0;
   double expert_overlap = 0;
   double pipeline_overlap = 1;  // of transfers between stages, with work of other microbatches
-  double data_overlap = 1;      // of gradients and parameters, with the backward and the forward pass of the layers
+  // Of gradients and parameters, with the backward and the forward pass of the layers. None: as our own programs do,
+  // which are then played as they are (exchange_overlap() in step_time.h).
+  std::optional<double> data_overlap;
   bool fused_attention = true;  // scores never stored (Dao et al. 2022)
   bool attention_dropout = false;
   bool expert_folding = true;         // experts need not be cut as the rest is (Liu et al. 2025)
@@ -39,11 +42,14 @@ struct StackConfig {
   // How often the logits are read or written in fp32 between the head's products, by kernels of their own.
   double loss_passes = 0;
   double gradient_bytes = 4;  // an element, on the wire
-  double parameter_bytes = 2;
+  double parameter_bytes = 4;
   Recompute recompute = Recompute::kNone;  // where nothing else is said
   double efficiency = 1;  // of all kernels, beside those of the machine: one number for a release of the software
   double attention = 1;   // of attention's kernels, beside the machine's: an older generation of them
   void visit_fields(FieldVisitor& v);
+
+  // Data ranks exchange what our own programs say, when they say it.
+  bool is_own() const { return !data_overlap; }
 };
 
 struct Layout {

@@ -1,6 +1,7 @@
 #include "plan/memory.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "plan/step_time.h"
 
@@ -14,6 +15,7 @@ struct StageShape {
   std::vector<int64_t> pieces;  // numbers of its chunks
   double parameters = 0;
   double updated = 0;  // of them, by one rank
+  double summed = 0;   // of their gradients, kept by one rank with ZeRO 2 and 3 in our own programs
 };
 
 StageShape shape_of_stage(const Layout& layout, const RankPieces& pieces, const std::vector<LayerRange>& ranges,
@@ -22,7 +24,12 @@ StageShape shape_of_stage(const Layout& layout, const RankPieces& pieces, const 
   const auto sharers = static_cast<double>(mesh.shard * mesh.context), tensor = static_cast<double>(mesh.tensor);
   const double ends = mesh.pipeline > 1 ? 2 * static_cast<double>(mesh.data) : 1;
   StageShape shape;
+  const auto data_ranks = static_cast<double>(mesh.data * mesh.shard);
+  // Experts over data ranks: whoever shares them adds up one sum for all of their data ranks.
+  const double expert_sharers = mesh.experts_over_data_ranks() ? static_cast<double>(mesh.expert_data()) : data_ranks;
   const auto add = [&](const SharedParameters& counts, double times) {
+    shape.summed += times * (static_cast<double>(counts.all() - counts.experts) / data_ranks +
+                             static_cast<double>(counts.experts) / expert_sharers);
     shape.parameters += times * static_cast<double>(counts.all());
     shape.updated +=
         times * (static_cast<double>(counts.cut) / sharers + static_cast<double>(counts.copied) / (sharers * tensor) +
@@ -38,6 +45,15 @@ StageShape shape_of_stage(const Layout& layout, const RankPieces& pieces, const 
   if (stage == mesh.pipeline - 1) add(pieces.last, 1);
   if (stage == mesh.pipeline - 1 && stage > 0) add({.tied = pieces.first.tied}, 1);
   return shape;
+}
+
+// Elements of gradients that a rank keeps between microbatches.
+double gradients_kept(const Layout& layout, const RankPieces& pieces, const StageShape& shape) {
+  if (layout.mesh.zero_stage == 1) return shape.parameters;
+  if (!pieces.is_own) return shape.updated;
+  // Each microbatch is a leaf, and sums of leaves wait for one another (train/gradient_tree.h).
+  const double waiting = std::floor(std::log2(static_cast<double>(std::max<int64_t>(1, layout.num_microbatches()))));
+  return shape.summed * (1 + waiting);
 }
 
 }  // namespace
@@ -83,8 +99,9 @@ Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, con
     const StageShape shape = shape_of_stage(layout, pieces, ranges, stage);
     RankMemory memory;
     memory.weights = state.weights * (mesh.zero_stage == 3 ? shape.updated : shape.parameters);
-    memory.gradients = state.gradients * (mesh.zero_stage >= 2 ? shape.updated : shape.parameters);
+    memory.gradients = state.gradients * gradients_kept(layout, pieces, shape);
     memory.optimizer = state.optimizer * shape.updated;
+    memory.arena = static_cast<double>(pieces.update_arena_bytes);
     for (const int64_t piece : shape.pieces) {
       memory.arena =
           std::max({memory.arena, bytes_at(piece, [](const PiecePrograms& p) { return p.forward.arena_bytes; }),

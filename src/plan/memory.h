@@ -18,7 +18,7 @@ inline constexpr StateBytes kMixedState = {.weights = 2, .gradients = 4, .optimi
 struct RankMemory {
   double weights = 0, gradients = 0, optimizer = 0;
   double stashes = 0;  // what forward passes leave for backward passes, of all microbatches in flight
-  double arena = 0;    // within a program
+  double arena = 0;    // within a program: a pass, or the update, whose room is that of the passes
   double state() const { return weights + gradients + optimizer; }
   double total() const { return state() + stashes + arena; }
 };

@@ -1,11 +1,11 @@
 #include "plan/rank_pieces.h"
 
-#include <bit>
+#include <algorithm>
 
 #include "device/cpu/cpu_prepare.h"
 #include "parallel/pipeline_cut.h"
+#include "plan/stage_run.h"
 #include "program/memory_plan.h"
-#include "train/rank_model.h"
 #include "train/update_program.h"
 
 namespace colossus {
@@ -21,46 +21,25 @@ PieceProgram piece_program(const Program& program, const Workspace& workspace) {
   return {playable(program), arena_bytes(program, workspace)};
 }
 
-// A run of a model with so many layers on a rank of a stage. Stages lie outermost, so a stage's ranks are those of a
-// mesh without them.
-RunConfig small_run(const ModelConfig& model, const Layout& layout, int64_t num_layers) {
-  RunConfig run;
-  run.model = model;
-  run.model.num_layers = num_layers;
-  run.model.context = std::max(model.context, layout.tokens);
-  run.mesh = layout.mesh;
-  run.mesh.pipeline = run.mesh.chunks = 1;
-  run.mesh.zero_stage = 1;  // what 2 and 3 send with each microbatch is priced by the layer (step_time.cc)
-  run.mesh.schedule = PipelineScheduleKind::kOneForwardOneBackward;
-  run.train.batch = layout.batch;
-  run.train.microbatch = layout.microbatch;
-  run.train.tokens = layout.tokens;
-  run.train.recompute = layout.recompute;
-  run.train.reduction_leaves =
-      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(layout.mesh.data * layout.mesh.shard)));
-  return run;
+std::vector<Program*> programs_of(PipelinePiece& piece) {
+  std::vector<Program*> programs = {&piece.forward, &piece.backward};
+  if (!piece.backward_weight.operations.empty()) programs.push_back(&piece.backward_weight);
+  return programs;
 }
 
-Result<RankModel> write_small(const RunConfig& run, const Ranks& ranks, ProductType products) {
-  return write_rank_model(run, products == ProductType::kF32 ? DType::kF32 : DType::kBF16, ranks);
-}
+using Passes = std::array<PiecePrograms, kNumPieceKinds>;
 
-// What ranks exchange in one operation must grow with their number, or it is all latency: as Megatron-LM's default
-// (--ddp-bucket-size: 40 million elements, or a million for each data rank).
-int64_t bucket_elements(const MeshConfig& mesh) {
-  return std::max<int64_t>(40'000'000, 1'000'000 * mesh.data * mesh.shard * mesh.context);
-}
-
-Status write_pipeline_pieces(const RankModel& model, const Layout& layout, int64_t layers, const Workspace& workspace,
-                             RankPieces& result) {
+Status write_pipeline_pieces(const StageRun& stage, const Layout& layout, int64_t layers, const Workspace& workspace,
+                             Passes& passes) {
   const std::vector<LayerRange> ranges = {{0, layers}, {layers, 2 * layers}, {2 * layers, 3 * layers}};
-  const Program evaluation = fuse(model.forward.program);
+  const Program evaluation = fuse(stage.model.forward.program);
   for (size_t kind = 0; kind < ranges.size(); ++kind) {
     PipelineCut cut{.layers = ranges,
                     .piece = static_cast<int64_t>(kind),
                     .split_backward = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble};
-    ASSIGN_OR_RETURN(const PipelinePiece piece, cut_pipeline_piece(model.microbatch, cut));
-    PiecePrograms& programs = result.pieces[kind][static_cast<size_t>(layers - 1)];
+    ASSIGN_OR_RETURN(PipelinePiece piece, cut_pipeline_piece(stage.model.microbatch, cut));
+    share_programs(stage, programs_of(piece));
+    PiecePrograms& programs = passes[kind];
     programs.forward = piece_program(piece.forward, workspace);
     programs.backward = piece_program(piece.backward, workspace);
     programs.backward_weight = piece_program(piece.backward_weight, workspace);
@@ -70,6 +49,22 @@ Status write_pipeline_pieces(const RankModel& model, const Layout& layout, int64
     programs.evaluation_arena_bytes = arena_bytes(evaluated.forward, workspace);
   }
   return ok_status();
+}
+
+// Of pieces of so many layers, each kind.
+Result<Passes> write_passes(const ModelConfig& model, const Layout& layout, const StackConfig& stack, int64_t layers,
+                            const Workspace& workspace) {
+  Passes passes;
+  const bool has_pipeline = layout.mesh.pipeline > 1;
+  ASSIGN_OR_RETURN(const StageRun stage, write_stage_run(model, layout, stack, has_pipeline ? 3 * layers : layers));
+  if (has_pipeline) {
+    RETURN_IF_ERROR(write_pipeline_pieces(stage, layout, layers, workspace, passes));
+    return passes;
+  }
+  Program microbatch = stage.model.microbatch;
+  share_programs(stage, {&microbatch});
+  passes[static_cast<size_t>(PieceKind::kWhole)].forward = piece_program(microbatch, workspace);
+  return passes;
 }
 
 SharedParameters count_of(const TensorPart& part, const RunConfig& run, const Ranks& ranks) {
@@ -95,6 +90,63 @@ void count_parameters_of(const RankModel& model, const RunConfig& run, const Ran
   }
 }
 
+Result<Program> write_update(const StageRun& stage, const std::vector<UpdateGroup>& groups, int64_t bucket_elements) {
+  ASSIGN_OR_RETURN(UpdateProgram update,
+                   write_update_program(stage.model.table, {}, groups,
+                                        {.bucket_elements = bucket_elements, .world = stage.ranks.all()}));
+  return std::move(update.program);
+}
+
+// Of so many layers, 1 or 2: the passes and the update.
+Status write_pieces_of(const ModelConfig& model, const Layout& layout, const StackConfig& stack, int64_t layers,
+                       const Workspace& workspace, RankPieces& result) {
+  ASSIGN_OR_RETURN(const StageRun whole, write_stage_run(model, layout, stack, layers));
+  if (layers == 1) count_parameters_of(whole.model, whole.run, whole.ranks, result);
+  ASSIGN_OR_RETURN(Passes passes, write_passes(model, layout, stack, layers, workspace));
+  for (size_t kind = 0; kind < kNumPieceKinds; ++kind)
+    result.pieces[kind][static_cast<size_t>(layers - 1)] = std::move(passes[kind]);
+  Program microbatch = whole.model.microbatch;
+  const std::vector<UpdateGroup> groups = share_programs(whole, {&microbatch});
+  ASSIGN_OR_RETURN(const Program update, write_update(whole, groups, update_bucket_elements(layout, stack)));
+  result.update[static_cast<size_t>(layers - 1)] = piece_program(update, workspace);
+  return ok_status();
+}
+
+// With ZeRO 2 and 3 buckets of up to three layers are whole at once, so a piece's arena grows evenly from three on:
+// what one and two layers take is counted back from there.
+Status set_arenas_of_many_layers(const ModelConfig& model, const Layout& layout, const StackConfig& stack,
+                                 const Workspace& workspace, RankPieces& result) {
+  ASSIGN_OR_RETURN(const Passes of_three, write_passes(model, layout, stack, 3, workspace));
+  ASSIGN_OR_RETURN(const Passes of_four, write_passes(model, layout, stack, 4, workspace));
+  for (size_t kind = 0; kind < kNumPieceKinds; ++kind)
+    for (PieceProgram PiecePrograms::*pass :
+         {&PiecePrograms::forward, &PiecePrograms::backward, &PiecePrograms::backward_weight}) {
+      const int64_t three = (of_three[kind].*pass).arena_bytes;
+      const int64_t layer = (of_four[kind].*pass).arena_bytes - three;
+      for (int64_t layers = 1; layers <= 2; ++layers)
+        (result.pieces[kind][static_cast<size_t>(layers - 1)].*pass).arena_bytes = three - (3 - layers) * layer;
+    }
+  return ok_status();
+}
+
+// Of the stage with most layers.
+Result<int64_t> update_arena_bytes(const ModelConfig& model, const Layout& layout, const StackConfig& stack,
+                                   const RankPieces& pieces, const Workspace& workspace) {
+  // One bucket's terms are added up while the next one's arrive and a third one's parameters leave.
+  constexpr int64_t kBucketsAtOnce = 4;
+  const std::vector<LayerRange> ranges = cut_layers(model.num_layers, layout.mesh.pipeline * layout.mesh.chunks);
+  std::vector<int64_t> layers(static_cast<size_t>(layout.mesh.pipeline), 0);
+  for (size_t i = 0; i < ranges.size(); ++i) layers[i % layers.size()] += ranges[i].end - ranges[i].begin;
+  const int64_t filled = kBucketsAtOnce * update_bucket_elements(layout, stack) / pieces.layer.all() + 1;
+  const int64_t num_layers = std::min(*std::ranges::max_element(layers), filled);
+  if (num_layers <= 2) return pieces.update[static_cast<size_t>(std::max<int64_t>(1, num_layers) - 1)].arena_bytes;
+  ASSIGN_OR_RETURN(const StageRun stage, write_stage_run(model, layout, stack, num_layers));
+  Program microbatch = stage.model.microbatch;
+  ASSIGN_OR_RETURN(const Program update,
+                   write_update(stage, share_programs(stage, {&microbatch}), update_bucket_elements(layout, stack)));
+  return arena_bytes(update, workspace);
+}
+
 }  // namespace
 
 int64_t processor_workspace(const Program& program, const Operation& operation) {
@@ -105,30 +157,17 @@ int64_t exchange_workspace(const Program& program, const Operation& operation) {
   return group_of(operation.op) ? processor_workspace(program, operation) : 0;
 }
 
-Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout, const Workspace& workspace) {
+Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout, const StackConfig& stack,
+                                     const Workspace& workspace) {
   RankPieces result;
   result.has_pipeline = layout.mesh.pipeline > 1;
-  RETURN_IF_ERROR(check_mesh(small_run(model, layout, 1).mesh, mesh_limits(small_run(model, layout, 1))));
-  Ranks ranks{.mesh = Mesh(small_run(model, layout, 1).mesh), .rank = 0};
-  ranks.members = groups_of(ranks.mesh, ranks.rank);
-  for (int64_t layers = 1; layers <= 2; ++layers) {
-    const RunConfig run = small_run(model, layout, layers);
-    ASSIGN_OR_RETURN(const RankModel whole, write_small(run, ranks, layout.products));
-    if (layers == 1) count_parameters_of(whole, run, ranks, result);
-    if (result.has_pipeline) {
-      ASSIGN_OR_RETURN(const RankModel three,
-                       write_small(small_run(model, layout, 3 * layers), ranks, layout.products));
-      RETURN_IF_ERROR(write_pipeline_pieces(three, layout, layers, workspace, result));
-    } else {
-      result.pieces[static_cast<size_t>(PieceKind::kWhole)][static_cast<size_t>(layers - 1)].forward =
-          piece_program(whole.microbatch, workspace);
-    }
-    const RankGradients gradients{.programs = {&whole.microbatch}, .shared = {}};
-    ASSIGN_OR_RETURN(
-        const UpdateProgram update,
-        write_update_program(whole.table, {}, update_groups(whole, gradients, run.train.reduction_leaves, ranks),
-                             {.bucket_elements = bucket_elements(layout.mesh), .world = ranks.all()}));
-    result.update[static_cast<size_t>(layers - 1)] = piece_program(update.program, workspace);
+  result.is_own = stack.is_own();
+  for (int64_t layers = 1; layers <= 2; ++layers)
+    RETURN_IF_ERROR(write_pieces_of(model, layout, stack, layers, workspace, result));
+  if (result.is_own && layout.mesh.zero_stage > 1)
+    RETURN_IF_ERROR(set_arenas_of_many_layers(model, layout, stack, workspace, result));
+  if (result.is_own) {
+    ASSIGN_OR_RETURN(result.update_arena_bytes, update_arena_bytes(model, layout, stack, result, workspace));
   }
   return result;
 }

@@ -47,6 +47,10 @@ struct RankPieces {
   std::array<std::array<PiecePrograms, 2>, kNumPieceKinds> pieces;  // [kind][layers - 1]
   // Between the microbatches and the next step: the whole model on one stage, with one layer and with two.
   std::array<PieceProgram, 2> update;
+  // Our own stack: of the update of a stage's layers, which runs when the passes' activations are gone. It grows with
+  // the layers until as many buckets are on their way as ever are.
+  int64_t update_arena_bytes = 0;
+  bool is_own = true;  // written as our own stack has it (StackConfig::is_own)
   // The model's ends and one layer. What is tied is in `first`, and on the last stage again.
   SharedParameters first, layer, last;
 
@@ -61,7 +65,7 @@ int64_t exchange_workspace(const Program& program, const Operation& operation);
 int64_t processor_workspace(const Program& program, const Operation& operation);
 
 // Fails where the model cannot be cut like this.
-Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout,
+Result<RankPieces> write_rank_pieces(const ModelConfig& model, const Layout& layout, const StackConfig& stack = {},
                                      const Workspace& workspace = exchange_workspace);
 
 }  // namespace colossus

@@ -165,10 +165,9 @@ class Search {
     small.mesh.pipeline = cut.pipelined ? 2 : 1;
     if (cut.split) small.mesh.schedule = PipelineScheduleKind::kZeroBubble;
     small.batch = small.microbatch * small.mesh.shard;
-    const auto pieces = write_rank_pieces(question_.model, small);
-    if (!pieces.ok()) return;
+    ProgramsOfStages programs;
+    if (!programs_of(small, 1, programs)) return;
     const int64_t layers = question_.model.num_layers;
-    std::optional<PassTimes> passes;  // the same for all that follow
     for (int64_t pipeline = cut.pipelined ? 2 : 1; pipeline <= (cut.pipelined ? layers + 2 : 1); ++pipeline) {
       Layout layout = layout_of(cut);
       layout.mesh.pipeline = pipeline;
@@ -185,28 +184,71 @@ class Search {
         layout.mesh.schedule = cut.split    ? PipelineScheduleKind::kZeroBubble
                                : chunks > 1 ? PipelineScheduleKind::kInterleaved
                                             : PipelineScheduleKind::kOneForwardOneBackward;
-        consider(layout, *pieces, passes);
+        consider(layout, small, programs);
       }
     }
   }
 
-  void consider(const Layout& layout, const RankPieces& pieces, std::optional<PassTimes>& passes) {
+  // Of a cut, by ZeRO's stage. The times of the passes are the same for all its layouts.
+  struct Programs {
+    std::optional<RankPieces> pieces;
+    std::optional<PassTimes> passes;
+    bool refused = false;
+  };
+  using ProgramsOfStages = std::array<Programs, 3>;
+
+  Programs* programs_of(const Layout& small, int64_t zero_stage, ProgramsOfStages& all) const {
+    Programs& programs = all[static_cast<size_t>(zero_stage - 1)];
+    if (!programs.pieces && !programs.refused) {
+      Layout layout = small;
+      layout.mesh.zero_stage = zero_stage;
+      auto written = write_rank_pieces(question_.model, layout, question_.stack);
+      programs.refused = !written.ok();
+      if (written.ok()) programs.pieces = std::move(*written);
+    }
+    return programs.refused ? nullptr : &programs;
+  }
+
+  // With the first of ZeRO's stages that fits: a later one sends more, and what it sends beside the passes, an earlier
+  // one does as well.
+  void consider(Layout layout, const Layout& small, ProgramsOfStages& all) {
     const double room = usable_bytes(question_.gpu());
     const StashCounts* stashes = stashes_of(layout);
     if (!stashes) return;
-    const auto memory = memory_of(question_.model, layout, pieces, *stashes, question_.state);
-    if (!memory.ok()) return;
-    const bool fits = memory->total() <= room;
-    if (!fits) {
-      const std::lock_guard lock(mutex_);
-      ++result_.legal;
-      ++result_.too_large;
-      if (!result_.smallest || memory->total() < result_.smallest->memory.total())
-        result_.smallest =
-            JudgedLayout{.layout = layout, .time = {}, .memory = *memory, .num_gpus = layout.mesh.num_ranks()};
-      return;
+    std::optional<JudgedLayout> least;
+    for (int64_t zero_stage = 1; zero_stage <= 3; ++zero_stage) {
+      layout.mesh.zero_stage = zero_stage;
+      if (zero_stage > 1 && !can_share_more(layout)) break;
+      // The earlier stage's programs hold no more of their own: a bound before others are written.
+      if (least) {
+        const auto bound = memory_of(question_.model, layout, *all[0].pieces, *stashes, question_.state);
+        if (!bound.ok() || bound->total() - bound->arena > room) continue;
+      }
+      Programs* const programs = programs_of(small, zero_stage, all);
+      if (!programs) break;
+      const auto memory = memory_of(question_.model, layout, *programs->pieces, *stashes, question_.state);
+      if (!memory.ok()) break;
+      if (memory->total() <= room) return add(layout, *programs, *memory);
+      if (!least || memory->total() < least->memory.total())
+        least = JudgedLayout{.layout = layout, .time = {}, .memory = *memory, .num_gpus = layout.mesh.num_ranks()};
     }
-    auto judged = judge_with(question_, calibration_, layout, pieces, *memory, passes);
+    if (!least) return;
+    const std::lock_guard lock(mutex_);
+    ++result_.legal;
+    ++result_.too_large;
+    if (!result_.smallest || least->memory.total() < result_.smallest->memory.total())
+      result_.smallest = std::move(least);
+  }
+
+  // Our own programs then want a leaf of the gradients' tree for each microbatch.
+  bool can_share_more(const Layout& layout) const {
+    return layout.mesh.shard > 1 &&
+           (!question_.stack.is_own() || std::has_single_bit(static_cast<uint64_t>(layout.batch / layout.microbatch)));
+  }
+
+  void add(const Layout& layout, Programs& programs, const RankMemory& memory) {
+    if (layout.mesh.zero_stage > 1) programs.passes.reset();  // they wait for the data ranks, whose number changes
+    auto judged = judge_with(question_, calibration_, layout, *programs.pieces, memory, programs.passes);
     const std::lock_guard lock(mutex_);
     if (!judged.ok()) {
       if (error_.ok()) error_ = judged.status();
@@ -238,7 +280,7 @@ class Search {
     });
     if (result_.best.size() > keep) result_.best.resize(keep);
   }
-  static std::array<int64_t, 9> order_of(const Layout& l) {
+  static std::array<int64_t, 10> order_of(const Layout& l) {
     return {l.mesh.tensor,
             l.mesh.context,
             l.mesh.pipeline,
@@ -247,7 +289,8 @@ class Search {
             l.mesh.expert,
             l.mesh.expert_tensor,
             l.microbatch,
-            static_cast<int64_t>(l.recompute)};
+            static_cast<int64_t>(l.recompute),
+            l.mesh.zero_stage};
   }
 
   Result<SearchResult> finish() {
@@ -281,7 +324,7 @@ class Search {
 double usable_bytes(const GpuSpec& gpu) { return kUsableMemory * gpu.memory_gb * 1e9; }
 
 Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& calibration, const Layout& layout) {
-  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(question.model, layout));
+  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(question.model, layout, question.stack));
   return judge(question, calibration, layout, pieces);
 }
 

@@ -11,7 +11,7 @@ namespace colossus {
 namespace {
 
 // Every combination of small numbers, legal or not, judged one by one.
-std::vector<JudgedLayout> judge_all(const PlanQuestion& question) {
+std::vector<JudgedLayout> judge_all(const PlanQuestion& question, int64_t zero_stage = 1) {
   const double room = 0.94 * question.cluster.pools[0].gpu.memory_gb * 1e9;
   std::vector<JudgedLayout> all;
   for (int64_t tensor = 1; tensor <= 16; ++tensor)
@@ -28,6 +28,7 @@ std::vector<JudgedLayout> judge_all(const PlanQuestion& question) {
                     if (of_model > 16) continue;
                     Layout layout;
                     layout.mesh = {.shard = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(16 / of_model))),
+                                   .zero_stage = zero_stage,
                                    .context = context,
                                    .tensor = tensor,
                                    .expert = expert,
@@ -68,6 +69,27 @@ TEST(Search, FindsWhatLookingAtEverythingFinds) {
     for (size_t i = 0; i < found->best.size(); ++i)
       EXPECT_EQ(print_config(alone->best[i].layout.mesh), print_config(found->best[i].layout.mesh)) << "threads";
   }
+}
+
+// Of a stack that keeps one sum of its share: ours keeps those of leaves that wait for others, too.
+TEST(Search, WhatDoesNotFitWithOneStageOfZeroHasTheNext) {
+  PlanQuestion question = small_question(Family::kLlama);
+  question.stack.data_overlap = 1;
+  const auto least_of = [](const std::vector<JudgedLayout>& all) {
+    return std::ranges::min_element(all, {}, [](const JudgedLayout& each) { return each.memory.total(); })
+        ->memory.total();
+  };
+  const double with_one = least_of(judge_all(question, 1)), with_three = least_of(judge_all(question, 3));
+  ASSERT_LT(with_three, 0.95 * with_one);
+  question.cluster.pools[0].gpu.memory_gb = 0.99 * with_one / 0.94 / 1e9;
+  std::vector<JudgedLayout> all = judge_all(question, 2);
+  std::ranges::move(judge_all(question, 3), std::back_inserter(all));
+  const auto best = std::ranges::max_element(all, {}, &JudgedLayout::tokens_per_second);
+  const auto found = search_layouts(question, ready_calibration(), {.keep = 5, .num_threads = 2});
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  ASSERT_FALSE(found->best.empty());
+  EXPECT_GT(found->best.front().layout.mesh.zero_stage, 1);
+  EXPECT_NEAR(found->best.front().tokens_per_second / best->tokens_per_second, 1, 1e-9);
 }
 
 TEST(Search, WhereNothingFitsTheSmallestIsNamed) {

@@ -100,7 +100,7 @@ TEST(Sensitivity, EveryAssumptionMovesWhatItShould) {
   // Two machines in 60 days: something is to happen to them.
   for (FailureComponent& component : question.cluster.failures.components) component.per_1000_node_days *= 200;
   const Layout layout = *read_layout(question, "x", std::vector<std::string>{"tensor=4", "shard=4"});
-  const RankPieces pieces = *write_rank_pieces(question.model, layout);
+  const RankPieces pieces = *write_rank_pieces(question.model, layout, question.stack);
   const auto plan_for = [&](const ClusterConfig& cluster) -> Result<RunPlan> {
     PlanQuestion other = question;
     other.cluster = cluster;

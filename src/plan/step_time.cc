@@ -16,10 +16,11 @@ void add(PassTime& sum, const PassTime& other) {
   sum.tensor += other.tensor;
   sum.context += other.context;
   sum.expert += other.expert;
+  sum.data += other.data;
 }
 PassTime scaled(const PassTime& time, double factor) {
-  return {time.seconds * factor, time.compute * factor, time.tensor * factor, time.context * factor,
-          time.expert * factor};
+  return {time.seconds * factor, time.compute * factor, time.tensor * factor,
+          time.context * factor, time.expert * factor,  time.data * factor};
 }
 
 PassTime at_layers(const PassTime& one, const PassTime& two, int64_t layers) {
@@ -35,7 +36,7 @@ class Pricer {
 
   PassTime time_of(const PlayableProgram& program) const {
     PassTime time;
-    double waited[3] = {};
+    double waited[4] = {};
     const PlayedProgram played = play(program, [&](const KernelWork& work) {
       const double exposed = seconds(work);
       if (work.kind == WorkKind::kCommunication) waited[axis_of(work.group).first] += exposed;
@@ -44,12 +45,13 @@ class Pricer {
     time.seconds = played.seconds;
     time.compute = played.compute_seconds;
     // What was waited for is told apart by the share of each in the communication.
-    const double all = waited[0] + waited[1] + waited[2],
+    const double all = waited[0] + waited[1] + waited[2] + waited[3],
                  exposed = std::max(0.0, played.seconds - played.compute_seconds);
     if (all > 0) {
       time.tensor = exposed * waited[0] / all;
       time.context = exposed * waited[1] / all;
       time.expert = exposed * waited[2] / all;
+      time.data = exposed * waited[3] / all;
     }
     return time;
   }
@@ -57,7 +59,16 @@ class Pricer {
   double seconds(const KernelWork& work) const {
     if (work.kind != WorkKind::kCommunication) return kernel(work);
     if (work.exchange == Exchange::kSend || work.exchange == Exchange::kReceive) return 0;
+    if (work.group.link == Link::kGradients || work.group.link == Link::kParameters) return state_seconds(work);
     return prices_.communication(work.group, work.exchange, work.bytes_sent) * (1 - axis_of(work.group).second);
+  }
+
+  // Of gradients and parameters among data ranks, with nothing beside it. Pieces are fp32 in our programs; others send
+  // other widths.
+  double state_seconds(const KernelWork& work) const {
+    const bool gathers = work.exchange == Exchange::kAllGather;
+    const double width = (gathers ? prices_.stack.parameter_bytes : prices_.stack.gradient_bytes) / 4;
+    return prices_.communication(work.group, work.exchange, work.bytes_sent * width);
   }
 
   double kernel(const KernelWork& work) const {
@@ -89,6 +100,7 @@ class Pricer {
 
  private:
   std::pair<int, double> axis_of(RankGroup group) const {
+    if (group.link == Link::kGradients || group.link == Link::kParameters) return {3, 0};
     if (group.contains(MeshAxis::kExpert) || group.contains(MeshAxis::kExpertTensor))
       return {2, prices_.stack.expert_overlap};
     if (group.contains(MeshAxis::kContext)) return {1, prices_.stack.context_overlap};
@@ -120,19 +132,30 @@ double exposed(double communication, double beside, double share) {
   return std::max(communication * (1 - share), communication - beside * share);
 }
 
-UpdateTime update_time(const Pricer& pricer, const StepPrices& prices, const PlayableProgram& program) {
+// All of its communication: what of it is waited for says exchange_overlap().
+UpdateTime update_time(const Pricer& pricer, const PlayableProgram& program) {
   UpdateTime time;
   for (const KernelWork& work : program.works) {
-    if (work.kind != WorkKind::kCommunication) {
+    if (work.kind != WorkKind::kCommunication)
       time.compute += pricer.kernel(work);
-      continue;
-    }
-    // Pieces are fp32 in our programs; others send other widths.
-    const bool gathers = work.exchange == Exchange::kAllGather;
-    const double width = (gathers ? prices.stack.parameter_bytes : prices.stack.gradient_bytes) / 4;
-    (gathers ? time.parameters : time.gradients) +=
-        prices.communication(work.group, work.exchange, work.bytes_sent * width);
+    else
+      (work.exchange == Exchange::kAllGather ? time.parameters : time.gradients) += pricer.state_seconds(work);
   }
+  return time;
+}
+
+// Of our own program, as its lanes run it: the exchange of one bucket goes on while the one before is added up. What is
+// waited for, shared out by the kind of communication.
+UpdateTime played_update_time(const Pricer& pricer, const PlayableProgram& program) {
+  UpdateTime time = update_time(pricer, program);
+  const PlayedProgram played = play(program, [&](const KernelWork& work) {
+    return work.kind == WorkKind::kCommunication ? pricer.state_seconds(work) : pricer.kernel(work);
+  });
+  const double all = time.gradients + time.parameters;
+  if (all == 0) return time;
+  const double waited = (played.seconds - time.compute) / all;
+  time.gradients *= waited;
+  time.parameters *= waited;
   return time;
 }
 
@@ -151,7 +174,7 @@ double sharded_seconds(const StepPrices& prices, const Layout& layout, const Ran
   };
   const auto [gather, scatter] = seconds_of(static_cast<double>(pieces.layer.all()));
   const auto [first_gather, first_scatter] = seconds_of(static_cast<double>(pieces.first.all()));
-  const double hidden = prices.stack.data_overlap;
+  const double hidden = prices.stack.data_overlap.value_or(0);
   const bool again = layout.recompute == Recompute::kFull;
   const double forward = layer_seconds / (again ? 4 : 3), backward = layer_seconds - forward;
   // Nothing runs beside the first and the last.
@@ -238,8 +261,8 @@ PassTime busiest_stage(const Layout& layout, const std::vector<PieceTime>& times
 // The update of the stage on which it takes longest.
 UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const Pricer& pricer,
                           const StepPrices& prices, const std::vector<LayerRange>& ranges) {
-  const UpdateTime one = update_time(pricer, prices, pieces.update[0].works);
-  const UpdateTime two = update_time(pricer, prices, pieces.update[1].works);
+  const auto time_of = prices.stack.is_own() ? played_update_time : update_time;
+  const UpdateTime one = time_of(pricer, pieces.update[0].works), two = time_of(pricer, pieces.update[1].works);
   const int64_t stages = layout.mesh.pipeline;
   const auto first = static_cast<double>(pieces.first.all()), last = static_cast<double>(pieces.last.all());
   const auto again = static_cast<double>(stages > 1 ? pieces.first.tied : 0);
@@ -258,6 +281,12 @@ UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const 
 }
 
 }  // namespace
+
+ExchangeOverlap exchange_overlap(const StackConfig& stack, const MeshConfig& mesh) {
+  if (stack.data_overlap) return {.gradients = *stack.data_overlap, .parameters = *stack.data_overlap};
+  constexpr double kOwnGradients = 0;  // 1: each bucket's exchange begins within the last microbatch's backward pass
+  return {.gradients = mesh.zero_stage == 1 ? kOwnGradients : 0, .parameters = 0};
+}
 
 double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work) {
   return Pricer(prices, layout).seconds(work);
@@ -295,19 +324,21 @@ Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, co
   time.exposed_context = busiest.context * microbatches;
   time.exposed_expert = busiest.expert * microbatches;
   time.bubble = time.seconds - busiest.seconds * microbatches;
-  // Two thirds of a microbatch's passes are backward: gradients leave beside that of the last one, parameters arrive
-  // beside the first one's forward pass. What is not hidden comes on top.
+  // Two thirds of a microbatch's passes are backward. What is not hidden comes on top.
   const UpdateTime update = longest_update(layout, pieces, pricer, prices, ranges);
-  const double hidden = prices.stack.data_overlap;
-  if (layout.mesh.zero_stage == 3) {
+  time.exposed_data = busiest.data * microbatches;
+  double behind = 0;
+  if (layout.mesh.zero_stage == 3 && !prices.stack.is_own()) {
     const double layers = static_cast<double>(model.num_layers) / static_cast<double>(layout.mesh.pipeline);
-    time.exposed_data = microbatches * sharded_seconds(prices, layout, pieces, layers, busiest.seconds / layers);
+    behind = microbatches * sharded_seconds(prices, layout, pieces, layers, busiest.seconds / layers);
   } else {
-    time.exposed_data = exposed(update.gradients, busiest.seconds * 2 / 3, hidden) +
-                        exposed(update.parameters, busiest.seconds / 3, hidden);
+    const ExchangeOverlap overlap = exchange_overlap(prices.stack, layout.mesh);
+    behind = exposed(update.gradients, busiest.seconds * 2 / 3, overlap.gradients) +
+             exposed(update.parameters, busiest.seconds / 3, overlap.parameters);
   }
+  time.exposed_data += behind;
   time.update = update.compute;
-  time.seconds += time.exposed_data + time.update;
+  time.seconds += behind + time.update;
   time.straggling = time.seconds * prices.straggling;
   time.seconds += time.straggling;
   return time;

@@ -41,9 +41,19 @@ struct StepTime {
 // stages, which is the schedule's.
 double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work);
 
+// The share of what data ranks exchange once a step, behind all microbatches, that can run beside computation: of
+// gradients beside the backward pass of the last microbatch, of new parameters beside the forward pass of the first.
+// Of other stacks it was fitted, or is known (StackConfig::data_overlap). Our own programs exchange both in the update,
+// behind the last backward pass and before the next step begins; what ZeRO 2 and 3 send beside the passes is in the
+// programs of these, and is played there.
+struct ExchangeOverlap {
+  double gradients = 0, parameters = 0;
+};
+ExchangeOverlap exchange_overlap(const StackConfig& stack, const MeshConfig& mesh);
+
 // Seconds of a program, or of a piece of so many layers, and where they go.
 struct PassTime {
-  double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0;  // the last three: waited for
+  double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0, data = 0;  // the last four: waited for
 };
 // Of pieces with one layer and with two, by kind: forward, backward, and the weights' gradients where they are apart.
 // The same for all layouts that differ in data ranks and stages alone.

@@ -134,6 +134,42 @@ TEST(StepTime, PartsAddUpAndCommunicationOnlyCosts) {
   }
 }
 
+// Our own programs exchange behind the last backward pass: all of it is waited for. Another stack may hide it.
+TEST(StepTime, WhatIsExchangedIsHiddenByThoseThatDo) {
+  const KernelTimes kernels(kGpu, {}, ProductType::kBF16);
+  const Layout layout = layout_of({.shard = 8});
+  StepPrices prices = prices_of(kernels);
+  const auto waited_for = [&](std::optional<double> overlap) {
+    prices.stack.data_overlap = overlap;
+    const auto pieces = write_rank_pieces(grok_of(4), layout, prices.stack);
+    return time_of_step(grok_of(4), layout, *pieces, prices)->exposed_data;
+  };
+  const double own = waited_for({}), none = waited_for(0), all = waited_for(1);
+  EXPECT_LT(all, 0.2 * none);
+  EXPECT_GT(own, 0.8 * none) << "buckets overlap with one another's sums, and with nothing else";
+  EXPECT_LT(own, 1.2 * none);
+  const ExchangeOverlap overlap = exchange_overlap({}, layout.mesh);
+  EXPECT_EQ(overlap.gradients, 0);
+  EXPECT_EQ(overlap.parameters, 0);
+}
+
+// ZeRO 2 sends the gradients of each microbatch; of one microbatch's as many bytes as ZeRO 1 sends of a step, beside
+// the passes.
+TEST(StepTime, ZeroTwoExchangesOnceAMicrobatch) {
+  const KernelTimes kernels(kGpu, {}, ProductType::kBF16);
+  const StepPrices prices = prices_of(kernels);
+  const auto waited_for = [&](int64_t zero_stage, int64_t microbatches) {
+    Layout layout = layout_of({.shard = 8, .zero_stage = zero_stage});
+    layout.batch = 8 * microbatches;
+    const auto pieces = write_rank_pieces(grok_of(4), layout);
+    return time_of_step(grok_of(4), layout, *pieces, prices)->exposed_data;
+  };
+  EXPECT_LT(waited_for(2, 1), waited_for(1, 1));
+  EXPECT_GT(waited_for(2, 16), waited_for(1, 16));
+  EXPECT_DOUBLE_EQ(waited_for(1, 16), waited_for(1, 1));
+  EXPECT_GT(waited_for(3, 16), waited_for(2, 16));
+}
+
 // Narayanan et al. 2021: of m microbatches on p stages that are alike, (p - 1) are waited for.
 TEST(StepTime, ThePipelineHasItsBubble) {
   const KernelTimes kernels(kGpu, {.launch_us = 0}, ProductType::kBF16);

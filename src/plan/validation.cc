@@ -18,13 +18,13 @@ namespace {
 constexpr double kUsableMemory = 0.92;
 
 // The largest of 1, 2 and 4 sequences that the batch allows and with which everything fits.
-Status fill_microbatch(PublishedRun& run, const GpuSpec& gpu) {
+Status fill_microbatch(PublishedRun& run, const StackConfig& stack, const GpuSpec& gpu) {
   for (const int64_t microbatch : {4, 2, 1}) {
     run.layout.microbatch = microbatch;
     const int64_t unit = microbatch * run.layout.mesh.data * run.layout.mesh.shard;
     if (run.layout.batch % unit != 0) continue;
     if (microbatch == 1) break;
-    ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(run.model, run.layout));
+    ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(run.model, run.layout, stack));
     ASSIGN_OR_RETURN(const RankMemory memory, memory_of(run.model, run.layout, pieces, kMixedState));
     if (memory.total() <= kUsableMemory * gpu.memory_gb * 1e9) break;
   }
@@ -41,7 +41,7 @@ Result<RankPieces> write_as_filled(PublishedRun& run, const StackConfig& stack, 
     run.filled += fmt::format("recompute {}; ", recompute_name(stack.recompute));
   }
   if (!run.microbatch_stated) {
-    RETURN_IF_ERROR(fill_microbatch(run, gpu));
+    RETURN_IF_ERROR(fill_microbatch(run, stack, gpu));
     run.filled += fmt::format("microbatch {}; ", run.layout.microbatch);
   }
   std::vector<int64_t> cuts = {1};
@@ -53,7 +53,7 @@ Result<RankPieces> write_as_filled(PublishedRun& run, const StackConfig& stack, 
   }
   for (const int64_t cut : cuts) {
     mesh.expert_tensor = cut;
-    ASSIGN_OR_RETURN(RankPieces pieces, write_rank_pieces(run.model, run.layout));
+    ASSIGN_OR_RETURN(RankPieces pieces, write_rank_pieces(run.model, run.layout, stack));
     ASSIGN_OR_RETURN(const RankMemory memory, memory_of(run.model, run.layout, pieces, kMixedState));
     if (cut != cuts.back() && memory.state() > kUsableMemory * gpu.memory_gb * 1e9) continue;
     if (mesh.expert > 1) run.filled += fmt::format("expert_tensor {}; ", cut);

@@ -41,6 +41,8 @@ void TrainConfig::visit_fields(FieldVisitor& v) {
   v.field("sample_tokens", sample_tokens, "length of a sample", {.unit = "tokens", .min = 1, .max = 1 << 20});
   v.field("sample_prompt", sample_prompt, "what samples continue");
   v.field("checkpoint_every", checkpoint_every, "0: only at the end", {.unit = "steps", .min = 0});
+  v.field("checkpoint_directory", checkpoint_directory,
+          "where checkpoints are kept, also s3://bucket/key; empty: checkpoints/ in `out`");
   v.field("keep_last", keep_last, "checkpoints to keep", {.min = 1, .max = 1 << 20});
   v.field("keep_best", keep_best, "also keep the one with the lowest validation loss");
   v.field("async_checkpoints", async_checkpoints, "go on training while one is written; takes memory for a copy");

@@ -53,6 +53,7 @@ struct TrainConfig {
   int64_t sample_tokens = 120;
   std::string sample_prompt = "\n";
   int64_t checkpoint_every = 500;
+  std::string checkpoint_directory;  // "": checkpoints/ in the run's
   int64_t keep_last = 2;
   bool keep_best = true;
   bool async_checkpoints = true;
@@ -73,6 +74,9 @@ struct RunConfig {
   OptimizerConfig optimizer;
   MeshConfig mesh;
 
+  std::string checkpoint_directory() const {
+    return train.checkpoint_directory.empty() ? out + "/checkpoints" : train.checkpoint_directory;
+  }
   void visit_fields(FieldVisitor& v);
 
  private:

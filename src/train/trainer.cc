@@ -33,6 +33,7 @@ std::string identity_of(RunConfig run) {
   t.sample_tokens = standard.sample_tokens;
   t.sample_prompt = standard.sample_prompt;
   t.checkpoint_every = standard.checkpoint_every;
+  t.checkpoint_directory.clear();
   t.keep_last = standard.keep_last;
   t.keep_best = standard.keep_best;
   t.async_checkpoints = standard.async_checkpoints;
@@ -124,7 +125,7 @@ Status Trainer::check_same_run(const std::string& stored_config) const {
   return invalid(
       fmt::format("[{}] holds checkpoints of another run; give another --set out=DIR, the same settings, or start over "
                   "with --fresh{}",
-                  run_.out, differences));
+                  run_.checkpoint_directory(), differences));
 }
 
 // Every rank must be able to go on from it.
@@ -154,7 +155,7 @@ void Trainer::abort(const std::string& reason) {
 Status Trainer::start_or_resume() {
   checkpoint_ranks_ = ranks_->checkpoints.get();
   saver_ = std::make_unique<AsyncSaver>(
-      files_, run_.out + "/checkpoints",
+      files_, run_.checkpoint_directory(),
       SavePolicy{.keep_last = run_.train.keep_last, .keep_best = run_.train.keep_best},
       run_.train.async_checkpoints ? std::move(ranks_->checkpoints) : nullptr, device_.trace());
   bool started = false;
@@ -206,7 +207,7 @@ Status Trainer::keep(const StepReport& report) {
 
 Status Trainer::start_from_checkpoint() {
   ASSIGN_OR_RETURN(const auto paths,
-                   lines_of_first(ranks_->world(), list_checkpoints(files_, run_.out + "/checkpoints")));
+                   lines_of_first(ranks_->world(), list_checkpoints(files_, run_.checkpoint_directory())));
   Status last_error;
   for (auto path = paths.rbegin(); path != paths.rend(); ++path) {
     bool of_another_run = false;
@@ -224,9 +225,8 @@ Status Trainer::start_from_checkpoint() {
     last_error = loaded;
   }
   if (!last_error.ok())
-    return corrupt(
-        fmt::format("[{}/checkpoints] no checkpoint can be read; the last error was: {}\nstart over with --fresh",
-                    run_.out, last_error.message()));
+    return corrupt(fmt::format("[{}] no checkpoint can be read; the last error was: {}\nstart over with --fresh",
+                               run_.checkpoint_directory(), last_error.message()));
   initialize_parameters(device_, train_step_->model().table, train_step_->parameters(),
                         static_cast<uint64_t>(run_.train.seed));
   return ok_status();
@@ -323,9 +323,9 @@ Status Trainer::save() {
     RETURN_IF_ERROR(saver_->start(std::move(state), tensors));
   } else {
     Communicator* ranks = ranks_->checkpoints.get();
-    RETURN_IF_ERROR(save_checkpoint(files_, run_.out + "/checkpoints", state, tensors, ranks));
+    RETURN_IF_ERROR(save_checkpoint(files_, run_.checkpoint_directory(), state, tensors, ranks));
     RETURN_IF_ERROR(
-        prune_checkpoints(files_, run_.out + "/checkpoints", run_.train.keep_last, run_.train.keep_best, ranks));
+        prune_checkpoints(files_, run_.checkpoint_directory(), run_.train.keep_last, run_.train.keep_best, ranks));
   }
   last_saved_step_ = step_;
   observer_.on_checkpoint(step_);

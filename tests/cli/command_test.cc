@@ -135,6 +135,18 @@ TEST(Command, KilledRunsGoOnFromTheirLastCheckpoint) {
   EXPECT_EQ(place.losses("killed"), place.losses("whole"));
 }
 
+// The other machine is not there and never will be.
+TEST(Command, AMachineThatComesWhenAllIsTrainedEnds) {
+  const Workplace place;
+  const std::vector<std::string> two_ranks = {
+      "--set", "train.steps=4", "--set", "train.microbatch=2", "--set", "train.reduction_leaves=2", "--ranks", "2"};
+  place.must_succeed(Workplace::train("run", two_ranks));
+  std::vector<std::string> late = two_ranks;
+  late.insert(late.end(), {"--machines", "2", "--machine", "late", "--outcome", "outcome"});
+  EXPECT_THAT(place.must_succeed(Workplace::train("run", late)).err, HasSubstr("run has all 4 steps"));
+  EXPECT_EQ(place.read("outcome"), "outcome finished\n");
+}
+
 TEST(Command, ARunWithOtherSettingsIsNotMixedIn) {
   const Workplace place;
   const std::vector<std::string> short_run = {"--set", "train.steps=20"};

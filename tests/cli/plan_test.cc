@@ -6,40 +6,13 @@
 #include <nlohmann/json.hpp>
 
 #include "io/csv.h"
-#include "io/testing.h"
-#include "process.h"
+#include "place.h"
 
 namespace colossus {
 namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-
-class Place {
- public:
-  Outcome run(std::vector<std::string> words) const {
-    words.insert(words.begin(), COLOSSUS_BINARY);
-    return Process(words, directory_.path()).wait();
-  }
-  Outcome must_succeed(const std::vector<std::string>& words) const {
-    Outcome outcome = run(words);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-    return outcome;
-  }
-  std::string must_fail(const std::vector<std::string>& words) const {
-    const Outcome outcome = run(words);
-    EXPECT_NE(outcome.exit_code, 0);
-    EXPECT_EQ(outcome.out, "");
-    return outcome.err;
-  }
-  void write(const std::string& name, const std::string& text) const {
-    CHECK(write_file_atomically(local_files(), directory_ / name, text).ok());
-  }
-  std::string read(const std::string& name) const { return *read_file(local_files(), directory_ / name); }
-
- private:
-  TemporaryDirectory directory_;
-};
 
 std::vector<std::string> grok(std::vector<std::string> command, const std::vector<std::string>& more) {
   for (const char* word : {"--model", "configs/models/grok-1.toml", "--cluster", "configs/clusters/dgx-h100-pod.toml",

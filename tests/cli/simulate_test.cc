@@ -4,8 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "io/testing.h"
-#include "process.h"
+#include "place.h"
 
 namespace colossus {
 namespace {
@@ -14,31 +13,6 @@ using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-
-class Place {
- public:
-  Outcome run(std::vector<std::string> words) const {
-    words.insert(words.begin(), COLOSSUS_BINARY);
-    return Process(words, directory_.path()).wait();
-  }
-  std::string must_succeed(const std::vector<std::string>& words) const {
-    const Outcome outcome = run(words);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-    return outcome.out;
-  }
-  std::string must_fail(const std::vector<std::string>& words) const {
-    const Outcome outcome = run(words);
-    EXPECT_NE(outcome.exit_code, 0);
-    EXPECT_EQ(outcome.out, "");
-    return outcome.err;
-  }
-  void write(const std::string& name, const std::string& text) const {
-    CHECK(write_file_atomically(local_files(), directory_ / name, text).ok());
-  }
-
- private:
-  TemporaryDirectory directory_;
-};
 
 // A dense model on 512 of 1,016 GPUs, ten days.
 std::vector<std::string> days(const std::vector<std::string>& more) {
@@ -67,7 +41,7 @@ std::vector<std::string> days(const std::vector<std::string>& more) {
 
 json answer(const Place& place, std::vector<std::string> more) {
   more.emplace_back("--json");
-  return json::parse(place.must_succeed(days(more)));
+  return json::parse(place.must_succeed(days(more)).out);
 }
 
 TEST(Simulate, FailsAsItIsTold) {
@@ -84,7 +58,7 @@ TEST(Simulate, FailsAsItIsTold) {
   place.write("ours.toml",
               "[[failures.components]]\nname = \"ours\"\nper_1000_node_days = 100\n"
               "[[failures.repairs]]\nname = \"r\"\n");
-  EXPECT_THAT(place.must_succeed(days({"--failures", "ours.toml"})),
+  EXPECT_THAT(place.must_succeed(days({"--failures", "ours.toml"})).out,
               AllOf(HasSubstr("ours"), Not(HasSubstr("gpu_memory"))));
 }
 
@@ -122,7 +96,7 @@ TEST(Simulate, GrowsWhileItRuns) {
                per_day_after = after.at("tokens").at(0).get<double>() / 6;
   EXPECT_NEAR(per_day_after / per_day_before, after.at("speed").get<double>(), 0.02);
   EXPECT_THAT(
-      place.must_succeed(days({"--grow", "day 4: +512 h200"})),
+      place.must_succeed(days({"--grow", "day 4: +512 h200"})).out,
       AllOf(HasSubstr("from day 4"), HasSubstr("the new machines after"), HasSubstr("a data rank of H200-SXM is")));
 }
 
@@ -139,8 +113,8 @@ TEST(Simulate, TrainsSoManyTokens) {
 
 TEST(Simulate, SaysWhatItRestsOn) {
   const Place place;
-  EXPECT_THAT(place.must_succeed(days({})), AllOf(HasSubstr("figures that are assumed"),
-                                                  HasSubstr("recovery.start_seconds"), HasSubstr("power.pue")));
+  EXPECT_THAT(place.must_succeed(days({})).out, AllOf(HasSubstr("figures that are assumed"),
+                                                      HasSubstr("recovery.start_seconds"), HasSubstr("power.pue")));
   const json rows = answer(place, {"--sensitivity"}).at("sensitivity");
   ASSERT_GT(rows.size(), 5U);
   double last = 2;
@@ -167,7 +141,7 @@ TEST(Simulate, DecodesAtTheRoofline) {
   ASSERT_GT(h200, 0);
   EXPECT_GT(h100, h200);
   EXPECT_LT(h100, 4.8 / 3.35 * h200) << "sums over the GPUs take as long on both";
-  EXPECT_THAT(place.must_succeed(days({"--decode", "100M"})), HasSubstr("the weights and a sequence do not fit"));
+  EXPECT_THAT(place.must_succeed(days({"--decode", "100M"})).out, HasSubstr("the weights and a sequence do not fit"));
 }
 
 TEST(Simulate, RefusesWhatMakesNoSense) {
@@ -193,15 +167,15 @@ TEST(PlanBuild, SaysWhatBindsAndWhatMustBeTrue) {
     more.insert(more.begin(), build.begin(), build.end());
     return more;
   };
-  EXPECT_THAT(place.must_succeed(build),
+  EXPECT_THAT(place.must_succeed(build).out,
               AllOf(HasSubstr("1016 GPUs, 127 nodes"), HasSubstr("the last rack is delivered"), HasSubstr("<- binds"),
                     HasSubstr("so it is; each of these alone may go as far as"), HasSubstr("racks_per_day"),
                     HasSubstr("build_out.node_pass_rate")));
-  const std::string slow = place.must_succeed(with({"--racks-per-day", "1"}));
+  const std::string slow = place.must_succeed(with({"--racks-per-day", "1"})).out;
   EXPECT_THAT(slow, AllOf(HasSubstr("32 racks at 1 a day"), HasSubstr("delivering racks"),
                           HasSubstr("one of these has to be at least as good as")));
   // Who has measured how many nodes pass says so, beyond what was assumed.
-  const std::string measured = place.must_succeed(with({"--set-cluster", "build_out.node_pass_rate=0.5"}));
+  const std::string measured = place.must_succeed(with({"--set-cluster", "build_out.node_pass_rate=0.5"})).out;
   EXPECT_THAT(measured, Not(HasSubstr("build_out.node_pass_rate")));
   EXPECT_THAT(place.must_fail(with({"--set-cluster", "build_out.node_pass_rate=2"})), HasSubstr("node_pass_rate"));
   EXPECT_THAT(place.must_fail({"plan", "--build", "none.toml"}), HasSubstr("none.toml"));

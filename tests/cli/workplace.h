@@ -4,45 +4,18 @@
 #include <string>
 #include <vector>
 
-#include "io/testing.h"
-#include "process.h"
+#include "place.h"
 #include "small_run.h"
 
 namespace colossus {
 
-class Workplace {
+class Workplace : public Place {
  public:
   Workplace() {
     write("text.txt", small_text(1500));
     write("run.toml", std::string(kSmallModel) + kRest);
     must_succeed({"tokenizer", "train", "--vocab", "300", "--out", "tok.json", "text.txt"});
     must_succeed({"data", "build", "--tokenizer", "tok.json", "--out", "shards", "text.txt"});
-  }
-
-  std::string path(const std::string& name) const { return directory_ / name; }
-  std::string read(const std::string& name) const {
-    auto text = read_file(local_files(), path(name));
-    CHECK(text.ok(), name.c_str());
-    return std::move(*text);
-  }
-  void write(const std::string& name, const std::string& text) const {
-    CHECK(write_file_atomically(local_files(), path(name), text).ok(), name.c_str());
-  }
-
-  std::vector<std::string> command(std::vector<std::string> words) const {
-    words.insert(words.begin(), COLOSSUS_BINARY);
-    return words;
-  }
-  Outcome run(std::vector<std::string> words, const std::string& input = "") const {
-    return Process(command(std::move(words)), directory_.path(), input).wait();
-  }
-  Outcome shell(const std::string& script) const {
-    return Process({"/bin/sh", "-c", script}, directory_.path()).wait();
-  }
-  Outcome must_succeed(std::vector<std::string> words, const std::string& input = "") const {
-    Outcome outcome = run(std::move(words), input);
-    CHECK(outcome.exit_code == 0, outcome.err.c_str());
-    return outcome;
   }
 
   // {"train", ...} of a run in directory `out`.
@@ -64,8 +37,6 @@ class Workplace {
     return out + "/checkpoints/" + newest;
   }
 
-  const std::string& directory() const { return directory_.path(); }
-
  private:
   static constexpr const char* kRest = R"(num_layers = 1
 [train]
@@ -76,8 +47,6 @@ evaluation_tokens = 256
 checkpoint_every = 20
 seed = 7
 )";
-
-  TemporaryDirectory directory_;
 };
 
 inline std::vector<std::string> Workplace::losses(const std::string& out) const {

@@ -20,7 +20,7 @@ Result<PlanReport> make_report(const ReportQuestion& asked, const SearchResult& 
   report.sources = sources_of(asked.question.cluster);
   ASSIGN_OR_RETURN(report.timeline,
                    timeline_of(asked.question, asked.calibration, best.layout, {.first_of_each_work = true}));
-  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(asked.question.model, best.layout));
+  ASSIGN_OR_RETURN(const RankPieces pieces, write_rank_pieces(asked.question.model, best.layout, asked.question.stack));
   ASSIGN_OR_RETURN(report.run_plan, run_plan_of(asked.question, asked.calibration, best, pieces));
   report.run_plan.days = kReportDays;
   report.run_plan.num_runs = kReportRuns;
