@@ -195,8 +195,8 @@ Status encode(const EncodeArguments& arguments) {
   ASSIGN_OR_RETURN(const std::string text, read_input(arguments.input));
   if (arguments.json_lines) return encode_json_lines(tokenizer, arguments, text);
   std::vector<int32_t> ids;
-  const Status status = tokenizer.encode(
-      text, ids, {.allow_special = arguments.allow_special, .add_special = arguments.add_special});
+  const Status status =
+      tokenizer.encode(text, ids, {.allow_special = arguments.allow_special, .add_special = arguments.add_special});
   if (!status.ok()) return status.at(place_of(arguments.input));
   if (arguments.count) {
     const double bytes_per_token = ids.empty() ? 0 : static_cast<double>(text.size()) / static_cast<double>(ids.size());
@@ -243,7 +243,7 @@ Result<std::vector<int32_t>> parse_ids(std::string_view text, const Tokenizer& t
 Status decode(const DecodeArguments& arguments) {
   ASSIGN_OR_RETURN(const Tokenizer tokenizer, load_tokenizer(local_files(), arguments.tokenizer));
   ASSIGN_OR_RETURN(const std::string text, read_input(arguments.input));
-  const DecodeOptions options{.skip_special = arguments.skip_special};
+  const DetokenizeOptions options{.skip_special = arguments.skip_special};
   if (arguments.json_lines) {
     return for_each_json_line(arguments.input, text, [&](const nlohmann::json& value) -> Result<std::string> {
       ASSIGN_OR_RETURN(const std::vector<int32_t> ids, parse_ids(value.dump(), tokenizer));
@@ -324,7 +324,8 @@ void add_train(Command parent) {
 void add_encode(Command parent) {
   const auto arguments = std::make_shared<EncodeArguments>();
   Command command = parent.add_command("encode", "Text to token ids");
-  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json, a SentencePiece .model, tiktoken ranks", {.required = true});
+  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json, a SentencePiece .model, tiktoken ranks",
+                 {.required = true});
   command.option("input", arguments->input, "A file of text; -: standard input");
   command.flag("--allow-special", arguments->allow_special, "Special tokens in the text become their ids");
   command.flag("--add-special", arguments->add_special, "Put the begin and end tokens that the file asks for");
@@ -337,7 +338,8 @@ void add_encode(Command parent) {
 void add_decode(Command parent) {
   const auto arguments = std::make_shared<DecodeArguments>();
   Command command = parent.add_command("decode", "Token ids to text");
-  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json, a SentencePiece .model, tiktoken ranks", {.required = true});
+  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json, a SentencePiece .model, tiktoken ranks",
+                 {.required = true});
   command.option("input", arguments->input, "A file of ids between spaces or commas; -: standard input");
   command.flag("--skip-special", arguments->skip_special, "Leave special tokens out of the text");
   command.flag("--json-lines", arguments->json_lines, "Each line is an array of ids; a string in JSON for each");

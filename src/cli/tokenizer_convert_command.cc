@@ -27,8 +27,7 @@ struct ConvertArguments {
 
 Status convert(const ConvertArguments& arguments) {
   ASSIGN_OR_RETURN(const Tokenizer tokenizer, load_tokenizer(local_files(), arguments.from));
-  const bool ranks =
-      arguments.as == "tiktoken" || (arguments.as == "auto" && arguments.to.ends_with(".tiktoken"));
+  const bool ranks = arguments.as == "tiktoken" || (arguments.as == "auto" && arguments.to.ends_with(".tiktoken"));
   if (ranks) {
     auto text = tiktoken_ranks(tokenizer);
     if (!text.ok()) return text.status().at(arguments.from);
@@ -101,11 +100,13 @@ Status evaluate(const EvaluateArguments& arguments) {
 void add_tokenizer_convert(Command parent) {
   const auto arguments = std::make_shared<ConvertArguments>();
   Command command = parent.add_command("convert", "Another program's tokenizer as a tokenizer.json, or as ranks");
-  command.option("from", arguments->from, "A tokenizer.json, a SentencePiece .model, tiktoken ranks", {.required = true});
+  command.option("from", arguments->from, "A tokenizer.json, a SentencePiece .model, tiktoken ranks",
+                 {.required = true});
   command.option("to", arguments->to, "The file to write", {.required = true});
   command.option("--as", arguments->as, "What to write; auto: tiktoken for a name in .tiktoken, else json",
                  {.choices = {"auto", "json", "tiktoken"}});
-  command.flag("--exact", arguments->exact, "A SentencePiece model as it is, inside of the json: only Colossus reads it");
+  command.flag("--exact", arguments->exact,
+               "A SentencePiece model as it is, inside of the json: only Colossus reads it");
   command.run([arguments] { return convert(*arguments); });
 }
 

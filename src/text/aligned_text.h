@@ -1,4 +1,5 @@
-// Text on its way through normalizers and pre-tokenizers, with the place in the source that each of its bytes came from.
+// Text on its way through normalizers and pre-tokenizers, with the place in the source that each of its bytes came
+// from.
 #pragma once
 
 #include <cstddef>

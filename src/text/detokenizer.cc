@@ -86,7 +86,8 @@ Result<Detokenizer> Detokenizer::create(const TokenizerSpec& spec) {
     if (!fused) {
       const bool starts = std::holds_alternative<Metaspace>(step) || std::holds_alternative<JoinWithBlanks>(step) ||
                           std::holds_alternative<SentencePieceDecoder>(step);
-      if (starts && made.start_ != Start::kPlain) return misplaced(i, "one decoder of this kind is all that is supported");
+      if (starts && made.start_ != Start::kPlain)
+        return misplaced(i, "one decoder of this kind is all that is supported");
       if (const auto* metaspace = std::get_if<Metaspace>(&step)) {
         if (i != 0) return misplaced(i, "Metaspace is supported as the first decoder");
         made.metaspace_ = *metaspace;
@@ -101,7 +102,8 @@ Result<Detokenizer> Detokenizer::create(const TokenizerSpec& spec) {
       continue;
     }
     const auto* strip = std::get_if<StripDecoder>(&step);
-    const bool nothing = std::holds_alternative<ByteLevelDecoder>(step) || (strip && strip->start == 0 && strip->stop == 0);
+    const bool nothing =
+        std::holds_alternative<ByteLevelDecoder>(step) || (strip && strip->start == 0 && strip->stop == 0);
     if (nothing) continue;
     if (strip == nullptr || strip->stop != 0 || made.start_ != Start::kPlain) {
       return misplaced(i, "behind Fuse a Strip at the start is all that is supported");

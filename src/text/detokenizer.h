@@ -25,8 +25,8 @@ struct StripDecoder {
 };
 struct JoinWithBlanks {};  // no decoder at all, to tokenizer.json
 struct SentencePieceDecoder {
-  bool strip_first = true;      // the blank in front that encoding put there
-  bool strip_all = false;       // all blanks in front
+  bool strip_first = true;  // the blank in front that encoding put there
+  bool strip_all = false;   // all blanks in front
   std::string unknown = " \xE2\x81\x87 ";
 };
 
@@ -44,8 +44,8 @@ class Detokenizer {
   std::string_view bytes(int32_t id) const { return bytes_[static_cast<size_t>(id)]; }
   // Where a text has begun.
   struct State {
-    bool at_start = true;       // no token yet (Metaspace, blanks between), or nothing written yet (the others)
-    int strip_left = -1;        // of what StripDecoder may still take; -1: not begun
+    bool at_start = true;  // no token yet (Metaspace, blanks between), or nothing written yet (the others)
+    int strip_left = -1;   // of what StripDecoder may still take; -1: not begun
   };
   void append(int32_t id, State& state, std::string& out) const;
   bool plain() const { return start_ == Start::kPlain; }  // a text is its tokens' bytes

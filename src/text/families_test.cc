@@ -161,7 +161,8 @@ TEST(GgufVocabulary, PiecesAsInSentencePiece) {
   const std::string file = shared_file("tokenizers/sentencepiece/grok1_tokenizer.model");
   const auto model = read_sentencepiece(file);
   ASSERT_TRUE(model.ok());
-  GgufVocabulary vocabulary{.model = "llama", .bos_id = 1, .add_bos = true, .add_space_prefix = model->add_dummy_prefix};
+  GgufVocabulary vocabulary{
+      .model = "llama", .bos_id = 1, .add_bos = true, .add_space_prefix = model->add_dummy_prefix};
   for (const ScoredPiece& piece : model->pieces) {
     vocabulary.tokens.push_back(piece.text);
     vocabulary.scores.push_back(piece.score);
@@ -179,11 +180,13 @@ TEST(GgufVocabulary, PiecesAsInSentencePiece) {
 
 TEST(Tiktoken, KnownIdsComeBack) {
   if (!std::filesystem::exists(kShared)) GTEST_SKIP() << "needs ../shared";
-  for (const auto& [ranks, answers] : {std::pair("r50k_base", "ms_tokens_gpt2"), {"cl100k_base", "ms_tokens_gpt_3.5_turbo"}}) {
+  for (const auto& [ranks, answers] :
+       {std::pair("r50k_base", "ms_tokens_gpt2"), {"cl100k_base", "ms_tokens_gpt_3.5_turbo"}}) {
     const auto tokenizer = read_tokenizer(shared_file(std::string("tokenizers/tiktoken/") + ranks + ".tiktoken"));
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
     EXPECT_TRUE(tokenizer->special("<|endoftext|>").has_value());
-    const auto ids = Json::parse(shared_file(std::string("tokenizers/tiktoken/") + answers + ".json")).get<std::vector<int32_t>>();
+    const auto ids =
+        Json::parse(shared_file(std::string("tokenizers/tiktoken/") + answers + ".json")).get<std::vector<int32_t>>();
     EXPECT_TRUE(tokenizer->encode(tokenizer->decode(ids)).value() == ids) << ranks;
   }
 }
@@ -198,7 +201,8 @@ TEST(Tiktoken, RanksAreWrittenAsTheyWereRead) {
 
 TEST(Tiktoken, RunsOfBlanksThatNoTwoRanksMake) {
   // "aaaaa" is three parts by the ranks below it (aa aa a), and a merge of any two tokens that spell it.
-  const auto tokenizer = tokenizer_from_tiktoken("YQ== 0\nYWE= 1\nYWFhYQ== 2\nYWFhYWFhYQ== 4\nYWFhYWE= 3\n", SplitPattern::kNone, {});
+  const auto tokenizer =
+      tokenizer_from_tiktoken("YQ== 0\nYWE= 1\nYWFhYQ== 2\nYWFhYWFhYQ== 4\nYWFhYWE= 3\n", SplitPattern::kNone, {});
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   EXPECT_EQ(tokenizer->encode("aaaaa").value(), (std::vector<int32_t>{3}));
   const auto again = Tokenizer::from_json(tokenizer->to_json());

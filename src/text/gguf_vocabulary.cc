@@ -117,8 +117,7 @@ Result<TokenizerSpec> from_bytes(const GgufVocabulary& vocabulary) {
     ASSIGN_OR_RETURN(const PieceType type, type_of(vocabulary, id));
     const bool added = type == PieceType::kControl || type == PieceType::kUserDefined || type == PieceType::kUnknown;
     if (added) {
-      spec.added.push_back(
-          {.id = static_cast<int32_t>(id), .text = text, .special = type != PieceType::kUserDefined});
+      spec.added.push_back({.id = static_cast<int32_t>(id), .text = text, .special = type != PieceType::kUserDefined});
       spec.tokens.push_back(text);
       continue;
     }
@@ -144,12 +143,12 @@ Result<Tokenizer> tokenizer_from_gguf(const GgufVocabulary& vocabulary) {
     return invalid(fmt::format("tokenizer.ggml.tokens has {} tokens", num_tokens));
   }
   if (!vocabulary.scores.empty() && vocabulary.scores.size() != num_tokens) {
-    return invalid(fmt::format("tokenizer.ggml.scores has {} values for {} tokens", vocabulary.scores.size(),
-                               num_tokens));
+    return invalid(
+        fmt::format("tokenizer.ggml.scores has {} values for {} tokens", vocabulary.scores.size(), num_tokens));
   }
   if (!vocabulary.types.empty() && vocabulary.types.size() != num_tokens) {
-    return invalid(fmt::format("tokenizer.ggml.token_type has {} values for {} tokens", vocabulary.types.size(),
-                               num_tokens));
+    return invalid(
+        fmt::format("tokenizer.ggml.token_type has {} values for {} tokens", vocabulary.types.size(), num_tokens));
   }
   const bool by_bytes = vocabulary.model == "gpt2";
   const bool unigram = vocabulary.model == "t5";

@@ -113,7 +113,8 @@ Result<std::string> read_string(const Json& object, const std::string& path, con
 Result<int32_t> read_id(const Json& value, const std::string& path, int32_t limit) {
   if (!value.is_number_integer()) return wanted_json(path, value, "an id, a whole number");
   if (value.is_number_unsigned() ? value.get<uint64_t>() >= static_cast<uint64_t>(limit) : true) {
-    return wanted_json(path, value, fmt::format("an id from 0 to {} (this many tokens leave no wider gaps)", limit - 1));
+    return wanted_json(path, value,
+                       fmt::format("an id from 0 to {} (this many tokens leave no wider gaps)", limit - 1));
   }
   return value.get<int32_t>();
 }

@@ -14,8 +14,8 @@ namespace colossus {
 
 namespace {
 
-constexpr size_t kMaxMergedBytes = 256;     // each way to cut such a piece is looked at
-constexpr double kUnknownPenalty = 10;      // SentencePiece's
+constexpr size_t kMaxMergedBytes = 256;  // each way to cut such a piece is looked at
+constexpr double kUnknownPenalty = 10;   // SentencePiece's
 
 Status fill_tokens(const std::vector<ScoredPiece>& pieces, TokenizerSpec& spec) {
   if (pieces.empty()) return invalid("there are no pieces");

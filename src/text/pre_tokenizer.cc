@@ -99,7 +99,8 @@ bool is_numeric(uint32_t c) {
 
 bool is_punctuation(uint32_t c) {
   static const uint32_t mask = *category_mask("P");
-  const bool ascii = (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+  const bool ascii =
+      (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
   return ascii || (category_bit(c) & mask) != 0;
 }
 
@@ -129,7 +130,8 @@ class PreTokenization {
           stretches.add(at, end);
         }
       } else if (step.regex) {
-        RETURN_IF_ERROR(step.regex->for_each_match(piece, [&](size_t begin, size_t end) { stretches.add(begin, end); }));
+        RETURN_IF_ERROR(
+            step.regex->for_each_match(piece, [&](size_t begin, size_t end) { stretches.add(begin, end); }));
       } else {
         for (size_t at = 0; (at = piece.find(step.literal, at)) != std::string_view::npos;) {
           stretches.add(at, at + step.literal.size());
@@ -171,9 +173,7 @@ class PreTokenization {
   Status apply(const Digits& step) {
     return split_characters(step.individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, false, is_numeric);
   }
-  Status apply(const WhitespaceSplit&) {
-    return split_characters(SplitBehavior::kRemoved, false, is_white_space);
-  }
+  Status apply(const WhitespaceSplit&) { return split_characters(SplitBehavior::kRemoved, false, is_white_space); }
   Status apply(const WordsAndRest&) {
     // Words are found; what is between them loses its white space.
     RETURN_IF_ERROR(split_characters(SplitBehavior::kIsolated, true, is_word));
@@ -206,7 +206,8 @@ class PreTokenization {
     size_t done = 0;
     for (Stretch& stretch : stretches) {  // they cover the text
       const size_t begin = done;
-      for (size_t at = stretch.begin; at < stretch.end; ++at) done += (static_cast<uint8_t>(spelled[at]) & 0xC0) != 0x80;
+      for (size_t at = stretch.begin; at < stretch.end; ++at)
+        done += (static_cast<uint8_t>(spelled[at]) & 0xC0) != 0x80;
       stretch = {begin, done, stretch.found};
     }
   }

@@ -11,7 +11,7 @@ namespace colossus {
 
 struct ProtobufField {
   uint32_t number = 0;
-  uint64_t value = 0;          // of a varint, fixed32 or fixed64
+  uint64_t value = 0;           // of a varint, fixed32 or fixed64
   std::string_view bytes = {};  // of a length-delimited one
   bool is_bytes = false;
 

@@ -1,6 +1,7 @@
 // The regular expressions of tokenizer.json: the part of Oniguruma's syntax (Ruby's) that splitting text needs, over
 // bytes that may not be UTF-8. Alternatives in order, greedy, lazy and possessive repeats, classes with \p{..} and &&,
-// look-ahead, atomic groups, (?i:..). No back-references, no look-behind: what is not understood is refused, not guessed.
+// look-ahead, atomic groups, (?i:..). No back-references, no look-behind: what is not understood is refused, not
+// guessed.
 //
 // Matching backtracks, as these expressions are meant, but with a budget of steps in proportion to the text: an
 // expression that runs away ends in an error. Unicode 16.

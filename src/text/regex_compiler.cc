@@ -277,10 +277,14 @@ class RegexCompiler {
     };
     CharSet part;
     switch (kind) {
-      case 's': case 'S': part.add_space(); return add(std::move(part), kind == 'S');
-      case 'd': case 'D': part.add_categories(*category_mask("Nd")); return add(std::move(part), kind == 'D');
-      case 'w': case 'W': part.add_word(); return add(std::move(part), kind == 'W');
-      case 'p': case 'P': return property(set);
+      case 's':
+      case 'S': part.add_space(); return add(std::move(part), kind == 'S');
+      case 'd':
+      case 'D': part.add_categories(*category_mask("Nd")); return add(std::move(part), kind == 'D');
+      case 'w':
+      case 'W': part.add_word(); return add(std::move(part), kind == 'W');
+      case 'p':
+      case 'P': return property(set);
       default: break;
     }
     ASSIGN_OR_RETURN(const uint32_t c, escaped_character());
@@ -294,7 +298,8 @@ class RegexCompiler {
       case 'r': ++at_; return uint32_t{'\r'};
       case 't': ++at_; return uint32_t{'\t'};
       case 'f': ++at_; return uint32_t{'\f'};
-      case 'x': case 'u': return hexadecimal(kind);
+      case 'x':
+      case 'u': return hexadecimal(kind);
       default:
         if ((kind >= 'a' && kind <= 'z') || (kind >= 'A' && kind <= 'Z') || (kind >= '0' && kind <= '9')) {
           return fault(fmt::format("\\{} is not supported", kind));
@@ -312,7 +317,10 @@ class RegexCompiler {
     size_t digits = 0;
     for (; digits < wanted && !at_end(); ++digits, ++at_) {
       const char c = pattern_[at_];
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
       if (digit < 0) break;
       value = value * 16 + static_cast<uint32_t>(digit);
     }

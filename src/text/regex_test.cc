@@ -33,7 +33,8 @@ Matches matches_of_pcre2(const std::string& pattern, std::string_view text) {
   pcre2_match_data* data = pcre2_match_data_create(16, nullptr);
   Matches matches;
   for (size_t at = 0; at < text.size();) {
-    if (pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, PCRE2_NOTEMPTY, data, nullptr) < 0)
+    if (pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, PCRE2_NOTEMPTY, data, nullptr) <
+        0)
       break;
     const size_t* found = pcre2_get_ovector_pointer(data);
     matches.emplace_back(found[0], found[1]);
@@ -63,8 +64,9 @@ TEST(Regex, AgreesWithPcre2) {
       R"(\p{Lu}\p{Ll}*|\P{L}|\p{^Lu}\p{Nd}?)",
       R"(\p{Han}+|[\p{Hiragana}\p{Katakana}]+)",
   };
-  const std::vector<std::string> alphabet = {"a", "a", "b", "b", "c", "d", " ", " ", "\n", "'", "s", "S", "l", "L", "1",
-                                             "2", "A", "E", "-", "!", "\u00e9", "\u4e2d", "\u3042", "\u30a2", "\u0301"};
+  const std::vector<std::string> alphabet = {"a", "a", "b",      "b",      "c",      "d",      " ",     " ", "\n",
+                                             "'", "s", "S",      "l",      "L",      "1",      "2",     "A", "E",
+                                             "-", "!", "\u00e9", "\u4e2d", "\u3042", "\u30a2", "\u0301"};
   for (size_t p = 0; p < patterns.size(); ++p) {
     const auto regex = Regex::compile(patterns[p]);
     ASSERT_TRUE(regex.ok()) << regex.status().message();
@@ -86,7 +88,10 @@ TEST(Regex, ClassesIntersectAsInRuby) {
 }
 
 TEST(Regex, BytesThatAreNoCharactersAreOneEach) {
-  EXPECT_EQ(matches_of(Regex::compile(R"([^a]+b|\P{L})").value(), "\xC3\xA9\xFF\xE4\xB8" "ba\xFF"), (Matches{{0, 6}, {7, 8}}));
+  EXPECT_EQ(matches_of(Regex::compile(R"([^a]+b|\P{L})").value(),
+                       "\xC3\xA9\xFF\xE4\xB8"
+                       "ba\xFF"),
+            (Matches{{0, 6}, {7, 8}}));
 }
 
 TEST(Regex, WhatIsNotUnderstoodIsRefused) {
@@ -94,12 +99,27 @@ TEST(Regex, WhatIsNotUnderstoodIsRefused) {
     const char* pattern;
     const char* message;
   } kCases[] = {
-      {"", "may match nothing"}, {"a*", "may match nothing"}, {"a|", "may match nothing"}, {"(a", "a ( without its )"},
-      {"a)", "a ) without its ("}, {"[a", "a [ without its ]"}, {"[]", "an empty class"}, {"[b-a]", "ends before it begins"},
-      {"(?<=a)b", "this kind of group"}, {"(a)\\1", "\\1 is not supported"}, {"\\p{Klingon}", "'Klingon'"},
-      {"+a", "nothing to repeat"}, {"(?:a?)+", "a repeat of what may match nothing"}, {"a{3,2}", "wanted {least,most}"},
-      {"a{2000}", "wanted a count"}, {"(?:(?:a{9}b){999}c){999}", "too large"}, {"\\p{N}{1,3}+", "{..}+"},
-      {"[[:alpha:]]", "[:..:]"}, {"a\\", "a backslash at the end"}, {"\xFF", "not UTF-8"}, {"\\xZZ", "no such character"},
+      {"", "may match nothing"},
+      {"a*", "may match nothing"},
+      {"a|", "may match nothing"},
+      {"(a", "a ( without its )"},
+      {"a)", "a ) without its ("},
+      {"[a", "a [ without its ]"},
+      {"[]", "an empty class"},
+      {"[b-a]", "ends before it begins"},
+      {"(?<=a)b", "this kind of group"},
+      {"(a)\\1", "\\1 is not supported"},
+      {"\\p{Klingon}", "'Klingon'"},
+      {"+a", "nothing to repeat"},
+      {"(?:a?)+", "a repeat of what may match nothing"},
+      {"a{3,2}", "wanted {least,most}"},
+      {"a{2000}", "wanted a count"},
+      {"(?:(?:a{9}b){999}c){999}", "too large"},
+      {"\\p{N}{1,3}+", "{..}+"},
+      {"[[:alpha:]]", "[:..:]"},
+      {"a\\", "a backslash at the end"},
+      {"\xFF", "not UTF-8"},
+      {"\\xZZ", "no such character"},
   };
   for (const auto& [pattern, message] : kCases) {
     const auto regex = Regex::compile(pattern);

@@ -12,7 +12,7 @@
 namespace colossus {
 
 // Encodes and decodes as SentencePiece does, with two differences: bytes that decoding cannot make characters of come
-// out as they are; control pieces come out as their text, unless DecodeOptions::skip_special.
+// out as they are; control pieces come out as their text, unless DetokenizeOptions::skip_special.
 Result<Tokenizer> tokenizer_from_sentencepiece(std::string_view bytes);
 // The same, not yet made: for those who have something to add.
 Result<TokenizerSpec> spec_from_sentencepiece(std::string_view bytes);

@@ -32,7 +32,8 @@ SentencePieceModel small_model(SentencePieceModel::Type type) {
   add("</s>", 0, PieceType::kControl);
   add("<mask>", 0, PieceType::kUserDefined);
   add("  ", 0, PieceType::kUserDefined);
-  for (const char* text : {"\u2581a", "ab", "\u2581ab", "aba", "ba", "\u2581\u2581", "abab", "a", "b", "\u2581", "c", "\u00e9"}) {
+  for (const char* text :
+       {"\u2581a", "ab", "\u2581ab", "aba", "ba", "\u2581\u2581", "abab", "a", "b", "\u2581", "c", "\u00e9"}) {
     add(text, -static_cast<float>(model.pieces.size()) / 3);
   }
   model.type = static_cast<uint64_t>(type);
@@ -50,8 +51,9 @@ void add_byte_pieces(SentencePieceModel& model) {
 }
 
 std::string random_text(uint64_t trial) {
-  static const char* const kParts[] = {"a", "b", "ab", "ba", " ", "  ", "c", "\u00e9", "e\u0301", "\u4e2d", "\u2581", "\n",
-                                       "<mask>", "<s>", "<unk>", "<0x41>", "\uff21", "\u3000", "\ufb01", "x"};
+  static const char* const kParts[] = {"a",      "b",       "ab",     "ba",     " ",      "  ",     "c",
+                                       "\u00e9", "e\u0301", "\u4e2d", "\u2581", "\n",     "<mask>", "<s>",
+                                       "<unk>",  "<0x41>",  "\uff21", "\u3000", "\ufb01", "x"};
   const RngKey key{.seed = 5, .step = trial};
   std::string text;
   const uint32_t length = random_bits(key, 0) % 16;
@@ -68,7 +70,10 @@ void expect_agreement(const std::string& model, const std::vector<std::string>& 
     const std::vector<int> wanted = oracle.EncodeAsIds(text);
     const auto ids = tokenizer->encode(text);
     ASSERT_TRUE(ids.ok()) << ids.status().message();
-    ASSERT_TRUE(*ids == wanted) << text.substr(0, 300) << testing::PrintToString(std::vector<int32_t>(ids->begin(), ids->begin() + std::min<size_t>(40, ids->size()))) << testing::PrintToString(wanted);
+    ASSERT_TRUE(*ids == wanted) << text.substr(0, 300)
+                                << testing::PrintToString(std::vector<int32_t>(
+                                       ids->begin(), ids->begin() + std::min<size_t>(40, ids->size())))
+                                << testing::PrintToString(wanted);
     std::string back;
     ASSERT_TRUE(oracle.Decode(wanted, &back).ok());
     ASSERT_TRUE(tokenizer->decode(*ids, {.skip_special = true}) == back) << text.substr(0, 300);

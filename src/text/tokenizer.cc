@@ -13,8 +13,8 @@ namespace colossus {
 struct Tokenizer::Sink {
   std::vector<int32_t>& ids;
   std::vector<TextSpan>* spans = nullptr;
-  std::vector<size_t> sizes = {};       // of the tokens of the piece at work
-  std::vector<TextSpan> pieces = {};    // of the gap at work
+  std::vector<size_t> sizes = {};     // of the tokens of the piece at work
+  std::vector<TextSpan> pieces = {};  // of the gap at work
 
   void put(int32_t id, TextSpan span) {
     ids.push_back(id);
@@ -221,7 +221,7 @@ void Tokenizer::append_token(int32_t id, Detokenizer::State& state, std::string&
   }
 }
 
-std::string Tokenizer::decode(std::span<const int32_t> ids, DecodeOptions options) const {
+std::string Tokenizer::decode(std::span<const int32_t> ids, DetokenizeOptions options) const {
   std::string text;
   Detokenizer::State state;
   for (const int32_t id : ids) {

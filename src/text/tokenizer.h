@@ -33,7 +33,7 @@ struct EncodeOptions {
   bool add_special = false;
 };
 
-struct DecodeOptions {
+struct DetokenizeOptions {
   bool skip_special = false;  // special tokens give nothing, instead of their text
 };
 
@@ -66,7 +66,7 @@ class Tokenizer {
   Result<Encoding> encode_with_spans(std::string_view text, EncodeOptions options = {}) const;
 
   // The exact bytes of the ids, special tokens as their text. An id outside the vocabulary gives U+FFFD.
-  std::string decode(std::span<const int32_t> ids, DecodeOptions options = {}) const;
+  std::string decode(std::span<const int32_t> ids, DetokenizeOptions options = {}) const;
   // The bytes of one token wherever it does not begin a text; empty for an id that no token has. Lives as long as the
   // tokenizer.
   std::string_view token_bytes(int32_t id) const;
@@ -97,8 +97,8 @@ class Tokenizer {
   std::optional<BpeModel> bpe_;
   std::optional<UnigramModel> unigram_;
   std::optional<Detokenizer> detokenizer_;  // none: tokens are their bytes
-  AddedTokenFinder added_finder_;            // in the text as it comes
-  AddedTokenFinder normalized_finder_;       // in the normalized text
+  AddedTokenFinder added_finder_;           // in the text as it comes
+  AddedTokenFinder normalized_finder_;      // in the normalized text
   SplitFunction split_ = nullptr;
   bool plain_ = true;  // nothing but added tokens, a known split and merges
 };
@@ -106,14 +106,14 @@ class Tokenizer {
 // Decoding as tokens come: whole characters go out, and bytes of an unfinished one stay until they are complete.
 class TokenDecoder {
  public:
-  explicit TokenDecoder(const Tokenizer& tokenizer, DecodeOptions options = {})
+  explicit TokenDecoder(const Tokenizer& tokenizer, DetokenizeOptions options = {})
       : tokenizer_(tokenizer), options_(options) {}
   std::string push(int32_t id);  // what can be shown now; "" is common
   std::string flush();           // the rest: U+FFFD for a character left unfinished
 
  private:
   const Tokenizer& tokenizer_;
-  const DecodeOptions options_;
+  const DetokenizeOptions options_;
   Detokenizer::State state_;
   Utf8Stream utf8_;
 };

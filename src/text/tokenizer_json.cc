@@ -1,6 +1,6 @@
 // tokenizer.json, read: byte-pair encoding, of bytes or of characters, and unigram models, with the steps around them
-// (tokenizer_json_steps.cc). Whatever else a file holds is refused by name, since to ignore it would be to encode wrongly
-// in silence.
+// (tokenizer_json_steps.cc). Whatever else a file holds is refused by name, since to ignore it would be to encode
+// wrongly in silence.
 #include "text/tokenizer_json.h"
 
 #include <fmt/format.h>
@@ -143,7 +143,6 @@ Status read_merges(const Json& json, const Json& vocab, TokenizerSpec& spec) {
   }
   return ok_status();
 }
-
 
 // Ours alone: ranks that several merges share.
 Status read_merge_ranks(const Json& json, TokenizerSpec& spec) {

@@ -53,8 +53,7 @@ Result<SplitBehavior> read_behavior(const Json& json, const std::string& path, c
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  return wanted_json(path + ".behavior", name,
-                     "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
+  return wanted_json(path + ".behavior", name, "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
 }
 
 Result<SplitText> read_split(const Json& json, const std::string& path) {
@@ -147,12 +146,11 @@ Result<ReplaceText> read_replace(const Json& json, const std::string& path) {
 }
 
 Result<Metaspace> read_metaspace(const Json& json, const std::string& path) {
-  RETURN_IF_ERROR(only_keys(json, path,
-                            {"type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"}));
+  RETURN_IF_ERROR(
+      only_keys(json, path, {"type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"}));
   Metaspace metaspace;
   ASSIGN_OR_RETURN(metaspace.replacement, read_string(json, path, "replacement"));
-  if (metaspace.replacement.empty() ||
-      decode_utf8(metaspace.replacement).num_bytes != metaspace.replacement.size()) {
+  if (metaspace.replacement.empty() || decode_utf8(metaspace.replacement).num_bytes != metaspace.replacement.size()) {
     return wanted_json(path + ".replacement", metaspace.replacement, "one character");
   }
   ASSIGN_OR_RETURN(metaspace.split, read_bool(json, path, "split", true));
@@ -286,8 +284,7 @@ Status read_decoder(const Json& json, const std::string& path, TokenizerSpec& sp
       if (strip.content.empty()) return invalid(at + ".content is empty; wanted one character");
       spec.decoder.emplace_back(std::move(strip));
     } else {
-      return wanted_json(at + ".type", type,
-                         "ByteLevel, ByteFallback, Fuse, Metaspace, Replace, Strip or Sequence");
+      return wanted_json(at + ".type", type, "ByteLevel, ByteFallback, Fuse, Metaspace, Replace, Strip or Sequence");
     }
     return ok_status();
   };

@@ -61,8 +61,9 @@ std::string step_json(const SentencePieceNormalizer&) {
   return "";
 }
 std::string step_json(const SplitText& split) {
-  const std::string pattern = split.known ? fmt::format(R"({{"Regex": {}}})", json_quoted(split_pattern_regex(*split.known)))
-                                          : pattern_json(split.literal, split.regex);
+  const std::string pattern = split.known
+                                  ? fmt::format(R"({{"Regex": {}}})", json_quoted(split_pattern_regex(*split.known)))
+                                  : pattern_json(split.literal, split.regex);
   return fmt::format(R"({{"type": "Split", "pattern": {}, "behavior": "{}", "invert": {}}})", pattern,
                      behavior_name(split.behavior), flag(split.invert));
 }
@@ -100,7 +101,9 @@ std::string step_json(const SentencePieceDecoder&) {
 
 template <class Step>
 std::string steps_json(const std::vector<Step>& steps, const char* list_key) {
-  const auto write = [](const Step& step) { return std::visit([](const auto& kind) { return step_json(kind); }, step); };
+  const auto write = [](const Step& step) {
+    return std::visit([](const auto& kind) { return step_json(kind); }, step);
+  };
   if (steps.size() == 1) return write(steps[0]);
   std::string out = fmt::format(R"({{"type": "Sequence", "{}": [)", list_key);
   const char* separator = "\n    ";
@@ -165,8 +168,8 @@ std::string post_processor_json(const TokenizerSpec& spec) {
   std::string before, after, tokens;
   append_template_tokens(spec, spec.prefix, before, tokens);
   append_template_tokens(spec, spec.suffix, after, tokens);
-  const std::string text = fmt::format(R"({}{{"Sequence": {{"id": "A", "type_id": 0}}}}{})", before.empty() ? "" : before + ", ",
-                                       after.empty() ? "" : ", " + after);
+  const std::string text = fmt::format(R"({}{{"Sequence": {{"id": "A", "type_id": 0}}}}{})",
+                                       before.empty() ? "" : before + ", ", after.empty() ? "" : ", " + after);
   return fmt::format(R"({{"type": "TemplateProcessing",
     "single": [{}],
     "pair": [{}, {{"Sequence": {{"id": "B", "type_id": 1}}}}],

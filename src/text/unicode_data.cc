@@ -30,7 +30,8 @@ constexpr uint32_t kEnd = 0x110000;
 
 // Hangul syllables are composed by arithmetic (Unicode 16, section 3.12).
 constexpr uint32_t kSyllables = 0xAC00, kLeads = 0x1100, kVowels = 0x1161, kTrails = 0x11A7;
-constexpr uint32_t kNumLeads = 19, kNumVowels = 21, kNumTrails = 28, kNumSyllables = kNumLeads * kNumVowels * kNumTrails;
+constexpr uint32_t kNumLeads = 19, kNumVowels = 21, kNumTrails = 28,
+                   kNumSyllables = kNumLeads * kNumVowels * kNumTrails;
 
 // One byte per code point, made from runs on first use: an inner loop then needs no search.
 std::vector<uint8_t> expand_runs(const uint32_t* runs, int num_runs, int bits) {
@@ -65,8 +66,9 @@ struct CategoryName {
 constexpr std::array<std::string_view, 30> kCategoryNames = {
     "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps",
     "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
-constexpr std::array<std::string_view, 12> kScriptNames = {"",      "Han",   "Hiragana", "Katakana", "Hangul", "Latin",
-                                                           "Greek", "Cyrillic", "Arabic", "Hebrew", "Thai", "Devanagari"};
+constexpr std::array<std::string_view, 12> kScriptNames = {"",       "Han",    "Hiragana", "Katakana",
+                                                           "Hangul", "Latin",  "Greek",    "Cyrillic",
+                                                           "Arabic", "Hebrew", "Thai",     "Devanagari"};
 
 }  // namespace
 
@@ -101,13 +103,11 @@ std::optional<Script> script_named(std::string_view name) {
   return std::nullopt;
 }
 
-bool is_white_space(uint32_t code_point) {
-  return code_point < kEnd && (unicode_classes()[code_point] & kSpace) != 0;
-}
+bool is_white_space(uint32_t code_point) { return code_point < kEnd && (unicode_classes()[code_point] & kSpace) != 0; }
 
 bool is_word_character(uint32_t code_point) {
-  static const uint32_t mask = *category_mask("L") | *category_mask("M") | *category_mask("Nd") |
-                               *category_mask("Nl") | *category_mask("Pc");
+  static const uint32_t mask =
+      *category_mask("L") | *category_mask("M") | *category_mask("Nd") | *category_mask("Nl") | *category_mask("Pc");
   // Other_Alphabetic beyond letters and marks: the circled and squared Latin letters.
   return (category_bit(code_point) & mask) != 0 || (code_point >= 0x24B6 && code_point <= 0x24E9) ||
          (code_point >= 0x1F130 && code_point <= 0x1F149) || (code_point >= 0x1F150 && code_point <= 0x1F169) ||

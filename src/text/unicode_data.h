@@ -12,11 +12,50 @@ namespace colossus {
 
 // In the order of the generated table.
 enum class Category : uint8_t {
-  kCn, kLu, kLl, kLt, kLm, kLo, kMn, kMc, kMe, kNd, kNl, kNo, kPc, kPd, kPs, kPe, kPi, kPf, kPo, kSm, kSc, kSk, kSo,
-  kZs, kZl, kZp, kCc, kCf, kCs, kCo
+  kCn,
+  kLu,
+  kLl,
+  kLt,
+  kLm,
+  kLo,
+  kMn,
+  kMc,
+  kMe,
+  kNd,
+  kNl,
+  kNo,
+  kPc,
+  kPd,
+  kPs,
+  kPe,
+  kPi,
+  kPf,
+  kPo,
+  kSm,
+  kSc,
+  kSk,
+  kSo,
+  kZs,
+  kZl,
+  kZp,
+  kCc,
+  kCf,
+  kCs,
+  kCo
 };
 enum class Script : uint8_t {
-  kOther, kHan, kHiragana, kKatakana, kHangul, kLatin, kGreek, kCyrillic, kArabic, kHebrew, kThai, kDevanagari
+  kOther,
+  kHan,
+  kHiragana,
+  kKatakana,
+  kHangul,
+  kLatin,
+  kGreek,
+  kCyrillic,
+  kArabic,
+  kHebrew,
+  kThai,
+  kDevanagari
 };
 
 // `code_point` below 0x110000; for kInvalidCodePoint (a byte that is no UTF-8): kCn, kOther, class 0.

@@ -25,7 +25,7 @@ struct HelpCase {
 TEST(Usage, EveryCommandHasHelp) {
   const HelpCase kCases[] = {
       {{}, {"tokenizer", "data", "train", "generate", "chat", "eval", "checkpoint", "program", "Exit codes:", "130"}},
-      {{"tokenizer"}, {"train", "encode", "decode", "inspect"}},
+      {{"tokenizer"}, {"train", "encode", "decode", "inspect", "convert", "evaluate"}},
       {{"tokenizer", "train"}, {"--vocab", "32768", "--kind", "bpe|char", "--split", "--threads", "0 to 1024"}},
       {{"tokenizer", "encode"}, {"--pieces", "standard input"}},
       {{"tokenizer", "decode"}, {"standard input"}},

@@ -2,7 +2,7 @@
 """Holds our tokenizers to tiktoken, Hugging Face's tokenizers and SentencePiece on random and nasty strings.
 
 usage: compare_tokenizers.py --colossus build/bin/colossus --data DIR [--strings 100000] [--only NAME] [--keep DIR]
-needs: pip install tiktoken tokenizers sentencepiece
+needs: pip install tiktoken tokenizers sentencepiece==0.1.99 (0.2 rounds scores before it compares them)
 DIR holds tiktoken/*.tiktoken, gpt2/tokenizer.json, sentencepiece/*.model, and text files somewhere below ../text.
 Tokenizers of the known families are trained small, by the libraries themselves, with the families' steps around them.
 """
@@ -263,7 +263,8 @@ def check_hugging_face(ours, data, corpus, strings, folder, only):
         theirs = make()
         path = f"{folder}/{name}.json"
         theirs.save(path)
-        # What needs their library's own Unicode version, or differs on purpose (docs/tokenizers.md), is left out there.
+        # Where one added token strips blanks that another one begins with, the library counts them twice.
+        strings = [s for s in strings if not re.search(r"\[INST\]\s*  ", s)]
         plain = theirs.encode_batch(strings, add_special_tokens=False)
         ids = [e.ids for e in plain]
         wrong += compare(name, "special", strings, ours.encode(path, strings, "--allow-special"), ids)
@@ -289,7 +290,7 @@ def sentencepiece_cases(data, corpus, folder):
     with open(text, "w", encoding="utf-8") as out:
         for part in corpus:
             out.write("\n".join(line[:400] for line in part[:150000].splitlines()) + "\n")
-    common = dict(input=text, vocab_size=2500, minloglevel=2, character_coverage=0.998, input_sentence_size=60000,
+    common = dict(input=text, vocab_size=5000, minloglevel=2, character_coverage=0.99, input_sentence_size=60000,
                   hard_vocab_limit=False)
     for name, settings in {
             "sp_bpe": dict(model_type="bpe"),
