@@ -326,8 +326,7 @@ double seconds_on_cores(const StepPrices& prices, const Layout& layout, const Ra
 
 ExchangeOverlap exchange_overlap(const StackConfig& stack, const MeshConfig& mesh) {
   if (stack.data_overlap) return {.gradients = *stack.data_overlap, .parameters = *stack.data_overlap};
-  constexpr double kOwnGradients = 0;  // 1: each bucket's exchange begins within the last microbatch's backward pass
-  return {.gradients = mesh.zero_stage == 1 ? kOwnGradients : 0, .parameters = 0};
+  return {.gradients = mesh.zero_stage == 1 ? 1.0 : 0.0, .parameters = 0};
 }
 
 double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work) {

@@ -47,8 +47,8 @@ double seconds_of_work(const StepPrices& prices, const Layout& layout, const Ker
 
 // The share of what data ranks exchange once a step, behind all microbatches, that can run beside computation: of
 // gradients beside the backward pass of the last microbatch, of new parameters beside the forward pass of the first.
-// Of other stacks it was fitted, or is known (StackConfig::data_overlap). Our own programs exchange both in the update,
-// behind the last backward pass and before the next step begins; what ZeRO 2 and 3 send beside the passes is in the
+// Of other stacks it was fitted, or is known (StackConfig::data_overlap). Our own programs exchange gradients of a
+// bucket when its last one is there, and parameters in the update; what ZeRO 2 and 3 send beside the passes is in the
 // programs of these, and is played there.
 struct ExchangeOverlap {
   double gradients = 0, parameters = 0;
