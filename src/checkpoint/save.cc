@@ -112,6 +112,11 @@ Status write_texts_and_manifest(FileSystem& files, const std::string& path, cons
   return files.sync_directory(path);
 }
 
+std::string directory_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
+}
+
 // Gives the finished directory its name.
 Status publish(FileSystem& files, const std::string& unfinished, const std::string& path,
                const std::string& directory) {
@@ -142,10 +147,15 @@ Result<std::string> agree_on_path(FileSystem& files, const std::string& director
 
 }  // namespace
 
+Status finish_checkpoint(FileSystem& files, const std::string& unfinished, const std::string& path,
+                         const CheckpointState& state, std::vector<std::string> parts) {
+  RETURN_IF_ERROR(write_texts_and_manifest(files, unfinished, state, std::move(parts)));
+  return publish(files, unfinished, path, directory_of(path));
+}
+
 Status write_checkpoint(FileSystem& files, const std::string& path, const CheckpointState& state,
                         std::span<const CheckpointTensor> tensors, Communicator* ranks) {
-  const size_t slash = path.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
+  const std::string directory = directory_of(path);
   const std::string unfinished = unfinished_path(files, path);
   // Rank 0's steps; the others wait until they are done, and hear how they went.
   const auto first_rank = [&](auto&& body) { return agree(ranks, rank_of(ranks) == 0 ? body() : ok_status()); };

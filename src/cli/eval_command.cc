@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -9,8 +10,10 @@
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "cli/terminal.h"
 #include "data/loader.h"
 #include "device/cpu/cpu_device.h"
+#include "infer/decode_session.h"
 #include "infer/loaded_model.h"
 #include "io/s3/s3_files.h"
 #include "io/xz_size.h"
@@ -110,12 +113,59 @@ Status eval_loss(const LossArguments& arguments) {
   return ok_status();
 }
 
+struct LogitsArguments {
+  std::string model, tokens;
+  int threads = 0;
+};
+
+Result<std::vector<int32_t>> parse_tokens(const std::string& text, int64_t vocab_size) {
+  std::vector<int32_t> tokens;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    int32_t token = -1;
+    const auto [stop, error] = std::from_chars(text.data() + at, text.data() + end, token);
+    if (error != std::errc() || stop != text.data() + end || token < 0 || token >= vocab_size)
+      return invalid(fmt::format("[--tokens] \"{}\"; needed ids from 0 to {}, with commas between",
+                                 text.substr(at, end - at), vocab_size - 1));
+    tokens.push_back(token);
+    at = end + 1;
+  }
+  return tokens;
+}
+
+// One token after the other, in fp32: what comparisons with other programs want.
+Status eval_logits(const LogitsArguments& arguments) {
+  ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = arguments.threads}));
+  ASSIGN_OR_RETURN(const LoadedNetwork network, load_network(all_files(), *device, arguments.model));
+  ASSIGN_OR_RETURN(const auto tokens, parse_tokens(arguments.tokens, network.config.vocab_size));
+  ASSIGN_OR_RETURN(const auto session, DecodeSession::create(*device, network.parameters, network.config,
+                                                             {.context = static_cast<int64_t>(tokens.size())}));
+  for (const int32_t token : tokens) {
+    RETURN_IF_ERROR(session->feed(std::vector<std::vector<int32_t>>{{token}}));
+    std::string line;
+    for (const float logit : session->logits(0)) line += fmt::format("{}{}", line.empty() ? "[" : ", ", logit);
+    RETURN_IF_ERROR(print(line + "]\n"));
+  }
+  return ok_status();
+}
+
+void add_logits_command(Command eval) {
+  auto arguments = std::make_shared<LogitsArguments>();
+  Command logits =
+      eval.add_command("logits", "Logits behind each token of a sequence of ids, in fp32: a JSON list a line");
+  logits.option("model", arguments->model, "directory of a run, of a checkpoint, or of an import", {.required = true});
+  logits.option("--tokens", arguments->tokens, "ids, with commas between: 1,15043,3186", {.required = true});
+  logits.option("--threads", arguments->threads, "0: every core", {.min = 0, .max = 4096});
+  logits.run([arguments] { return eval_logits(*arguments); });
+}
+
 }  // namespace
 
 void add_eval_command(Command root) {
   auto arguments = std::make_shared<LossArguments>();
-  Command loss = root.add_command("eval", "Measure a trained model")
-                     .add_command("loss", "Loss on held-out text, beside xz -9 on the same bytes");
+  Command eval = root.add_command("eval", "Measure a trained model");
+  add_logits_command(eval);
+  Command loss = eval.add_command("loss", "Loss on held-out text, beside xz -9 on the same bytes");
   loss.option("model", arguments->model, "directory of a run, or of a checkpoint", {.required = true});
   loss.option("--data", arguments->data, "directory of token shards", {.required = true});
   loss.option("--split", arguments->split, "of the shards", {.choices = {kTrainSplit, kValidationSplit}});

@@ -10,6 +10,7 @@
 #include "cli/eval_command.h"
 #include "cli/exit_code.h"
 #include "cli/generate_command.h"
+#include "cli/import_command.h"
 #include "cli/plan_command.h"
 #include "cli/program_command.h"
 #include "cli/simulate_command.h"
@@ -31,6 +32,9 @@ int run(int argc, char** argv) {
   add_chat_command(root);
   add_eval_command(root);
   add_checkpoint_command(root);
+  add_import_command(root);
+  add_export_command(root);
+  add_inspect_command(root);
   add_program_command(root);
   add_check_command(root);
   add_plan_command(root);

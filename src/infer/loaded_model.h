@@ -11,6 +11,14 @@
 
 namespace colossus {
 
+// The network alone: for who has token ids already.
+struct LoadedNetwork {
+  std::string path;  // of the checkpoint
+  ModelConfig config;
+  TensorSet parameters;
+};
+Result<LoadedNetwork> load_network(FileSystem& files, Device& device, const std::string& path);
+
 struct LoadedModel {
   std::string path;  // of the checkpoint
   int64_t step = 0;

@@ -23,6 +23,9 @@ struct SafetensorsEntry {
 // Bytes of one element of a format's dtype; nothing where the word is unknown.
 std::optional<int64_t> safetensors_dtype_bytes(const std::string& dtype);
 
+// dtype × shape in bytes; refuses unknown dtypes, negative sizes and products beyond 2^63.
+Result<int64_t> safetensors_tensor_bytes(const std::string& dtype, const std::vector<int64_t>& shape);
+
 // A file opened for reading. The header is checked in full before anything is trusted: its length, every dtype and
 // shape against its bytes, every offset inside the file, no gap, no overlap, no name twice. Thread-safe.
 class SafetensorsFile {

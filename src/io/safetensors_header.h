@@ -17,7 +17,4 @@ Result<SafetensorsHeader> parse_safetensors_header(std::string_view json, int64_
 Result<std::string> write_safetensors_header(const std::vector<SafetensorsSpec>& specs,
                                              const std::map<std::string, std::string>& metadata);
 
-// dtype × shape in bytes; refuses unknown dtypes, negative sizes and products beyond 2^63.
-Result<int64_t> safetensors_tensor_bytes(const std::string& dtype, const std::vector<int64_t>& shape);
-
 }  // namespace colossus

@@ -1,4 +1,5 @@
-// Llama 2 and 3 (Touvron et al. 2023; Llama team 2024).
+// Llama 2 and 3 (Touvron et al. 2023; Llama team 2024), and those that differ from them by little: Mistral and Mixtral
+// (Jiang et al. 2023, 2024), Qwen3 (Qwen team 2025).
 
 #include <cmath>
 
@@ -10,10 +11,17 @@ namespace {
 TensorId attention_block(ModelWriter& m, TensorId x, double gain) {
   const ModelConfig& c = m.config();
   Scope scope(m.builder(), "attn");
-  const TensorId q = m.rotary(m.linear(x, "q", c.num_heads * c.head_dim));     // (B, T, H * D)
-  const TensorId k = m.rotary(m.linear(x, "k", c.num_kv_heads * c.head_dim));  // (B, T, K * D)
+  const auto turned = [&](TensorId heads, const char* norm) {
+    return m.rotary(c.qk_norm ? m.head_norm(heads, norm) : heads);
+  };
+  const TensorId q = turned(m.linear(x, "q", c.num_heads * c.head_dim), "q_norm");     // (B, T, H * D)
+  const TensorId k = turned(m.linear(x, "k", c.num_kv_heads * c.head_dim), "k_norm");  // (B, T, K * D)
   const TensorId v = m.linear(x, "v", c.num_kv_heads * c.head_dim);
   return m.linear_back(m.attention(q, k, v), "o", gain);
+}
+
+TensorId feed_forward(ModelWriter& m, TensorId x, double gain) {
+  return m.config().has_experts() ? m.mixture_of_experts(x) : m.gated_mlp(x, gain);
 }
 
 }  // namespace
@@ -26,7 +34,7 @@ void write_llama(ModelWriter& m) {
   for (int64_t i = 0; i < c.num_layers; ++i) {
     Scope scope(m.builder(), "layers." + std::to_string(i));
     h = m.add(h, m.dropout(attention_block(m, m.rms_norm(h, "attn_norm"), gain)));
-    h = m.add(h, m.dropout(m.gated_mlp(m.rms_norm(h, "mlp_norm"), gain)));
+    h = m.add(h, m.dropout(feed_forward(m, m.rms_norm(h, "mlp_norm"), gain)));
   }
   h = m.rms_norm(h, "final_norm");
   m.head(h, c.tie_embeddings ? embedding : m.table("head", c.vocab_size, 0.02));

@@ -11,7 +11,7 @@ void ModelConfig::visit_fields(FieldVisitor& v) {
   v.field("num_heads", num_heads, "query heads", {.min = 1, .max = 1 << 16});
   v.field("num_kv_heads", num_kv_heads, "key and value heads; divides num_heads", {.min = 1, .max = 1 << 16});
   v.field("head_dim", head_dim, "size of a head", {.min = 1, .max = 1 << 12});
-  v.field("ffn_width", ffn_width, "inner size of the dense feed-forward block; 0: none (Grok only)",
+  v.field("ffn_width", ffn_width, "inner size of the dense feed-forward block; 0: none (only where there are experts)",
           {.min = 0, .max = 1 << 22});
   v.field("num_experts", num_experts, "experts of a layer; 0: none", {.min = 0, .max = 4096});
   v.field("num_experts_per_token", num_experts_per_token, "experts that see a token", {.min = 1, .max = 64});
@@ -23,6 +23,12 @@ void ModelConfig::visit_fields(FieldVisitor& v) {
   v.field("biases", biases, "biases of projections and norms (gpt-2)");
   v.field("activation", activation, "nonlinearity of the feed-forward blocks");
   v.field("rope_theta", rope_theta, "base of the rotary embedding", {.above = 0});
+  v.field("rope_factor", rope_factor,
+          "slow pairs of the rotary embedding turn so many times slower (Llama 3.1); 1: off", {.min = 1});
+  v.field("rope_low_turns", rope_low_turns, "pairs are slow below so many turns in rope_original_context",
+          {.unit = "turns", .above = 0});
+  v.field("rope_high_turns", rope_high_turns, "pairs turn as ever above so many", {.unit = "turns", .above = 0});
+  v.field("rope_original_context", rope_original_context, "what turns are counted in", {.unit = "tokens", .min = 1});
   v.field("norm_eps", norm_eps, "added to the mean square in norms",
           {
               .above = 0,
@@ -35,6 +41,7 @@ void ModelConfig::visit_fields(FieldVisitor& v) {
   v.field("attn_temperature_len", attn_temperature_len, "positions beyond it have sharper attention; 0: off",
           {.unit = "tokens", .min = 0});
   v.field("window", window, "tokens a token sees, itself included; 0: all", {.unit = "tokens", .min = 0});
+  v.field("qk_norm", qk_norm, "queries and keys are normed by heads (llama family: Qwen3)");
   v.field("renormalize_gates", renormalize_gates, "the chosen experts' gates sum to 1");
   v.field("balance_loss", balance_loss, "coefficient of the load-balancing loss; 0: off", {.min = 0});
   v.field("z_loss", z_loss, "coefficient of the router z-loss; 0: off", {.min = 0});
@@ -58,15 +65,18 @@ void ModelConfig::check_fields(FieldChecker& c) const {
   if (is_grok()) {
     c.require(num_experts > 0 || ffn_width > 0, "num_experts",
               "is 0 and so is ffn_width; a layer needs experts, a dense block or both");
-    if (num_experts > 0) {
+    if (num_experts > 0)
       c.require(expert_width > 0, "expert_width", "is 0; experts need an inner size, such as 4/3 of the width");
-      c.require(num_experts_per_token <= num_experts, "num_experts_per_token",
-                fmt::format("is more than num_experts = {}", num_experts));
-    }
   } else {
-    c.require(ffn_width > 0, "ffn_width",
+    c.require(ffn_width > 0 || has_experts(), "ffn_width",
               "is 0; the feed-forward block needs an inner size, such as 4 times the width");
   }
+  if (has_experts())
+    c.require(num_experts_per_token <= num_experts, "num_experts_per_token",
+              fmt::format("is more than num_experts = {}", num_experts));
+  c.require(!qk_norm || family == Family::kLlama, "qk_norm", "is for the llama family alone");
+  c.require(rope_high_turns > rope_low_turns, "rope_high_turns",
+            fmt::format("is not above rope_low_turns = {}", rope_low_turns));
 }
 
 }  // namespace colossus

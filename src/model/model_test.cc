@@ -82,6 +82,31 @@ TEST(Program, VerifiesForEveryFamilyAndPass) {
   }
 }
 
+// Mixtral's and Qwen3's parts, which the Llama family has, too.
+TEST(Program, LlamaHasExpertsAndHeadNorms) {
+  ModelConfig config = published("llama-3-8b");
+  config.num_layers = 2;
+  config.ffn_width = 0;
+  config.num_experts = 8;
+  config.expert_width = 256;
+  config.qk_norm = config.renormalize_gates = true;
+  config.rope_factor = 8;
+  const auto table = parameter_table(config);
+  ASSERT_TRUE(table.ok()) << table.status().message();
+  const auto shape_of = [&](const char* name) {
+    const auto found = std::ranges::find(*table, name, &ParameterSpec::name);
+    return found == table->end() ? std::string("not there") : found->shape.to_string();
+  };
+  EXPECT_EQ(shape_of("layers.1.attn.q_norm"), "[128]");
+  EXPECT_EQ(shape_of("layers.1.moe.gate"), "[8, 4096, 256]");
+  EXPECT_EQ(shape_of("layers.1.mlp.gate"), "not there");
+  const auto program = write_training_program(config, {.batch = 2, .tokens = 32}, Recompute::kSelective);
+  ASSERT_TRUE(program.ok()) << program.status().message();
+  EXPECT_TRUE(verify(*program).ok()) << verify(*program).message();
+  const auto decode = write_decode_program(config, {.batch = 3, .tokens = 1}, 64);
+  ASSERT_TRUE(decode.ok()) << decode.status().message();
+}
+
 TEST(ModelConfig, FaultsNameTheKeyAndWhatWouldDo) {
   const auto wrong = [](const std::string& text) {
     return parse_config<ModelConfig>(text, "m.toml").status().message();

@@ -67,6 +67,10 @@ TensorId ModelWriter::rms_norm(TensorId x, std::string_view name, double initial
   return builder_.emit(RmsNorm{.eps = config_.norm_eps}, {x, vector(name, config_.width, initial)});
 }
 
+TensorId ModelWriter::head_norm(TensorId x, std::string_view name) {
+  return builder_.emit(RmsNorm{.eps = config_.norm_eps}, {x, vector(name, config_.head_dim, 1)});
+}
+
 TensorId ModelWriter::layer_norm(TensorId x, std::string_view name) {
   const TensorId scale = vector(name, config_.width, 1);
   const TensorId bias = config_.biases ? vector(std::string(name) + "_bias", config_.width, 0) : TensorId{};
@@ -90,7 +94,12 @@ TensorId ModelWriter::linear_back(TensorId x, std::string_view name, double gain
 }
 
 TensorId ModelWriter::rotary(TensorId x) {
-  return builder_.emit(Rotary{.head_dim = config_.head_dim, .theta = config_.rope_theta}, {x, positions_});
+  const RotaryStretch stretched = {.factor = config_.rope_factor,
+                                   .low_turns = config_.rope_low_turns,
+                                   .high_turns = config_.rope_high_turns,
+                                   .original_tokens = config_.rope_original_context};
+  return builder_.emit(Rotary{.head_dim = config_.head_dim, .theta = config_.rope_theta, .stretched = stretched},
+                       {x, positions_});
 }
 
 TensorId ModelWriter::attention(TensorId q, TensorId k, TensorId v) {

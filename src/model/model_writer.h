@@ -28,6 +28,7 @@ class ModelWriter {
 
   TensorId embed(TensorId table, TensorId position_table = {});              // (B, T, C)
   TensorId rms_norm(TensorId x, std::string_view name, double initial = 1);  // scale parameter `name`
+  TensorId head_norm(TensorId x, std::string_view name);                     // the same, of each head (..., H * D)
   TensorId layer_norm(TensorId x, std::string_view name);                    // and name_bias where the model has biases
   // Into a block: x @ weight `name` (+ name_bias where the model has biases). The columns of what it makes are heads,
   // or independent otherwise.

@@ -138,6 +138,29 @@ Result<PieceProgram> write_update(const StageRun& stage, std::vector<UpdateGroup
   return all;
 }
 
+void add_work(const KernelWork& work, PieceProgram& piece) {
+  piece.works.works.push_back(work);
+  piece.works.waits.emplace_back();
+  piece.works.outlives_run.push_back(0);
+}
+
+// What is in no program: accumulators are zero before the first microbatch (with ZeRO 2 and 3 that is in the passes),
+// and new parameters are packed once a step for devices that want it; those that are gathered where they are read.
+void add_work_around_passes(const Layout& layout, int64_t layers, RankPieces& result) {
+  const auto at = static_cast<size_t>(layers - 1);
+  const auto matrices = static_cast<double>(layers * result.layer.all() + result.last.all());
+  if (layout.mesh.zero_stage < 3) add_work({.packed = matrices}, result.update[at]);
+  if (layout.mesh.zero_stage == 1)
+    add_work({.bytes = 4 * (matrices + static_cast<double>(result.first.all()))}, result.update[at]);
+  if (layout.mesh.zero_stage < 3) return;
+  for (auto& of_kind : result.pieces) {
+    PiecePrograms& piece = of_kind[at];
+    if (piece.forward.works.works.empty()) continue;
+    add_work({.packed = matrices / 2}, piece.forward);
+    add_work({.packed = matrices / 2}, result.has_pipeline ? piece.backward : piece.forward);
+  }
+}
+
 // Of so many layers, 1 or 2: the passes and the update.
 Status write_pieces_of(const ModelConfig& model, const Layout& layout, const StackConfig& stack, int64_t layers,
                        const Workspace& workspace, RankPieces& result) {
@@ -150,6 +173,7 @@ Status write_pieces_of(const ModelConfig& model, const Layout& layout, const Sta
   const std::vector<UpdateGroup> groups = share_programs(whole, {&microbatch});
   ASSIGN_OR_RETURN(result.update[static_cast<size_t>(layers - 1)],
                    write_update(whole, groups, layout, stack, workspace));
+  if (result.is_own) add_work_around_passes(layout, layers, result);
   return ok_status();
 }
 

@@ -31,6 +31,8 @@ void TrainConfig::visit_fields(FieldVisitor& v) {
   v.field("reduction_leaves", reduction_leaves, "leaves of the tree that sums gradients, a power of two; 0: up to 8",
           {.min = 0, .max = 1 << 20});
   v.field("seed", seed, "of initial weights, data order and dropout", {.min = 0});
+  v.field("init_from", init_from,
+          "a run, checkpoint or imported model whose parameters this run begins with; \"\": random ones");
   v.field("compute", compute, "type of activations; auto: bf16 where the processor multiplies it, else f32");
   v.field("recompute", recompute, "activations computed again instead of kept");
   v.field("threads", threads, "0: every core this process may use", {.min = 0, .max = 4096});

@@ -44,6 +44,7 @@ struct TrainConfig {
   int64_t microbatch = 0;        // sequences; 0: see resolve()
   int64_t reduction_leaves = 0;  // 0: see resolve()
   int64_t seed = 1;
+  std::string init_from;
   ComputeType compute = ComputeType::kAuto;
   Recompute recompute = Recompute::kNone;
   int64_t threads = 0;

@@ -8,6 +8,7 @@
 #include "base/fill_normal.h"
 #include "base/milestone.h"
 #include "base/platform.h"
+#include "checkpoint/widen.h"
 
 namespace colossus {
 namespace {
@@ -89,13 +90,14 @@ Status load_parts(Device& device, std::span<const ParameterSpec> table, const st
     if (!stored)
       return invalid(fmt::format("[{}] has no tensor {} in its {}; it belongs to another configuration",
                                  checkpoint.path(), part.name, file));
-    if (!(stored->shape == part.whole) || stored->dtype != DType::kF32)
+    if (!(stored->shape == part.whole) || !widens_to_f32(stored->dtype))
       return invalid(fmt::format("[{}] {} of its {} is {} {}; this configuration needs f32 {}", checkpoint.path(),
                                  part.name, file, dtype_name(stored->dtype), stored->shape.to_string(),
                                  part.whole.to_string()));
-    RETURN_IF_ERROR(checkpoint.read(*stored, part.piece, [&](int64_t offset, std::span<const std::byte> bytes) {
-      device.write(*part.memory, part.offset_bytes + offset, bytes);
-    }));
+    RETURN_IF_ERROR(
+        read_widened(checkpoint, *stored, part.piece, [&](int64_t offset, std::span<const std::byte> bytes) {
+          device.write(*part.memory, part.offset_bytes + offset, bytes);
+        }));
   }
   const auto num_expected = static_cast<std::ptrdiff_t>(table.size());
   const auto num_stored = std::count_if(checkpoint.tensors().begin(), checkpoint.tensors().end(),

@@ -227,9 +227,22 @@ Status Trainer::start_from_checkpoint() {
   if (!last_error.ok())
     return corrupt(fmt::format("[{}] no checkpoint can be read; the last error was: {}\nstart over with --fresh",
                                run_.checkpoint_directory(), last_error.message()));
-  initialize_parameters(device_, train_step_->model().table, train_step_->parameters(),
-                        static_cast<uint64_t>(run_.train.seed));
-  return ok_status();
+  return initialize();
+}
+
+Status Trainer::initialize() {
+  const auto& table = train_step_->model().table;
+  if (run_.train.init_from.empty()) {
+    initialize_parameters(device_, table, train_step_->parameters(), static_cast<uint64_t>(run_.train.seed));
+    return ok_status();
+  }
+  const auto load = [&]() -> Status {
+    std::vector<Status> passed_over;
+    ASSIGN_OR_RETURN(const Checkpoint begin, find_checkpoint(files_, run_.train.init_from, passed_over));
+    for (const Status& status : passed_over) observer_.on_note("passed over: " + status.message());
+    return load_parts(device_, table, train_step_->parameters(), begin);
+  };
+  return agree(ranks_->world(), load().at("train.init_from"));
 }
 
 Status Trainer::open_metrics() {

@@ -97,6 +97,7 @@ class Trainer {
   // From the memory of the ranks: false when it holds no whole state.
   Result<bool> start_from_memory();
   Status start_from_checkpoint();
+  Status initialize();  // parameters, where there is no checkpoint of the run
   Status keep(const StepReport& report);
   Status load_checkpoint(const std::string& path, bool& of_another_run);
   Status check_same_run(const std::string& stored_config) const;

@@ -24,8 +24,10 @@ struct HelpCase {
 
 TEST(Usage, EveryCommandHasHelp) {
   const HelpCase kCases[] = {
-      {{}, {"tokenizer", "data", "train", "generate", "chat", "eval", "checkpoint", "program", "Exit codes:", "130"}},
-      {{"tokenizer"}, {"train", "encode", "decode", "inspect"}},
+      {{},
+       {"tokenizer", "data", "train", "generate", "chat", "eval", "checkpoint", "import", "export", "inspect",
+        "program", "Exit codes:", "130"}},
+      {{"tokenizer"}, {"train", "encode", "decode", "inspect", "convert", "evaluate"}},
       {{"tokenizer", "train"}, {"--vocab", "32768", "--kind", "bpe|char", "--split", "--threads", "0 to 1024"}},
       {{"tokenizer", "encode"}, {"--pieces", "standard input"}},
       {{"tokenizer", "decode"}, {"standard input"}},
@@ -40,6 +42,9 @@ TEST(Usage, EveryCommandHasHelp) {
       {{"eval"}, {"loss"}},
       {{"eval", "loss"}, {"--split", "train|validation", "xz -9"}},
       {{"checkpoint"}, {"show", "verify", "consolidate"}},
+      {{"import"}, {"--tokenizer", "llama2.c", "REQUIRED"}},
+      {{"export"}, {"--family", "--shard-gb", "REQUIRED"}},
+      {{"inspect"}, {"--checksums", "--json"}},
       {{"checkpoint", "consolidate"}, {"--model-only", "REQUIRED"}},
       {{"program"}, {"show"}},
       {{"plan"}, {"--compare", "--sweep", "--csv", "--html", "--validate", "f32|bf16|fp8|fp4"}},

@@ -5,17 +5,36 @@
 #include "program/builder.h"
 
 namespace colossus {
+namespace {
+
+Status need_scale(Inference& io, int scale, int x) {
+  const Shape &of_scale = io.shape(scale), &of_x = io.shape(x);
+  if (of_scale.rank() != 1 || of_scale[0] < 1 || of_x[-1] % of_scale[0] != 0)
+    return io.fail(
+        scale, fmt::format("[{}]: one scale for each column of x, or a divisor of it: for each of a head", of_x[-1]));
+  return io.need_dtype(scale, statistics_dtype(io.input(x).dtype));
+}
+
+// One statistic for each norm.
+Shape statistics_shape(const Shape& x, const Shape& scale) {
+  if (x[-1] == scale[0]) return x.without_last();
+  std::vector<int64_t> sizes(x.sizes().begin(), x.sizes().end());
+  sizes.back() /= scale[0];
+  return Shape(std::span<const int64_t>(sizes));
+}
+
+}  // namespace
 
 Status infer(const RmsNorm& op, Inference& io) {
   using N = RmsNorm;
   RETURN_IF_ERROR(io.need_float(N::kX));
   if (io.shape(N::kX).rank() < 1) return io.fail(N::kX, "at least 1 dimension");
-  RETURN_IF_ERROR(io.need_of_columns(N::kScale, N::kX, "one scale for each column of x"));
+  RETURN_IF_ERROR(need_scale(io, N::kScale, N::kX));
   if (io.has_input(N::kAddend)) RETURN_IF_ERROR(io.need_like(N::kAddend, N::kX));
   if (!(op.eps >= 0)) return io.fail_attribute("eps", fmt::format("got {}; needed a number not below 0", op.eps));
   const DType dtype = io.input(N::kX).dtype;
   io.set_output(N::kY, io.shape(N::kX), dtype);
-  io.set_output(N::kRstd, io.shape(N::kX).without_last(), statistics_dtype(dtype));
+  io.set_output(N::kRstd, statistics_shape(io.shape(N::kX), io.shape(N::kScale)), statistics_dtype(dtype));
   return ok_status();
 }
 
@@ -40,6 +59,17 @@ void adjoint(const RmsNorm&, Adjoint& a) {
 void partition(const RmsNorm& op, Partition& p) {
   using N = RmsNorm;
   const Placement& tokens = p.tokens();
+  const int64_t width = p.whole_shape(N::kX)[-1], scales = p.whole_shape(N::kScale)[-1];
+  if (scales != width) {  // of all tokens some heads, as the rotary embedding wants them
+    const int64_t num_heads = width / scales, ranks = p.size(MeshAxis::kTensor);
+    if (num_heads % ranks != 0)
+      return p.fail(fmt::format("rms_norm.x: got {} heads; needed a multiple of mesh.tensor = {}", num_heads, ranks));
+    const Placement rows = tokens.without(MeshAxis::kTensor);
+    const int last = p.whole_shape(N::kX).rank() - 1;
+    const Placement heads = ranks > 1 ? rows.cut(MeshAxis::kTensor, last) : rows;
+    return emit_part(p, op, {p.input(N::kX, heads), p.input(N::kScale, {}), p.input(N::kAddend, heads)},
+                     {heads, heads});
+  }
   emit_part(p, op, {p.input(N::kX, tokens), p.input(N::kScale, {}), p.input(N::kAddend, tokens)}, {tokens, tokens});
 }
 
@@ -48,9 +78,11 @@ Status infer(const RmsNormGrad&, Inference& io) {
   RETURN_IF_ERROR(io.need_float(N::kX));
   if (io.shape(N::kX).rank() < 1) return io.fail(N::kX, "at least 1 dimension");
   RETURN_IF_ERROR(io.need_like(N::kDy, N::kX));
-  RETURN_IF_ERROR(io.need_of_columns(N::kScale, N::kX, "one scale for each column of x"));
-  RETURN_IF_ERROR(io.need_of_rows(N::kRstd, N::kX, "one statistic for each row of x"));
-  if (io.has_input(N::kDscale)) RETURN_IF_ERROR(io.need_of_columns(N::kDscale, N::kX, "like scale"));
+  RETURN_IF_ERROR(need_scale(io, N::kScale, N::kX));
+  RETURN_IF_ERROR(io.need_shape(N::kRstd, statistics_shape(io.shape(N::kX), io.shape(N::kScale)),
+                                "one statistic for each norm of x"));
+  RETURN_IF_ERROR(io.need_dtype(N::kRstd, statistics_dtype(io.input(N::kX).dtype)));
+  if (io.has_input(N::kDscale)) RETURN_IF_ERROR(io.need_like(N::kDscale, N::kScale));
   if (io.has_input(N::kAddend)) RETURN_IF_ERROR(io.need_like(N::kAddend, N::kX));
   io.set_output(N::kDx, io.shape(N::kX), io.input(N::kX).dtype);
   return ok_status();

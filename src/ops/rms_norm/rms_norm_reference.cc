@@ -17,7 +17,7 @@ template <>
 void run_reference(const RmsNorm& op, const ReferenceCall& call) {
   using N = RmsNorm;
   const View &x = call.input(N::kX), &scale = call.input(N::kScale), &y = call.output(N::kY);
-  const int64_t rows = x.shape.num_rows(), width = x.shape.row_size();
+  const int64_t width = scale.shape[0], rows = x.num_elements() / width;
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t at = row * width;
     double sum = 0;
@@ -36,7 +36,7 @@ template <>
 void run_reference(const RmsNormGrad&, const ReferenceCall& call) {
   using N = RmsNormGrad;
   const View &dy = call.input(N::kDy), &x = call.input(N::kX), &scale = call.input(N::kScale);
-  const int64_t rows = x.shape.num_rows(), width = x.shape.row_size();
+  const int64_t width = scale.shape[0], rows = x.num_elements() / width;
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t at = row * width;
     const double rstd = call.input(N::kRstd).get(row);

@@ -25,6 +25,24 @@ TEST(RmsNorm, Cases) {
                  .cancelling_terms = shape[-1] == 1 ? 10.0 : 0.0});
 }
 
+// Each head of a row by itself.
+TEST(RmsNorm, HeadCases) {
+  struct Heads {
+    Shape x;
+    int64_t head_dim;
+  };
+  for (const Heads& heads : std::vector<Heads>{{{2, 3, 12}, 4}, {{1, 37, 66}, 33}, {{5, 128}, 64}, {{2, 19, 15}, 3}})
+    for (const bool with_addend : {false, true})
+      run_op_case(
+          {.name = fmt::format("{} of {}{}", heads.head_dim, heads.x.to_string(), with_addend ? ", addend" : ""),
+           .write = [&](Builder& b, DType dtype) {
+             const TensorId x = b.input("x", heads.x, dtype);
+             const TensorId scale = b.parameter("scale", {heads.head_dim}, parameter_dtype(dtype));
+             const TensorId addend = with_addend ? b.input("addend", heads.x, dtype) : TensorId{};
+             b.mark_output(b.emit(RmsNorm{}, {x, scale, addend}), "y");
+           }});
+}
+
 TEST(RmsNorm, AddendCases) {
   for (const Shape& shape : kShapes)
     run_op_case({.name = shape.to_string(),

@@ -15,6 +15,11 @@ Status infer(const Rotary& op, Inference& io) {
   if (x[2] % op.head_dim != 0)
     return io.fail(Rotary::kX, fmt::format("columns in multiples of head_dim = {}", op.head_dim));
   if (!(op.theta > 0)) return io.fail_attribute("theta", fmt::format("got {}; needed a number above 0", op.theta));
+  const RotaryStretch& s = op.stretched;
+  if (!(s.factor >= 1) || !(s.low_turns > 0) || !(s.high_turns > s.low_turns) || s.original_tokens < 1)
+    return io.fail_attribute("factor", fmt::format("got {} from {} to {} turns of {} tokens; needed 1 or more, rising "
+                                                   "turns above 0 and 1 token or more",
+                                                   s.factor, s.low_turns, s.high_turns, s.original_tokens));
   if (io.has_input(Rotary::kPositions)) {
     RETURN_IF_ERROR(io.need_shape(Rotary::kPositions, {x[0], x[1]}, "a position for each token of x"));
     RETURN_IF_ERROR(io.need_dtype(Rotary::kPositions, DType::kI32));

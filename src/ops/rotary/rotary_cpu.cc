@@ -18,7 +18,8 @@ int64_t piece_floats(const Rotary& op) { return (op.head_dim / 2 + 15) / 16 * 16
 void write_frequencies(const Rotary& op, float* frequencies) {
   const double ratio = std::pow(op.theta, -2.0 / static_cast<double>(op.head_dim));
   double frequency = 1;
-  for (int64_t i = 0; i < op.head_dim / 2; ++i, frequency *= ratio) frequencies[i] = static_cast<float>(frequency);
+  for (int64_t i = 0; i < op.head_dim / 2; ++i, frequency *= ratio)
+    frequencies[i] = static_cast<float>(op.stretched.stretch(frequency));
 }
 
 void exact_angles(float position, const float* frequencies, int64_t count, float* cosines, float* sines) {

@@ -7,7 +7,8 @@ namespace colossus {
 namespace {
 
 double phase(const Rotary& op, double position, int64_t pair, DType dtype) {
-  const double frequency = std::pow(op.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(op.head_dim));
+  const double frequency =
+      op.stretched.stretch(std::pow(op.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(op.head_dim)));
   if (dtype == DType::kF64) return position * frequency;
   return static_cast<float>(position) * static_cast<float>(frequency);
 }

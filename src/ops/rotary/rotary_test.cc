@@ -30,6 +30,29 @@ TEST(Rotary, Cases) {
   }
 }
 
+TEST(Rotary, StretchedCases) {
+  for (const RotaryShape& s : kShapes)
+    for (const bool inverse : {false, true})
+      run_op_case({.name = fmt::format("({}, {}, {} x {}) stretched", s.B, s.T, s.num_heads, s.head_dim),
+                   .write = [&](Builder& b, DType dtype) {
+                     const TensorId x = b.input("x", {s.B, s.T, s.num_heads * s.head_dim}, dtype);
+                     const RotaryStretch stretched = {.factor = 8, .original_tokens = 64};
+                     b.mark_output(
+                         b.emit(Rotary{.head_dim = s.head_dim, .inverse = inverse, .stretched = stretched}, {x}), "y");
+                   }});
+}
+
+// Between the two numbers of turns frequencies go over from one rule to the other without a step.
+TEST(Rotary, StretchIsContinuous) {
+  const RotaryStretch s = {.factor = 8, .low_turns = 1, .high_turns = 4, .original_tokens = 8192};
+  const auto frequency_of = [](double turns) { return turns * 2 * std::numbers::pi / 8192; };
+  EXPECT_DOUBLE_EQ(s.stretch(frequency_of(0.5)), frequency_of(0.5) / 8);
+  EXPECT_DOUBLE_EQ(s.stretch(frequency_of(5)), frequency_of(5));
+  EXPECT_NEAR(s.stretch(frequency_of(1 + 1e-9)) / (frequency_of(1) / 8), 1, 1e-6);
+  EXPECT_NEAR(s.stretch(frequency_of(4 - 1e-9)) / frequency_of(4), 1, 1e-6);
+  EXPECT_NEAR(s.stretch(frequency_of(2.5)) / frequency_of(2.5), 0.5 + 0.5 / 8, 1e-12);
+}
+
 // Any order, repeats, negatives, and what is beyond the range of the vector sine.
 TEST(Rotary, PositionCases) {
   for (const RotaryShape& s : kShapes)

@@ -1,0 +1,14 @@
+// What config.json says of the rotary embedding: rope_theta and rope_scaling, or both in rope_parameters.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "convert/key_reader.h"
+#include "model/model_config.h"
+
+namespace colossus {
+
+void read_hf_rope(const nlohmann::json& config, KeyReader& keys, const std::string& family, ModelConfig& model);
+
+}  // namespace colossus
