@@ -76,6 +76,8 @@ TEST(Regex, AgreesWithPcre2) {
       std::string text;
       const uint32_t length = 1 + random_bits(key, draw++) % 12;
       for (uint32_t i = 0; i < length; ++i) text += alphabet[random_bits(key, draw++) % alphabet.size()];
+      // Marks are part of words to Oniguruma, and not to PCRE2.
+      if (patterns[p].find("\\b") != std::string::npos && text.find("\u0301") != std::string::npos) continue;
       ASSERT_EQ(matches_of(*regex, text), matches_of_pcre2(patterns[p], text)) << patterns[p] << " in '" << text << "'";
     }
   }

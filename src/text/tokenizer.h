@@ -1,7 +1,7 @@
 // Text to token ids and back, for tokenizers of ours and of others. docs/tokenizers.md tells what is supported,
 // docs/formats.md the files.
 //
-//   text ─ normalizer ─ added tokens ─ pre-tokenizer ─ model (merges, or unigram) ─ begin and end tokens ─▶ ids
+//   text ─ normalizer ─ added tokens ─ pre-tokenizer ─ model ─ begin and end tokens ─▶ ids
 //   ids ─ detokenizer ─▶ bytes
 #pragma once
 
