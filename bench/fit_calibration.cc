@@ -1,9 +1,11 @@
 // Fits configs/calibration.toml to published runs, and prints what it comes to as TOML:
 //
 //   build/main/bin/fit_calibration configs/validation/training_runs.csv --rounds 20 > configs/calibration.toml
+//   build/main/bin/fit_calibration configs/validation/own_runs.csv 20 configs/calibration.toml so_far.toml "CPU core"
 //
-// Coordinate descent on the mean |log(predicted / published)| of the rows that are used to fit. Every number keeps to
-// bounds that are physical, and is pulled a little towards where it began: what no row speaks of stays there.
+// The second line fits the parameters whose names begin so, and leaves all others. Coordinate descent on the mean
+// |log(predicted / published)| of the rows that are used to fit. Every number keeps to bounds that are physical, and is
+// pulled a little towards where it began: what no row speaks of stays there.
 
 #include <fmt/format.h>
 
@@ -30,7 +32,9 @@ struct Parameter {
 
 class Fit {
  public:
-  Fit(Calibration& calibration, std::vector<RunToPlay> runs) : calibration_(calibration), runs_(std::move(runs)) {
+  // `only`: how the names of the parameters begin that are fitted.
+  Fit(Calibration& calibration, std::vector<RunToPlay> runs, std::string only)
+      : calibration_(calibration), runs_(std::move(runs)), only_(std::move(only)) {
     // A part with less power is the same part at another clock.
     MachineRates* hopper = nullptr;
     MachineRates* bounded = nullptr;
@@ -140,15 +144,19 @@ class Fit {
     fit("matmul_bf16", &KernelRates::matmul_bf16, 0.4, 0.98);
     if (name != "A100") fit("matmul_fp8", &KernelRates::matmul_fp8, 0.3, 0.98);
     if (blackwell) fit("matmul_fp4", &KernelRates::matmul_fp4, 0.2, 0.98);
-    fit("attention", &KernelRates::attention, 0.2, 0.85);
-    fit("attention_grad", &KernelRates::attention_grad, 0.15, 0.85);
+    fit("attention", &KernelRates::attention, 0.2, name == "CPU core" ? 1 : 0.85);
+    fit("attention_grad", &KernelRates::attention_grad, 0.15, name == "CPU core" ? 1 : 0.85);
     fit("memory", &KernelRates::memory, 0.4, 0.95);
-    if (name != "A100") grouped_.push_back(&machine.rates.grouped);
+    if (name == "CPU core")
+      fit("grouped", &KernelRates::grouped, 0.3, 1);
+    else if (name != "A100")
+      grouped_.push_back(&machine.rates.grouped);
     if (name != "A100" && like) grouped_.push_back(&like->rates.grouped);
     fit("half_k", &KernelRates::half_k, 16, 1500);
     fit("launch_us", &KernelRates::launch_us, 0.5, 15);
   }
   void add(const std::string& name, std::vector<double*> values, double low, double high) {
+    if (!name.starts_with(only_)) return;
     for (double* value : values) *value = *values[0];
     parameters_.push_back({name, std::move(values), low, high, 0});
     parameters_.back().start = *parameters_.back().values[0];
@@ -159,6 +167,7 @@ class Fit {
 
   Calibration& calibration_;
   std::vector<RunToPlay> runs_;
+  const std::string only_;
   std::vector<Parameter> parameters_;
   std::vector<double*> grouped_;  // one number for all machines
   std::function<void()> on_round_;
@@ -166,7 +175,7 @@ class Fit {
 
 int main_of(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "usage: fit_calibration RUNS.csv ROUNDS [CALIBRATION.toml [SO_FAR.toml]]\n");
+    std::fprintf(stderr, "usage: fit_calibration RUNS.csv ROUNDS [CALIBRATION.toml [SO_FAR.toml [ONLY]]]\n");
     return 2;
   }
   const std::string path = argc > 3 ? argv[3] : "configs/calibration.toml";
@@ -184,9 +193,9 @@ int main_of(int argc, char** argv) {
   std::vector<RunToPlay> all, used;
   for (size_t row = 0; row < table->num_rows(); ++row) {
     all.push_back(RunToPlay::create(*table, row, *calibration, local_files(), "configs/clusters"));
-    if (is_used_to_fit(table->at(row, "name"))) used.push_back(all.back());
+    if (all.back().used_to_fit()) used.push_back(all.back());
   }
-  Fit fit(*calibration, used);
+  Fit fit(*calibration, used, argc > 5 ? argv[5] : "");
   if (argc > 4)
     fit.on_round([&] { static_cast<void>(write_file_atomically(local_files(), argv[4], print_config(*calibration))); });
   fit.run(std::atoi(argv[2]));

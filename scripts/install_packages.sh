@@ -7,7 +7,7 @@ set -eu
 build="g++ make cmake ninja-build ccache git
   libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
   libxxhash-dev libzstd-dev liblzma-dev zlib1g-dev libcurl4-openssl-dev libssl-dev"
-test="libgtest-dev libgmock-dev libpcre2-dev etcd-server"
+test="libgtest-dev libgmock-dev libpcre2-dev libsentencepiece-dev etcd-server"
 cluster="iproute2 iptables"
 slurm="$cluster slurmctld slurmd slurm-client munge"
 bench="libgloo-dev libns3-dev"  # whose all-reduces are measured beside ours; that plays networks packet by packet

@@ -66,6 +66,8 @@ struct Model {
   bool documents = false;
   double dropout = 0;
   Recompute recompute = Recompute::kNone;
+  int64_t leaves = 8;  // as many as microbatches
+  int64_t verify_every = 0;
 };
 
 RunConfig run_of(const Model& model) {
@@ -78,7 +80,8 @@ RunConfig run_of(const Model& model) {
   run.data.random_offset = true;
   run.train.steps = kSteps;
   run.train.batch = 16;
-  run.train.reduction_leaves = 8;
+  run.train.reduction_leaves = model.leaves;
+  run.train.verify_every = model.verify_every;
   run.train.evaluate_every = 10;
   run.train.evaluation_tokens = 16 * 9;
   run.train.checkpoint_every = 0;
@@ -199,6 +202,25 @@ std::vector<Case> cases() {
        .model = {Family::kGpt2, OptimizerKind::kAdamW, true, false, 0.1},
        .base = {},
        .layouts = {{.pipeline = 4}, {.data = 4, .pipeline = 2, .chunks = 2, .schedule = interleaved}, {.shard = 8}}},
+      // Several microbatches to a leaf, and one to several leaves to a rank: those of three ranks are no whole trees.
+      {.name = "Grok1FourLeaves",
+       .model = {.family = Family::kGrok1, .leaves = 4},
+       .base = {},
+       .layouts = {{.data = 2},
+                   {.shard = 3},
+                   {.data = 2, .shard = 2},
+                   {.data = 3, .pipeline = 2},
+                   {.shard = 3, .pipeline = 2, .chunks = 2, .schedule = interleaved},
+                   {.shard = 2, .pipeline = 3, .schedule = zero_bubble}}},
+      {.name = "LlamaMuonOneLeaf",
+       .model = {.family = Family::kLlama, .optimizer = OptimizerKind::kMuon, .leaves = 1},
+       .base = {},
+       .layouts = {{.pipeline = 2, .schedule = zero_bubble}}},
+      // In every other step the exchange comes behind the passes.
+      {.name = "Gpt2Verified",
+       .model = {.family = Family::kGpt2, .dropout = 0.1, .verify_every = 2},
+       .base = {},
+       .layouts = {{.data = 2}, {.shard = 3}, {.data = 5, .pipeline = 2}}},
       {.name = "LlamaTensor2",
        .model = {Family::kLlama, OptimizerKind::kMuon},
        .base = {.tensor = 2},

@@ -107,6 +107,9 @@ std::string step_text(const JudgedLayout& judged, const Basis& basis) {
   for (const StepPart& part : step_parts())
     text +=
         fmt::format("  {:<40} {:8.3f} s  {:5.1f} %\n", part.name, time.*part.of, 100 * (time.*part.of) / time.seconds);
+  if (time.waiting_for_cores > 0)
+    text += fmt::format("  {:<40} {:8.3f} s  {:5.1f} %\n", "waiting for cores that ranks share", time.waiting_for_cores,
+                        100 * time.waiting_for_cores / time.seconds);
   return text;
 }
 

@@ -63,7 +63,7 @@ Status validate_plan(const std::string& given, const std::optional<std::string>&
   }
   if (csv) return write_csv(played_runs, *csv);
   std::printf("\n");
-  if (given.empty()) {
+  if (given.empty() || table.has_column("fit")) {
     print_summary("used to fit: ", fitted);
     print_summary("only checked: ", checked);
   }

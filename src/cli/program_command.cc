@@ -49,6 +49,8 @@ Result<Recompute> recompute_of(const ShowArguments& arguments) {
 // What one rank runs.
 struct ShownPrograms {
   std::vector<Program> microbatch;  // one, or those of the rank's pieces
+  std::vector<Program> last;        // of each its run for a step's last microbatch, where that is another program
+  Program exchange;                 // behind them; may be empty
   std::optional<Program> update;
 };
 
@@ -108,7 +110,12 @@ Result<ShownPrograms> write_rank_programs(const ShowArguments& arguments, const 
   for (const Program& program : shown.microbatch) gradients.programs.push_back(&program);
   const auto groups = update_groups(rank_model, gradients, run.train.reduction_leaves, ranks);
   const auto buckets = make_update_buckets(rank_model.table, {}, groups, kUpdateBucketElements);
-  for (Program& program : shown.microbatch) program = share_state(std::move(program), buckets);
+  const LeafRange leaves = leaves_of_tree(run.train.reduction_leaves, ranks);
+  for (size_t i = 0; i < shown.microbatch.size(); ++i) {
+    shown.microbatch[i] = share_state(std::move(shown.microbatch[i]), buckets);
+    shown.last.push_back(write_last_run(shown.microbatch[i], i, buckets, leaves));
+  }
+  shown.exchange = write_exchange(buckets, leaves, ExchangedBehind::kOthers);
   ASSIGN_OR_RETURN(UpdateProgram update, write_update_program(rank_model.table, {}, groups, {.world = ranks.all()}));
   shown.update = std::move(update.program);
   return shown;
@@ -169,6 +176,7 @@ struct Volume {
 using Volumes = std::map<std::pair<std::string, std::string>, Volume>;
 
 void add_volumes(const Program& program, int64_t runs, Volumes& volumes) {
+  if (runs == 0) return;
   for (const Operation& operation : program.operations) {
     const RankGroup* group = group_of(operation.op);
     if (!group) continue;
@@ -202,6 +210,19 @@ Status print_program(const ShowArguments& arguments, const ModelConfig& model, c
   return ok_status();
 }
 
+// Programs of the last microbatch are shown where they are asked for: they are the others, with the exchange.
+Status print_programs(const ShowArguments& arguments, const ModelConfig& model, const ShownPrograms& shown) {
+  if (arguments.kind == "update") {
+    if (!shown.exchange.operations.empty()) RETURN_IF_ERROR(print_program(arguments, model, shown.exchange));
+    return print_program(arguments, model, *shown.update);
+  }
+  for (size_t i = 0; i < shown.microbatch.size(); ++i) {
+    const bool last = arguments.kind == "last" && !shown.last[i].operations.empty();
+    RETURN_IF_ERROR(print_program(arguments, model, last ? shown.last[i] : shown.microbatch[i]));
+  }
+  return ok_status();
+}
+
 Status show(const ShowArguments& arguments) {
   ASSIGN_OR_RETURN(ModelConfig model, load_config<ModelConfig>(local_files(), arguments.config, arguments.overrides));
   if (model.vocab_size == 0) model.vocab_size = 65536;
@@ -213,14 +234,15 @@ Status show(const ShowArguments& arguments) {
   ASSIGN_OR_RETURN(const ShownPrograms shown, write_programs(arguments, model, options));
   ASSIGN_OR_RETURN(const auto counts, count_parameters(model));
   ASSIGN_OR_RETURN(const double flops, training_flops_per_token(model, options.tokens));
-  if (arguments.kind == "update") {
-    RETURN_IF_ERROR(print_program(arguments, model, *shown.update));
-  } else {
-    for (const Program& program : shown.microbatch) RETURN_IF_ERROR(print_program(arguments, model, program));
-  }
+  RETURN_IF_ERROR(print_programs(arguments, model, shown));
   if (shown.update) {
     Volumes step;
-    for (const Program& program : shown.microbatch) add_volumes(program, arguments.microbatches, step);
+    for (size_t i = 0; i < shown.microbatch.size(); ++i) {
+      const bool has_last = !shown.last[i].operations.empty();
+      add_volumes(shown.microbatch[i], arguments.microbatches - (has_last ? 1 : 0), step);
+      add_volumes(shown.last[i], 1, step);
+    }
+    add_volumes(shown.exchange, 1, step);
     add_volumes(*shown.update, 1, step);
     print_volumes(
         fmt::format("in a step of {} microbatch{}", arguments.microbatches, arguments.microbatches == 1 ? "" : "es"),
@@ -247,7 +269,8 @@ void add_program_command(Command root) {
           .add_command("show", "Operations, shapes, memory, FLOPs and parameters of a model, without running it");
   shown.option("config", arguments->config, "a model, for example configs/models/grok-1.toml", {.required = true});
   shown.option("--set", arguments->overrides, "a=value over the model's configuration; repeatable");
-  shown.option("--kind", arguments->kind, "which program", {.choices = {"forward", "train", "update", "decode"}});
+  shown.option("--kind", arguments->kind, "which program; last: of a step's last microbatch",
+               {.choices = {"forward", "train", "last", "update", "decode"}});
   shown.option("--batch", arguments->batch, "sequences", {.min = 1, .max = 1 << 20});
   shown.option("--seq", arguments->seq, "tokens of a sequence; 0: the model's context", {.min = 0, .max = 1 << 24});
   shown.option("--recompute", arguments->recompute, "activations computed again instead of kept",

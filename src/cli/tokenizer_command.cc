@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/clock.h"
@@ -12,6 +13,7 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
+#include "cli/tokenizer_convert_command.h"
 #include "data/document_reader.h"
 #include "text/bpe_trainer.h"
 #include "text/chat.h"
@@ -153,15 +155,48 @@ struct EncodeArguments {
   std::string tokenizer;
   std::string input = "-";
   bool allow_special = false;
+  bool add_special = false;
   bool pieces = false;
   bool count = false;
+  bool json_lines = false;
 };
+
+// One value for each line of the input, which are JSON; JSON in turn, one line each.
+Status for_each_json_line(const std::string& input, std::string_view text,
+                          FunctionRef<Result<std::string>(const nlohmann::json& value)> answer) {
+  std::string out;
+  int64_t number = 0;
+  while (!text.empty()) {
+    ++number;
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    if (line.empty()) continue;
+    const nlohmann::json value = nlohmann::json::parse(line, nullptr, false);
+    const auto answered = answer(value);
+    if (!answered.ok()) return answered.status().at(fmt::format("{}:{}", place_of(input), number));
+    out += *answered;
+    out += '\n';
+  }
+  return print(out);
+}
+
+Status encode_json_lines(const Tokenizer& tokenizer, const EncodeArguments& arguments, std::string_view text) {
+  return for_each_json_line(arguments.input, text, [&](const nlohmann::json& value) -> Result<std::string> {
+    if (!value.is_string()) return invalid("wanted a string in JSON");
+    ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                     tokenizer.encode(value.get_ref<const std::string&>(), {.allow_special = arguments.allow_special,
+                                                                            .add_special = arguments.add_special}));
+    return fmt::format("[{}]", fmt::join(ids, ", "));
+  });
+}
 
 Status encode(const EncodeArguments& arguments) {
   ASSIGN_OR_RETURN(const Tokenizer tokenizer, load_tokenizer(local_files(), arguments.tokenizer));
   ASSIGN_OR_RETURN(const std::string text, read_input(arguments.input));
+  if (arguments.json_lines) return encode_json_lines(tokenizer, arguments, text);
   std::vector<int32_t> ids;
-  const Status status = tokenizer.encode(text, ids, {.allow_special = arguments.allow_special});
+  const Status status =
+      tokenizer.encode(text, ids, {.allow_special = arguments.allow_special, .add_special = arguments.add_special});
   if (!status.ok()) return status.at(place_of(arguments.input));
   if (arguments.count) {
     const double bytes_per_token = ids.empty() ? 0 : static_cast<double>(text.size()) / static_cast<double>(ids.size());
@@ -182,6 +217,8 @@ Status encode(const EncodeArguments& arguments) {
 struct DecodeArguments {
   std::string tokenizer;
   std::string input = "-";
+  bool skip_special = false;
+  bool json_lines = false;
 };
 
 // Whole numbers between white space, commas or brackets.
@@ -206,9 +243,18 @@ Result<std::vector<int32_t>> parse_ids(std::string_view text, const Tokenizer& t
 Status decode(const DecodeArguments& arguments) {
   ASSIGN_OR_RETURN(const Tokenizer tokenizer, load_tokenizer(local_files(), arguments.tokenizer));
   ASSIGN_OR_RETURN(const std::string text, read_input(arguments.input));
+  const DetokenizeOptions options{.skip_special = arguments.skip_special};
+  if (arguments.json_lines) {
+    return for_each_json_line(arguments.input, text, [&](const nlohmann::json& value) -> Result<std::string> {
+      ASSIGN_OR_RETURN(const std::vector<int32_t> ids, parse_ids(value.dump(), tokenizer));
+      // What is no UTF-8 cannot stand in JSON: U+FFFD.
+      return nlohmann::json(tokenizer.decode(ids, options))
+          .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    });
+  }
   const auto ids = parse_ids(text, tokenizer);
   if (!ids.ok()) return ids.status().at(place_of(arguments.input));
-  return print(tokenizer.decode(*ids));
+  return print(tokenizer.decode(*ids, options));
 }
 
 Status inspect(const std::string& path) {
@@ -228,11 +274,19 @@ Status inspect(const std::string& path) {
     const size_t size_b = spec.tokens[b].size();
     return size_a != size_b ? size_a > size_b : a < b;
   });
-  std::string out =
-      fmt::format("kind        {}\n", by_bytes ? "byte-level byte-pair encoding" : "one token per character");
-  out += fmt::format("split       {}\n", split_pattern_name(spec.pattern));
+  const char* kind = spec.unigram          ? "unigram"
+                     : by_bytes            ? "byte-level byte-pair encoding"
+                     : spec.merges.empty() ? "one token per character"
+                                           : "byte-pair encoding of characters";
+  std::string out = fmt::format("kind        {}{}\n", kind, spec.sentencepiece.empty() ? "" : ", SentencePiece");
+  if (!spec.normalizer.empty()) out += fmt::format("normalizer  {} steps\n", spec.normalizer.size());
+  out += spec.pre_tokenizer.empty() ? fmt::format("split       {}\n", split_pattern_name(spec.pattern))
+                                    : fmt::format("split       {} steps\n", spec.pre_tokenizer.size());
   out += fmt::format("vocabulary  {} ids, {} tokens, {} merges, {} added\n", tokenizer.vocab_size(), num_tokens,
                      spec.merges.size(), spec.added.size());
+  for (const auto& [name, ids] : {std::pair("begins with", &spec.prefix), std::pair("ends with  ", &spec.suffix)}) {
+    for (const int32_t id : *ids) out += fmt::format("{} {:>6}  {}\n", name, id, readable(spec.tokens[id]));
+  }
   out += fmt::format("any bytes   {}\n", tokenizer.encodes_any_bytes() ? "yes" : "no: text with others is refused");
   out += fmt::format("chat        {}\n",
                      ChatFormat::create(tokenizer).ok() ? "yes" : "no: it lacks tokens of the chat format");
@@ -270,19 +324,25 @@ void add_train(Command parent) {
 void add_encode(Command parent) {
   const auto arguments = std::make_shared<EncodeArguments>();
   Command command = parent.add_command("encode", "Text to token ids");
-  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json", {.required = true});
+  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json, a SentencePiece .model, tiktoken ranks",
+                 {.required = true});
   command.option("input", arguments->input, "A file of text; -: standard input");
   command.flag("--allow-special", arguments->allow_special, "Special tokens in the text become their ids");
+  command.flag("--add-special", arguments->add_special, "Put the begin and end tokens that the file asks for");
   command.flag("--pieces", arguments->pieces, "One line per token: its id and its bytes");
   command.flag("--count", arguments->count, "Only how many tokens, and bytes per token");
+  command.flag("--json-lines", arguments->json_lines, "Each line is a string in JSON; a line of ids for each");
   command.run([arguments] { return encode(*arguments); });
 }
 
 void add_decode(Command parent) {
   const auto arguments = std::make_shared<DecodeArguments>();
   Command command = parent.add_command("decode", "Token ids to text");
-  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json", {.required = true});
+  command.option("tokenizer", arguments->tokenizer, "A tokenizer.json, a SentencePiece .model, tiktoken ranks",
+                 {.required = true});
   command.option("input", arguments->input, "A file of ids between spaces or commas; -: standard input");
+  command.flag("--skip-special", arguments->skip_special, "Leave special tokens out of the text");
+  command.flag("--json-lines", arguments->json_lines, "Each line is an array of ids; a string in JSON for each");
   command.run([arguments] { return decode(*arguments); });
 }
 
@@ -293,9 +353,11 @@ void add_tokenizer_command(Command root) {
   add_train(command);
   add_encode(command);
   add_decode(command);
+  add_tokenizer_convert(command);
+  add_tokenizer_evaluate(command);
   const auto path = std::make_shared<std::string>();
-  Command look = command.add_command("inspect", "What a tokenizer.json holds");
-  look.option("tokenizer", *path, "A tokenizer.json", {.required = true});
+  Command look = command.add_command("inspect", "What a tokenizer's file holds");
+  look.option("tokenizer", *path, "A tokenizer.json, a SentencePiece .model, tiktoken ranks", {.required = true});
   look.run([path] { return inspect(*path); });
 }
 

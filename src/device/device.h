@@ -47,6 +47,8 @@ class Executable {
   virtual Status run() = 0;
   // The contents of an output: until the next run of any executable of this device, for they share one arena.
   virtual void read_output(TensorId id, std::span<std::byte> into) = 0;
+  // Of the last run: how long its computation waited for operations of groups with this link.
+  virtual double waited_seconds(Link link) const = 0;
   // Times by operation, index as in program().operations; empty unless compiled with profile.
   virtual std::span<const OperationTime> operation_times() const = 0;
   // Bytes of weights in the device's own layout; executables that read the same weights share them.

@@ -63,48 +63,107 @@ std::vector<int> buckets_of_tensors(const Program& program, std::span<const Buck
 
 // One bucket's way through the backward pass.
 struct Exchanged {
-  const ExchangedBucket* bucket;
-  size_t first, last;  // operations that add into it
-  TensorId sum, nodes, kept;
+  const ExchangedBucket* bucket = nullptr;
+  size_t first = 0, last = 0;  // operations that add into it
   int64_t layer = -1;
+  // Filled in by declare_exchanged().
+  std::vector<TensorId> sums;     // as of the bucket
+  std::vector<TensorId> sent;     // these, and those before each
+  std::vector<Operation> folded;  // what is added to them
+  TensorId nodes, kept;
 };
 
 std::vector<Exchanged> find_exchanged(const Program& program, std::span<const ExchangedBucket> buckets) {
-  const std::vector<int> bucket_of = buckets_of_tensors(program, buckets);
+  const auto ids = ids_by_name(program);
+  std::vector<int> bucket_of(program.tensors.size(), -1);
+  for (size_t bucket = 0; bucket < buckets.size(); ++bucket)
+    for (const GradientSum& sum : buckets[bucket].sums)
+      for (const BucketMember& member : sum.members)
+        if (const auto found = ids.find(member.name); found != ids.end())
+          bucket_of[static_cast<size_t>(found->second.index)] = static_cast<int>(bucket);
   std::vector<std::optional<Exchanged>> by_bucket(buckets.size());
   for (size_t at = 0; at < program.operations.size(); ++at)
     for (const TensorId id : program.operations[at].inputs) {
       const int bucket = id ? bucket_of[static_cast<size_t>(id.index)] : -1;
       if (bucket < 0) continue;
       auto& found = by_bucket[static_cast<size_t>(bucket)];
-      if (!found) found = {.bucket = &buckets[static_cast<size_t>(bucket)], .first = at, .last = at};
+      if (!found) {
+        found.emplace();
+        found->bucket = &buckets[static_cast<size_t>(bucket)];
+        found->first = at;
+      }
       found->last = at;
       found->layer = layer_of(program.operations[at].scope);
     }
   std::vector<Exchanged> exchanged;
-  for (const auto& found : by_bucket)
-    if (found) exchanged.push_back(*found);
+  for (auto& found : by_bucket)
+    if (found) exchanged.push_back(std::move(*found));
   std::ranges::stable_sort(exchanged, {}, &Exchanged::last);
   return exchanged;
 }
 
+// What is to be added to a sum, along the tree.
+Operation fold(Program& program, const GradientSum& sum, TensorId id) {
+  const Tensor whole = program.tensor(id);
+  Operation operation{TreeSum{}, {id}, {}};
+  operation.inputs.push_back(append(
+      program,
+      {.name = sum.name + ".row", .type = floats({1, whole.type.shape[0]}), .role = whole.role, .base = id}));
+  auto& additions = std::get<TreeSum>(operation.op).additions;
+  for (const std::string& name : sum.added) {
+    operation.inputs.push_back(
+        append(program, {.name = name, .type = floats({1, whole.type.shape[0]}), .role = Role::kState}));
+    additions.insert(additions.end(), {0, static_cast<int64_t>(operation.inputs.size()) - 2});
+  }
+  return operation;
+}
+
+// Its tensors; the gradients among `ids` become parts of the sums.
 void declare_exchanged(Program& program, const std::map<std::string, TensorId>& ids, Exchanged& exchanged) {
   const ExchangedBucket& bucket = *exchanged.bucket;
-  const int64_t piece = bucket.exchange.size(bucket.exchange.rank);
-  exchanged.sum = append(program, {.name = bucket.sums + ".whole", .type = floats({bucket.size}), .role = Role::kSum});
-  exchanged.nodes =
-      append(program, {.name = bucket.sums + ".pieces", .type = floats({bucket.exchange.total_sums(), piece})});
-  exchanged.kept =
-      append(program, {.name = bucket.sums, .type = floats({bucket.num_sums, piece}), .role = Role::kGradient});
-  for (const BucketMember& member : bucket.members) {
-    const auto found = ids.find(member.name);
-    CHECK(found != ids.end(), member.name.c_str());  // or its place would be exchanged without it
-    Tensor& tensor = program.tensor(found->second);
-    CHECK(tensor.role == Role::kGradient && !tensor.base, member.name.c_str());
-    tensor.role = Role::kSum;
-    tensor.base = exchanged.sum;
-    tensor.offset = member.offset;
+  const Role role = bucket.num_kept > 0 ? Role::kSum : Role::kGradient;
+  for (const GradientSum& sum : bucket.sums) {
+    const TensorId whole = append(program, {.name = sum.name, .type = floats({bucket.size}), .role = role});
+    for (const BucketMember& member : sum.members) {
+      const auto found = ids.find(member.name);
+      CHECK(found != ids.end(), member.name.c_str());  // or its place would be exchanged without it
+      Tensor& tensor = program.tensor(found->second);
+      CHECK(tensor.role == Role::kGradient && !tensor.base, member.name.c_str());
+      tensor.role = role;
+      tensor.base = whole;
+      tensor.offset = member.offset;
+    }
+    if (!sum.added.empty()) exchanged.folded.push_back(fold(program, sum, whole));
+    for (const std::string& name : sum.before)
+      exchanged.sent.push_back(
+          append(program, {.name = name, .type = floats({bucket.size}), .role = Role::kState}));
+    exchanged.sums.push_back(whole);
+    exchanged.sent.push_back(whole);
   }
+  const ExchangePieces& exchange = bucket.exchange;
+  const int64_t piece = exchange.size(exchange.rank);
+  exchanged.nodes =
+      append(program, {.name = bucket.name + ".pieces", .type = floats({exchange.total_sums(), piece})});
+  exchanged.kept =
+      bucket.num_kept > 0
+          ? append(program, {.name = bucket.name, .type = floats({bucket.num_kept, piece}), .role = Role::kGradient})
+          : append(program, {.name = bucket.name + ".own",
+                             .type = floats({piece}),
+                             .role = Role::kGradient,
+                             .base = exchanged.sums.front(),
+                             .offset = exchange.begin(exchange.rank)});
+}
+
+// Calls emit(operation) for what is to be done when a bucket's gradients are complete, and when they have come.
+template <class Emit>
+void emit_exchange(Exchanged& exchanged, Emit emit) {
+  for (Operation& operation : exchanged.folded) emit(std::move(operation));
+  emit(Operation{exchanged.bucket->exchange, exchanged.sent, {exchanged.nodes}});
+}
+template <class Emit>
+void emit_addition(const Exchanged& exchanged, Emit emit) {
+  emit(Operation{exchanged.bucket->addition, {exchanged.kept, exchanged.nodes}, {}});
+  if (exchanged.bucket->replicas) emit(Operation{*exchanged.bucket->replicas, {exchanged.sums.front()}, {}});
 }
 
 // A bucket in one stretch of the program.
@@ -166,28 +225,53 @@ Program exchange_gradients(Program program, std::span<const ExchangedBucket> buc
   std::vector<Exchanged> exchanged = find_exchanged(program, buckets);
   const auto ids = ids_by_name(program);
   Insertions insertions(program);
+  const auto insert = [&](size_t at, const Exchanged& of) {
+    return [&insertions, at, scope = layer_scope(of.layer)](Operation operation) {
+      operation.scope = scope;
+      operation.phase = Phase::kBackward;
+      insertions.add(at, std::move(operation));
+    };
+  };
   std::vector<const Exchanged*> under_way;
   // Where they were added up at once, the computing lane would wait for the exchange.
   const auto add_up = [&](size_t at, auto which) {
     for (const Exchanged* other : under_way)
-      if (which(*other))
-        insertions.add(
-            at,
-            {other->bucket->addition, {other->kept, other->nodes}, {}, layer_scope(other->layer), Phase::kBackward});
+      if (which(*other)) emit_addition(*other, insert(at, *other));
     std::erase_if(under_way, [&](const Exchanged* other) { return which(*other); });
   };
   for (Exchanged& own : exchanged) {
     declare_exchanged(program, ids, own);
     add_up(own.last + 1, [&](const Exchanged& other) { return other.layer != own.layer; });
-    insertions.add(own.last + 1,
-                   {own.bucket->exchange, {own.sum}, {own.nodes}, layer_scope(own.layer), Phase::kBackward});
+    emit_exchange(own, insert(own.last + 1, own));
     under_way.push_back(&own);
   }
   add_up(program.operations.size(), [](const Exchanged&) { return true; });
   for (const Exchanged& own : exchanged)
-    insertions.add(own.first,
-                   {Zeros{.size = own.bucket->size}, {}, {own.sum}, layer_scope(own.layer), Phase::kBackward});
+    if (own.bucket->num_kept > 0)
+      for (const TensorId sum : own.sums)
+        insert(own.first, own)({Zeros{.size = own.bucket->size}, {}, {sum}});
   insertions.apply();
+  DCHECK(verify(program).ok(), verify(program).message().c_str());
+  return program;
+}
+
+Program write_exchange(std::span<const ExchangedBucket> buckets) {
+  Program program;
+  program.name = "exchange";
+  const auto emit = [&](Operation operation) {
+    operation.phase = Phase::kUpdate;
+    program.operations.push_back(std::move(operation));
+  };
+  std::optional<Exchanged> before;  // is added up while this one is under way
+  for (const ExchangedBucket& bucket : buckets) {
+    Exchanged own;
+    own.bucket = &bucket;
+    declare_exchanged(program, {}, own);
+    emit_exchange(own, emit);
+    if (before) emit_addition(*before, emit);
+    before = std::move(own);
+  }
+  if (before) emit_addition(*before, emit);
   DCHECK(verify(program).ok(), verify(program).message().c_str());
   return program;
 }

@@ -58,9 +58,14 @@ std::vector<Unit> units() {
 Program exchanged(Program program) {
   std::vector<ExchangedBucket> buckets;
   for (const Unit& unit : units()) {
-    ExchangedBucket bucket{.sums = "gradients." + unit.name, .members = {}, .exchange = {}, .addition = {{0, 1}}};
+    ExchangedBucket bucket{.name = "gradients." + unit.name,
+                           .sums = {{.name = "gradients." + unit.name + ".whole", .members = {}}},
+                           .exchange = {},
+                           .addition = {{0, 1}},
+                           .replicas = {},
+                           .num_kept = 1};
     for (const auto& [name, size] : unit.parameters) {
-      bucket.members.push_back({"grad." + name, bucket.size});
+      bucket.sums.front().members.push_back({"grad." + name, bucket.size});
       bucket.size += size;
     }
     bucket.exchange = {halves(RankGroup::along({MeshAxis::kData}), bucket.size), {1, 1}};
@@ -92,14 +97,20 @@ std::vector<std::string> story_of(const Program& program) {
     if (std::holds_alternative<CollectPieces>(operation.op))
       word = "gather " + program.tensor(operation.inputs.front()).name.substr(11);
     else if (std::holds_alternative<ExchangePieces>(operation.op))
-      word = "exchange " + program.tensor(operation.inputs.front()).name.substr(10);
+      word = "exchange " + program.tensor(operation.inputs.back()).name.substr(10);
+    else if (std::holds_alternative<GatherPieces>(operation.op))
+      word = "hand round " + program.tensor(operation.inputs.front()).name.substr(10);
+    else if (std::holds_alternative<TreeSum>(operation.op) &&
+             program.tensor(operation.inputs[1]).name.ends_with(".row"))
+      word = "fold " + program.tensor(operation.inputs.front()).name.substr(10);
     else if (std::holds_alternative<TreeSum>(operation.op))
       word = "add up " + program.tensor(operation.inputs.front()).name.substr(10);
     else if (std::holds_alternative<Matmul>(operation.op))
       word = std::string(phase_name(operation.phase)) + " " + operation.scope;
     else
       continue;
-    if (word.ends_with(".whole")) word.resize(word.size() - 6);
+    for (const std::string_view ending : {".whole", ".own"})
+      if (word.ends_with(ending)) word.resize(word.size() - ending.size());
     if (story.empty() || story.back() != word) story.push_back(word);
   }
   return story;
@@ -124,6 +135,65 @@ TEST(ShardState, GradientsLeaveWhenTheirLayerIsDone) {
   const int64_t layer_bytes = 4 * (kWidth + kWidth * kWidth);
   EXPECT_GE(plan.arena_bytes, layer_bytes);
   EXPECT_LE(plan.live_peak_bytes, plan_memory(microbatch()).live_peak_bytes + 3 * layer_bytes);
+}
+
+// A rank's third leaf of four, and that of one that has the same share of the update: the first two have been added up,
+// and come along.
+std::vector<ExchangedBucket> kept_buckets(bool with_members) {
+  std::vector<ExchangedBucket> buckets;
+  for (const Unit& unit : units()) {
+    const std::string name = "gradients." + unit.name;
+    ExchangedBucket bucket{.name = name,
+                           .sums = {{.name = name,
+                                     .members = {},
+                                     .added = {"waiting.1." + name, "waiting.2." + name},
+                                     .before = {"waiting.0." + name}}},
+                           .exchange = {},
+                           .addition = {{0, 1, 2, 3, 0, 2}},
+                           .replicas = {}};
+    for (const auto& [parameter, size] : unit.parameters) {
+      if (with_members) bucket.sums.front().members.push_back({"grad." + parameter, bucket.size});
+      bucket.size += size;
+    }
+    bucket.exchange = {halves(RankGroup::along({MeshAxis::kData}), bucket.size), {2, 2}};
+    bucket.replicas = GatherPieces{halves(RankGroup::along({MeshAxis::kData}), bucket.size)};
+    buckets.push_back(std::move(bucket));
+  }
+  return buckets;
+}
+
+TEST(ShardState, SumsThatStayAreFoldedAndLeaveWhenTheirLayerIsDone) {
+  const Program program = exchange_gradients(microbatch(), kept_buckets(true));
+  ASSERT_TRUE(verify(program).ok()) << verify(program).message();
+  EXPECT_THAT(
+      story_of(program),
+      ElementsAre("forward layers.0", "forward layers.1", "forward layers.2", "forward layers.3", "fold head",
+                  "exchange head", "backward layers.3", "add up head", "hand round head", "fold layers.3",
+                  "exchange layers.3", "backward layers.2", "add up layers.3", "hand round layers.3", "fold layers.2",
+                  "exchange layers.2", "backward layers.1", "add up layers.2", "hand round layers.2", "fold layers.1",
+                  "exchange layers.1", "backward layers.0", "add up layers.1", "hand round layers.1", "fold layers.0",
+                  "exchange layers.0", "add up layers.0", "hand round layers.0", "fold embedding", "exchange embedding",
+                  "add up embedding", "hand round embedding"));
+  // All of it stays outside the program but what comes of one layer.
+  const int64_t num_elements = 2 * kVocabulary * kWidth + kLayers * (kWidth + kWidth * kWidth);
+  const MemoryPlan plan = plan_memory(program);
+  EXPECT_EQ(plan.gradient_bytes, 4 * num_elements);
+  EXPECT_EQ(plan.state_bytes, 3 * 4 * num_elements);
+  EXPECT_LE(plan.live_peak_bytes, plan_memory(microbatch()).live_peak_bytes + 2 * 4 * (kWidth + kWidth * kWidth));
+  // Half of two sums, and half of the result.
+  EXPECT_EQ(total_cost(program).bytes_sent, 3 * 4 * num_elements / 2);
+}
+
+TEST(ShardState, TheExchangeAloneAddsUpWhileTheNextIsUnderWay) {
+  std::vector<ExchangedBucket> buckets = kept_buckets(false);
+  buckets.resize(3);
+  for (ExchangedBucket& bucket : buckets) bucket.sums.front().added.clear();
+  const Program program = write_exchange(buckets);
+  ASSERT_TRUE(verify(program).ok()) << verify(program).message();
+  EXPECT_THAT(story_of(program), ElementsAre("exchange embedding", "exchange layers.0", "add up embedding",
+                                             "hand round embedding", "exchange layers.1", "add up layers.0",
+                                             "hand round layers.0", "add up layers.1", "hand round layers.1"));
+  EXPECT_TRUE(write_exchange({}).operations.empty());
 }
 
 TEST(ShardState, ParametersAreGatheredALayerAhead) {

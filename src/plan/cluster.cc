@@ -74,6 +74,9 @@ void PoolSpec::visit_fields(FieldVisitor& v) {
   v.field("usd_per_gpu_hour", usd_per_gpu_hour, "rent, power included", {.unit = "dollars", .min = 0, .max = 1e4});
   v.field("usd_per_node", usd_per_node, "price of a machine, without network",
           {.unit = "dollars", .min = 0, .max = 1e9});
+  v.field("processor_cores", processor_cores, "its GPUs are cores of a processor, which ranks share in turns");
+  v.field("shared_clock", shared_clock, "of a core among others at work, over that of one alone",
+          {.max = 1, .above = 0});
   v.group("gpu", gpu, "the GPU");
   v.group("node", node, "what stands around the GPUs");
   evidence.visit_fields(v);
@@ -85,12 +88,16 @@ void PoolSpec::check_fields(FieldChecker& c) const {
   c.require(!gpu.name.empty(), "gpu", "needs a name; take a part from configs/clusters/parts or name its figures");
   c.require(gpu.bf16_tflops > 0, "gpu.bf16_tflops", "must be given, above 0");
   c.require(gpu.memory_gb > 0, "gpu.memory_gb", "must be given, above 0");
+  c.require(
+      !processor_cores || gpu.num_units == 0, "processor_cores",
+      fmt::format("is for cores of a processor: {} has {} units of its own, and one rank", gpu.name, gpu.num_units));
   c.require(gpu.memory_gb_per_second > 0, "gpu.memory_gb_per_second", "must be given, above 0");
   c.require(gpu.idle_watts <= gpu.power_watts, "gpu.idle_watts",
             fmt::format("({}) is more than power_watts = {}", gpu.idle_watts, gpu.power_watts));
   c.require(
       gpu.fp8_tflops == 0 || gpu.fp8_tflops >= gpu.bf16_tflops, "gpu.fp8_tflops",
       fmt::format("({}) is less than bf16_tflops = {}; 0 says that there is none", gpu.fp8_tflops, gpu.bf16_tflops));
+  c.require(processor_cores || shared_clock == 1, "shared_clock", "is for processor_cores alone");
   check_evidence(*this, c);
 }
 

@@ -9,6 +9,7 @@
 // Units: 1e9 bytes for GB, watts at the plug of the part, US dollars, seconds or days as named.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -45,6 +46,10 @@ struct PoolSpec {
   double failure_scale = 1;                // times the rates of failures.components
   std::optional<double> usd_per_gpu_hour;  // rented
   std::optional<double> usd_per_node;      // bought, with its GPUs, without the network
+  // Its "GPUs" are cores of a processor: more ranks than cores may share them, which then take turns, and what ranks
+  // send each other is copied by the cores, so that nothing is sent beside computation for nothing.
+  bool processor_cores = false;
+  double shared_clock = 1;  // of a core's speed where several ranks work, over that of one alone: they share more
   GpuSpec gpu;
   NodeSpec node;
   Evidence evidence;
@@ -52,6 +57,9 @@ struct PoolSpec {
   void check_fields(FieldChecker& c) const;
 
   int64_t num_gpus() const { return nodes * gpus_per_node; }
+  // Of a job with so many ranks: the cores whose time they share; 0: each rank has a GPU of its own.
+  int64_t shared_cores(int64_t ranks) const { return processor_cores ? std::min(ranks, num_gpus()) : 0; }
+  double clock_of(int64_t ranks) const { return processor_cores && ranks > 1 ? shared_clock : 1; }
 };
 
 struct StorageSpec {

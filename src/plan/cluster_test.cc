@@ -29,6 +29,21 @@ std::vector<std::string> cluster_names() {
   return names;
 }
 
+TEST(Cluster, RanksShareCoresOfProcessorsAlone) {
+  FileSystem& files = local_and_ready_files();
+  const auto cores = load_config<ClusterConfig>(files, "configs/clusters/cpu-2-core.toml");
+  ASSERT_TRUE(cores.ok()) << cores.status().message();
+  EXPECT_EQ(cores->pools.front().shared_cores(1), 1);
+  EXPECT_EQ(cores->pools.front().shared_cores(8), 2);
+  auto gpus = load_config<ClusterConfig>(files, "configs/clusters/dgx-h100-pod.toml");
+  ASSERT_TRUE(gpus.ok());
+  EXPECT_EQ(gpus->pools.front().shared_cores(8), 0);
+  gpus->pools.front().processor_cores = true;
+  const Status checked = parse_config<ClusterConfig>(print_config(*gpus), "gpus.toml").status();
+  EXPECT_FALSE(checked.ok());
+  EXPECT_NE(checked.message().find("processor_cores"), std::string::npos) << checked.message();
+}
+
 TEST(Clusters, EveryFileLoads) {
   const std::vector<std::string> names = cluster_names();
   EXPECT_GE(names.size(), 17U);

@@ -56,6 +56,14 @@ double gradients_kept(const Layout& layout, const RankPieces& pieces, const Stag
   return shape.summed * (1 + waiting);
 }
 
+// Of a program of so many layers, which is known with one and with two.
+double arena_bytes(const PieceProgram& one, const PieceProgram& two, double layers) {
+  const PerLayer ever{static_cast<double>(one.arena_bytes), static_cast<double>(two.arena_bytes)};
+  const double last = layers < 2 ? static_cast<double>(one.last_arena_bytes)
+                                 : static_cast<double>(two.last_arena_bytes) + (ever.two - ever.one) * (layers - 2);
+  return std::max(ever.at(layers), two.last_arena_bytes > 0 ? last : 0);
+}
+
 }  // namespace
 
 Result<StashCounts> count_stashes(const Layout& layout) {
@@ -84,15 +92,22 @@ Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, con
   const MeshConfig& mesh = layout.mesh;
   const int64_t num_pieces = mesh.pipeline * mesh.chunks;
   const std::vector<LayerRange> ranges = cut_layers(model.num_layers, num_pieces);
-  const auto bytes_at = [&](int64_t piece, auto of) {
-    const PieceKind kind = !pieces.has_pipeline      ? PieceKind::kWhole
-                           : piece == 0              ? PieceKind::kFirst
-                           : piece == num_pieces - 1 ? PieceKind::kLast
-                                                     : PieceKind::kMiddle;
-    const auto& programs = pieces.of(kind);
+  const auto programs_of = [&](int64_t piece) -> const std::array<PiecePrograms, 2>& {
+    return pieces.of(!pieces.has_pipeline      ? PieceKind::kWhole
+                     : piece == 0              ? PieceKind::kFirst
+                     : piece == num_pieces - 1 ? PieceKind::kLast
+                                               : PieceKind::kMiddle);
+  };
+  const auto layers_of = [&](int64_t piece) {
     const LayerRange& range = ranges[static_cast<size_t>(piece)];
-    return PerLayer{static_cast<double>(of(programs[0])), static_cast<double>(of(programs[1]))}.at(
-        static_cast<double>(range.end - range.begin));
+    return static_cast<double>(range.end - range.begin);
+  };
+  const auto bytes_at = [&](int64_t piece, auto of) {
+    const auto& programs = programs_of(piece);
+    return PerLayer{static_cast<double>(of(programs[0])), static_cast<double>(of(programs[1]))}.at(layers_of(piece));
+  };
+  const auto arena_at = [&](int64_t piece, PieceProgram PiecePrograms::*program) {
+    return arena_bytes(programs_of(piece)[0].*program, programs_of(piece)[1].*program, layers_of(piece));
   };
   RankMemory most;
   for (int64_t stage = 0; stage < mesh.pipeline; ++stage) {
@@ -104,9 +119,8 @@ Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, con
     memory.arena = static_cast<double>(pieces.update_arena_bytes);
     for (const int64_t piece : shape.pieces) {
       memory.arena =
-          std::max({memory.arena, bytes_at(piece, [](const PiecePrograms& p) { return p.forward.arena_bytes; }),
-                    bytes_at(piece, [](const PiecePrograms& p) { return p.backward.arena_bytes; }),
-                    bytes_at(piece, [](const PiecePrograms& p) { return p.backward_weight.arena_bytes; }),
+          std::max({memory.arena, arena_at(piece, &PiecePrograms::forward), arena_at(piece, &PiecePrograms::backward),
+                    arena_at(piece, &PiecePrograms::backward_weight),
                     bytes_at(piece, [](const PiecePrograms& p) { return p.evaluation_arena_bytes; })});
     }
     if (pieces.has_pipeline)

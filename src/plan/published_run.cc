@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "model/model.h"
 
@@ -144,7 +145,7 @@ Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) 
   ASSIGN_OR_RETURN(layout.batch, row.whole("global_batch"));
   run.microbatch_stated = row.has("micro_batch");
   ASSIGN_OR_RETURN(layout.microbatch, row.whole_or("micro_batch", 1));
-  if (layout.batch % (layout.microbatch * mesh.shard) != 0)
+  if (layout.batch % (layout.microbatch * mesh.shard * mesh.data) != 0)
     return invalid(fmt::format("micro_batch x dp = {} does not divide global_batch = {}",
                                layout.microbatch * mesh.shard, layout.batch));
   const std::string& recompute = row.text("recompute");
@@ -152,6 +153,13 @@ Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) 
   ASSIGN_OR_RETURN(layout.recompute, read_recompute(recompute));
   ASSIGN_OR_RETURN(layout.products, read_products(row.text("dtype")));
   mesh.zero_stage = contains(run.note, "FSDP") || contains(run.note, "ZeRO-3") ? 3 : 1;
+  if (row.has("zero")) {
+    ASSIGN_OR_RETURN(mesh.zero_stage, row.whole("zero", 0, 3));
+    if (mesh.zero_stage == 0) {
+      mesh.zero_stage = 1;
+      mesh.data = std::exchange(mesh.shard, 1);
+    }
+  }
   return ok_status();
 }
 

@@ -56,7 +56,7 @@ Result<Layout> read_layout(const PlanQuestion& question, const std::string& plac
   layout.recompute = given.recompute;
   if (layout.mesh.automatic)
     return invalid(fmt::format("[{}] auto is what the search is for: leave --layout out", place));
-  if (layout.mesh.num_ranks() > question.gpu_pool().num_gpus())
+  if (layout.mesh.num_ranks() > question.gpu_pool().num_gpus() && !question.gpu_pool().processor_cores)
     return invalid(fmt::format("[{}] {} ranks; {} has {} GPUs", place, layout.mesh.num_ranks(), question.cluster.name,
                                question.gpu_pool().num_gpus()));
   layout.tokens = question.sequence_tokens();

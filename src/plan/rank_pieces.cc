@@ -6,7 +6,7 @@
 #include "parallel/pipeline_cut.h"
 #include "plan/stage_run.h"
 #include "program/memory_plan.h"
-#include "train/update_program.h"
+#include "train/shared_state.h"
 
 namespace colossus {
 namespace {
@@ -21,6 +21,22 @@ PieceProgram piece_program(const Program& program, const Workspace& workspace) {
   return {playable(program), arena_bytes(program, workspace)};
 }
 
+// Of our own stack with ZeRO 1: what programs of a stage take in their runs for a step's last microbatch.
+void set_last_arenas(const StageRun& stage, bool has_pipeline, std::vector<UpdateGroup> groups,
+                     const std::vector<Program*>& programs, const std::vector<PieceProgram*>& pieces,
+                     const Workspace& workspace) {
+  // What is on both ends is exchanged behind the passes.
+  if (has_pipeline && stage.run.model.tie_embeddings)
+    for (UpdateGroup& group : groups)
+      for (const UpdateParameter& parameter : group.parameters)
+        if (stage.model.table[parameter.index].name == "embedding") group.last_run.reset();
+  const auto buckets = make_update_buckets(stage.model.table, stage.run.optimizer, groups, kUpdateBucketElements);
+  const LeafRange leaves = leaves_of_tree(stage.run.train.reduction_leaves, stage.ranks);
+  for (size_t i = 0; i < programs.size(); ++i)
+    if (const Program last = write_last_run(*programs[i], i, buckets, leaves); !last.operations.empty())
+      pieces[i]->last_arena_bytes = arena_bytes(last, workspace);
+}
+
 std::vector<Program*> programs_of(PipelinePiece& piece) {
   std::vector<Program*> programs = {&piece.forward, &piece.backward};
   if (!piece.backward_weight.operations.empty()) programs.push_back(&piece.backward_weight);
@@ -29,8 +45,8 @@ std::vector<Program*> programs_of(PipelinePiece& piece) {
 
 using Passes = std::array<PiecePrograms, kNumPieceKinds>;
 
-Status write_pipeline_pieces(const StageRun& stage, const Layout& layout, int64_t layers, const Workspace& workspace,
-                             Passes& passes) {
+Status write_pipeline_pieces(const StageRun& stage, const Layout& layout, bool is_own, int64_t layers,
+                             const Workspace& workspace, Passes& passes) {
   const std::vector<LayerRange> ranges = {{0, layers}, {layers, 2 * layers}, {2 * layers, 3 * layers}};
   const Program evaluation = fuse(stage.model.forward.program);
   for (size_t kind = 0; kind < ranges.size(); ++kind) {
@@ -38,11 +54,14 @@ Status write_pipeline_pieces(const StageRun& stage, const Layout& layout, int64_
                     .piece = static_cast<int64_t>(kind),
                     .split_backward = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble};
     ASSIGN_OR_RETURN(PipelinePiece piece, cut_pipeline_piece(stage.model.microbatch, cut));
-    share_programs(stage, programs_of(piece));
+    const std::vector<UpdateGroup> groups = share_programs(stage, programs_of(piece));
     PiecePrograms& programs = passes[kind];
     programs.forward = piece_program(piece.forward, workspace);
     programs.backward = piece_program(piece.backward, workspace);
     programs.backward_weight = piece_program(piece.backward_weight, workspace);
+    if (is_own)
+      set_last_arenas(stage, true, groups, programs_of(piece),
+                      {&programs.forward, &programs.backward, &programs.backward_weight}, workspace);
     for (const StashKind stash : kStashKinds) programs.stash_bytes[stash] = piece.stashes[stash].num_bytes;
     cut.split_backward = false;
     ASSIGN_OR_RETURN(const PipelinePiece evaluated, cut_pipeline_piece(evaluation, cut));
@@ -58,12 +77,14 @@ Result<Passes> write_passes(const ModelConfig& model, const Layout& layout, cons
   const bool has_pipeline = layout.mesh.pipeline > 1;
   ASSIGN_OR_RETURN(const StageRun stage, write_stage_run(model, layout, stack, has_pipeline ? 3 * layers : layers));
   if (has_pipeline) {
-    RETURN_IF_ERROR(write_pipeline_pieces(stage, layout, layers, workspace, passes));
+    RETURN_IF_ERROR(write_pipeline_pieces(stage, layout, stack.is_own(), layers, workspace, passes));
     return passes;
   }
   Program microbatch = stage.model.microbatch;
-  share_programs(stage, {&microbatch});
-  passes[static_cast<size_t>(PieceKind::kWhole)].forward = piece_program(microbatch, workspace);
+  const std::vector<UpdateGroup> groups = share_programs(stage, {&microbatch});
+  PieceProgram& whole = passes[static_cast<size_t>(PieceKind::kWhole)].forward;
+  whole = piece_program(microbatch, workspace);
+  if (stack.is_own()) set_last_arenas(stage, false, groups, {&microbatch}, {&whole}, workspace);
   return passes;
 }
 
@@ -90,11 +111,54 @@ void count_parameters_of(const RankModel& model, const RunConfig& run, const Ran
   }
 }
 
-Result<Program> write_update(const StageRun& stage, const std::vector<UpdateGroup>& groups, int64_t bucket_elements) {
-  ASSIGN_OR_RETURN(UpdateProgram update,
-                   write_update_program(stage.model.table, {}, groups,
-                                        {.bucket_elements = bucket_elements, .world = stage.ranks.all()}));
-  return std::move(update.program);
+// All that is exchanged, and the update behind it: what of it runs beside the last microbatch is a matter of prices
+// (exchange_overlap()).
+Result<PieceProgram> write_update(const StageRun& stage, std::vector<UpdateGroup> groups, const Layout& layout,
+                                  const StackConfig& stack, const Workspace& workspace) {
+  if (!stack.is_own())
+    for (UpdateGroup& group : groups) group.last_run.reset();
+  const UpdateOptions options{.bucket_elements = update_bucket_elements(layout, stack), .world = stage.ranks.all()};
+  const auto buckets = make_update_buckets(stage.model.table, {}, groups, options.bucket_elements);
+  const LeafRange leaves = leaves_of_tree(stage.run.train.reduction_leaves, stage.ranks);
+  ASSIGN_OR_RETURN(const UpdateProgram update, write_update_program(stage.model.table, {}, groups, options));
+  PieceProgram all = piece_program(write_exchange(buckets, leaves, ExchangedBehind::kAll), workspace);
+  const PieceProgram behind = piece_program(update.program, workspace);
+  const auto first = static_cast<int>(all.works.works.size());
+  for (std::vector<int> waits : behind.works.waits) {
+    for (int& wait : waits) wait += first;
+    all.works.waits.push_back(std::move(waits));
+  }
+  all.works.works.insert(all.works.works.end(), behind.works.works.begin(), behind.works.works.end());
+  all.works.outlives_run.insert(all.works.outlives_run.end(), behind.works.outlives_run.begin(),
+                                behind.works.outlives_run.end());
+  // What runs beside the passes has its place in their arena.
+  all.arena_bytes = behind.arena_bytes;
+  const Program others = write_exchange(buckets, leaves, ExchangedBehind::kOthers);
+  if (!others.operations.empty()) all.arena_bytes = std::max(behind.arena_bytes, arena_bytes(others, workspace));
+  return all;
+}
+
+void add_work(const KernelWork& work, PieceProgram& piece) {
+  piece.works.works.push_back(work);
+  piece.works.waits.emplace_back();
+  piece.works.outlives_run.push_back(0);
+}
+
+// What is in no program: accumulators are zero before the first microbatch (with ZeRO 2 and 3 that is in the passes),
+// and new parameters are packed once a step for devices that want it; those that are gathered where they are read.
+void add_work_around_passes(const Layout& layout, int64_t layers, RankPieces& result) {
+  const auto at = static_cast<size_t>(layers - 1);
+  const auto matrices = static_cast<double>(layers * result.layer.all() + result.last.all());
+  if (layout.mesh.zero_stage < 3) add_work({.packed = matrices}, result.update[at]);
+  if (layout.mesh.zero_stage == 1)
+    add_work({.bytes = 4 * (matrices + static_cast<double>(result.first.all()))}, result.update[at]);
+  if (layout.mesh.zero_stage < 3) return;
+  for (auto& of_kind : result.pieces) {
+    PiecePrograms& piece = of_kind[at];
+    if (piece.forward.works.works.empty()) continue;
+    add_work({.packed = matrices / 2}, piece.forward);
+    add_work({.packed = matrices / 2}, result.has_pipeline ? piece.backward : piece.forward);
+  }
 }
 
 // Of so many layers, 1 or 2: the passes and the update.
@@ -107,8 +171,9 @@ Status write_pieces_of(const ModelConfig& model, const Layout& layout, const Sta
     result.pieces[kind][static_cast<size_t>(layers - 1)] = std::move(passes[kind]);
   Program microbatch = whole.model.microbatch;
   const std::vector<UpdateGroup> groups = share_programs(whole, {&microbatch});
-  ASSIGN_OR_RETURN(const Program update, write_update(whole, groups, update_bucket_elements(layout, stack)));
-  result.update[static_cast<size_t>(layers - 1)] = piece_program(update, workspace);
+  ASSIGN_OR_RETURN(result.update[static_cast<size_t>(layers - 1)],
+                   write_update(whole, groups, layout, stack, workspace));
+  if (result.is_own) add_work_around_passes(layout, layers, result);
   return ok_status();
 }
 
@@ -142,9 +207,9 @@ Result<int64_t> update_arena_bytes(const ModelConfig& model, const Layout& layou
   if (num_layers <= 2) return pieces.update[static_cast<size_t>(std::max<int64_t>(1, num_layers) - 1)].arena_bytes;
   ASSIGN_OR_RETURN(const StageRun stage, write_stage_run(model, layout, stack, num_layers));
   Program microbatch = stage.model.microbatch;
-  ASSIGN_OR_RETURN(const Program update,
-                   write_update(stage, share_programs(stage, {&microbatch}), update_bucket_elements(layout, stack)));
-  return arena_bytes(update, workspace);
+  ASSIGN_OR_RETURN(const PieceProgram update,
+                   write_update(stage, share_programs(stage, {&microbatch}), layout, stack, workspace));
+  return update.arena_bytes;
 }
 
 }  // namespace

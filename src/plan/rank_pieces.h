@@ -24,6 +24,9 @@ inline constexpr size_t kNumPieceKinds = 4;
 struct PieceProgram {
   PlayableProgram works;
   int64_t arena_bytes = 0;
+  // In the run for a step's last microbatch, which exchanges gradients; 0: as ever. What a layer's exchange holds is
+  // there once, however many layers there are.
+  int64_t last_arena_bytes = 0;
 };
 struct PiecePrograms {
   PieceProgram forward;                // of kWhole both passes

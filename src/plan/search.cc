@@ -1,5 +1,7 @@
 #include "plan/search.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -24,9 +26,10 @@ constexpr double kUsableMemory = 0.94;
 // update are; the layouts that win are judged with their own.
 constexpr int64_t kDataRanksInSearch = 8;
 
-// Jobs of several NVLink domains use a power of two of the GPUs of each.
-NetworkSpec usable_network(const NetworkSpec& whole, int64_t num_gpus) {
+// Jobs of several NVLink domains use a power of two of the GPUs of each; ranks that share cores are all in one.
+NetworkSpec usable_network(const NetworkSpec& whole, const PoolSpec& pool, int64_t num_gpus) {
   NetworkSpec spec = whole;
+  if (pool.processor_cores && pool.nodes == 1) spec.domain_gpus = std::max(spec.domain_gpus, num_gpus);
   if (num_gpus > spec.domain_gpus)
     spec.domain_gpus = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(spec.domain_gpus)));
   return spec;
@@ -52,13 +55,15 @@ class LayoutPrices {
   LayoutPrices(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
                const KernelRates& rates)
       : kernels_(question.gpu(), rates, layout.products),
-        network_(usable_network(question.cluster.network, layout.mesh.num_ranks())),
+        network_(usable_network(question.cluster.network, question.gpu_pool(), layout.mesh.num_ranks())),
         groups_(network_, layout.mesh, question.model.num_experts_per_token, question.stack) {
     prices_ = {.kernels = &kernels_,
                .communication = [this](RankGroup group, Exchange exchange,
                                        double bytes) { return groups_.seconds(group, exchange, bytes); },
                .stack = question.stack,
-               .straggling = calibration.straggling(layout.mesh.num_ranks())};
+               .straggling = calibration.straggling(layout.mesh.num_ranks()),
+               .cores = question.gpu_pool().shared_cores(layout.mesh.num_ranks()),
+               .clock = question.gpu_pool().clock_of(layout.mesh.num_ranks())};
   }
 
   const KernelTimes kernels_;
@@ -251,7 +256,8 @@ class Search {
     auto judged = judge_with(question_, calibration_, layout, *programs.pieces, memory, programs.passes);
     const std::lock_guard lock(mutex_);
     if (!judged.ok()) {
-      if (error_.ok()) error_ = judged.status();
+      if (error_.ok())
+        error_ = Status(judged.status().code(), fmt::format("[{}] {}", layout_text(layout), judged.status().message()));
       return;
     }
     ++result_.legal;
@@ -297,9 +303,15 @@ class Search {
     RETURN_IF_ERROR(error_);
     trim(4 * options_.keep + 16);
     std::vector<JudgedLayout> exact;
-    for (size_t i = 0; i < std::min(result_.best.size(), 2 * options_.keep); ++i) {
+    for (size_t i = 0; i < result_.best.size() && exact.size() < 2 * options_.keep; ++i) {
       ASSIGN_OR_RETURN(JudgedLayout judged, judge(question_, calibration_, result_.best[i].layout));
-      exact.push_back(std::move(judged));
+      if (judged.memory.total() <= usable_bytes(question_.gpu())) {
+        exact.push_back(std::move(judged));
+      } else {
+        ++result_.too_large;  // by what fewer data ranks do not show
+        if (!result_.smallest || judged.memory.total() < result_.smallest->memory.total())
+          result_.smallest = std::move(judged);
+      }
     }
     result_.best = std::move(exact);
     trim(options_.keep);

@@ -17,16 +17,20 @@ void add(PassTime& sum, const PassTime& other) {
   sum.context += other.context;
   sum.expert += other.expert;
   sum.data += other.data;
+  sum.work += other.work;
 }
 PassTime scaled(const PassTime& time, double factor) {
-  return {time.seconds * factor, time.compute * factor, time.tensor * factor,
-          time.context * factor, time.expert * factor,  time.data * factor};
+  return {time.seconds * factor, time.compute * factor, time.tensor * factor, time.context * factor,
+          time.expert * factor,  time.data * factor,    time.work * factor};
 }
 
 PassTime at_layers(const PassTime& one, const PassTime& two, int64_t layers) {
   // one + (two - one) (layers - 1)
   PassTime result = scaled(one, static_cast<double>(2 - layers));
   add(result, scaled(two, static_cast<double>(layers - 1)));
+  // Of an end without a layer, where a layer hides what the end exchanges.
+  for (double* part : {&result.seconds, &result.compute, &result.tensor, &result.context, &result.expert, &result.data})
+    *part = std::max(*part, 0.0);
   return result;
 }
 
@@ -43,7 +47,9 @@ class Pricer {
       return exposed;
     });
     time.seconds = played.seconds;
-    time.compute = played.compute_seconds;
+    time.compute = time.work = played.compute_seconds;
+    for (const KernelWork& work : program.works)
+      if (work.kind == WorkKind::kCommunication) time.work += work_of_message(work);
     // What was waited for is told apart by the share of each in the communication.
     const double all = waited[0] + waited[1] + waited[2] + waited[3],
                  exposed = std::max(0.0, played.seconds - played.compute_seconds);
@@ -59,8 +65,22 @@ class Pricer {
   double seconds(const KernelWork& work) const {
     if (work.kind != WorkKind::kCommunication) return kernel(work);
     if (work.exchange == Exchange::kSend || work.exchange == Exchange::kReceive) return 0;
-    if (work.group.link == Link::kGradients || work.group.link == Link::kParameters) return state_seconds(work);
-    return prices_.communication(work.group, work.exchange, work.bytes_sent) * (1 - axis_of(work.group).second);
+    return whole(work) * (1 - axis_of(work.group).second);
+  }
+
+  // Of a communication, with nothing beside it; of a transfer between stages, too.
+  double whole(const KernelWork& work) const {
+    if (is_of_state(work.group)) return state_seconds(work);
+    const Exchange exchange = work.exchange == Exchange::kReceive ? Exchange::kSend : work.exchange;
+    return prices_.communication(work.group, exchange, work.bytes_sent);
+  }
+
+  // Of it what a core does that copies messages: not the latency, in which other ranks may have the core.
+  double work_of_message(const KernelWork& work) const {
+    if (work.bytes_sent == 0) return 0;
+    KernelWork shortest = work;
+    shortest.bytes_sent = 1;
+    return std::max(0.0, whole(work) - whole(shortest));
   }
 
   // Of gradients and parameters among data ranks, with nothing beside it. Pieces are fp32 in our programs; others send
@@ -91,7 +111,7 @@ class Pricer {
       const KernelWork logits{.bytes = 4 * prices_.stack.loss_passes * static_cast<double>(work.m * work.n)};
       seconds += prices_.kernels->seconds(logits);
     }
-    seconds /= prices_.stack.efficiency;
+    seconds /= prices_.stack.efficiency * prices_.clock;
     // Without sequence parallelism every tensor rank does what lies between the products for all tokens.
     if (work.kind == WorkKind::kMemory && !prices_.stack.sequence_parallel)
       seconds *= static_cast<double>(layout_.mesh.tensor);
@@ -99,8 +119,10 @@ class Pricer {
   }
 
  private:
+  // Beside the passes.
+  static bool is_of_state(RankGroup group) { return group.link == Link::kGradients || group.link == Link::kParameters; }
   std::pair<int, double> axis_of(RankGroup group) const {
-    if (group.link == Link::kGradients || group.link == Link::kParameters) return {3, 0};
+    if (is_of_state(group)) return {3, 0};
     if (group.contains(MeshAxis::kExpert) || group.contains(MeshAxis::kExpertTensor))
       return {2, prices_.stack.expert_overlap};
     if (group.contains(MeshAxis::kContext)) return {1, prices_.stack.context_overlap};
@@ -258,15 +280,14 @@ PassTime busiest_stage(const Layout& layout, const std::vector<PieceTime>& times
   return busiest;
 }
 
-// The update of the stage on which it takes longest.
-UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const Pricer& pricer,
-                          const StepPrices& prices, const std::vector<LayerRange>& ranges) {
-  const auto time_of = prices.stack.is_own() ? played_update_time : update_time;
-  const UpdateTime one = time_of(pricer, pieces.update[0].works), two = time_of(pricer, pieces.update[1].works);
+// By stage.
+std::vector<UpdateTime> stage_updates(const Layout& layout, const RankPieces& pieces,
+                                      const std::vector<LayerRange>& ranges, const UpdateTime& one,
+                                      const UpdateTime& two) {
   const int64_t stages = layout.mesh.pipeline;
   const auto first = static_cast<double>(pieces.first.all()), last = static_cast<double>(pieces.last.all());
   const auto again = static_cast<double>(stages > 1 ? pieces.first.tied : 0);
-  UpdateTime longest;
+  std::vector<UpdateTime> updates;
   for (int64_t stage = 0; stage < stages; ++stage) {
     double layers = 0;
     for (int64_t chunk = 0; chunk < layout.mesh.chunks; ++chunk) {
@@ -274,18 +295,38 @@ UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const 
       layers += static_cast<double>(range.end - range.begin);
     }
     const double ends = (stage == 0 ? first : 0) + (stage == stages - 1 ? last + again : 0);
-    const UpdateTime update = update_of_stage(one, two, layers, first + last == 0 ? 0 : ends / (first + last));
-    if (update.all() > longest.all()) longest = update;
+    updates.push_back(update_of_stage(one, two, layers, first + last == 0 ? 0 : ends / (first + last)));
   }
-  return longest;
+  return updates;
+}
+
+// The update of the stage on which it takes longest.
+UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const Pricer& pricer,
+                          const StepPrices& prices, const std::vector<LayerRange>& ranges) {
+  const auto time_of = prices.stack.is_own() ? played_update_time : update_time;
+  return std::ranges::max(stage_updates(layout, pieces, ranges, time_of(pricer, pieces.update[0].works),
+                                        time_of(pricer, pieces.update[1].works)),
+                          {}, &UpdateTime::all);
+}
+
+// What all ranks have to do in a step, over the cores that they share: no order of it is done sooner.
+double seconds_on_cores(const StepPrices& prices, const Layout& layout, const RankPieces& pieces, const Pricer& pricer,
+                        const std::vector<PieceTime>& times, const std::vector<LayerRange>& ranges) {
+  double of_stages = 0;
+  for (const PieceTime& time : times)
+    for (const PassTime* pass : {&time.forward, &time.backward, &time.backward_weight}) of_stages += pass->work;
+  of_stages *= static_cast<double>(layout.num_microbatches());
+  for (const UpdateTime& update : stage_updates(layout, pieces, ranges, update_time(pricer, pieces.update[0].works),
+                                                update_time(pricer, pieces.update[1].works)))
+    of_stages += update.all();
+  return of_stages * static_cast<double>(layout.mesh.stage_ranks()) / static_cast<double>(prices.cores);
 }
 
 }  // namespace
 
 ExchangeOverlap exchange_overlap(const StackConfig& stack, const MeshConfig& mesh) {
   if (stack.data_overlap) return {.gradients = *stack.data_overlap, .parameters = *stack.data_overlap};
-  constexpr double kOwnGradients = 0;  // 1: each bucket's exchange begins within the last microbatch's backward pass
-  return {.gradients = mesh.zero_stage == 1 ? kOwnGradients : 0, .parameters = 0};
+  return {.gradients = mesh.zero_stage == 1 ? 1.0 : 0.0, .parameters = 0};
 }
 
 double seconds_of_work(const StepPrices& prices, const Layout& layout, const KernelWork& work) {
@@ -339,6 +380,11 @@ Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, co
   time.exposed_data += behind;
   time.update = update.compute;
   time.seconds += behind + time.update;
+  if (prices.cores > 0) {
+    const double on_cores = seconds_on_cores(prices, layout, pieces, pricer, piece_times, ranges);
+    time.waiting_for_cores = std::max(0.0, on_cores - time.seconds);
+    time.seconds += time.waiting_for_cores;
+  }
   time.straggling = time.seconds * prices.straggling;
   time.seconds += time.straggling;
   return time;

@@ -19,6 +19,9 @@ struct StepPrices {
   StackConfig stack;
   double unfused_share = 0;  // of attention's layers, those that the stack's fused kernels do not have
   double straggling = 0;     // the slowest of all ranks takes so much longer than the typical one, as a share
+  // Cores that all ranks share (PoolSpec::shared_cores); 0: each rank has a GPU of its own.
+  int64_t cores = 0;
+  double clock = 1;  // of kernels (PoolSpec::clock_of)
 };
 
 // Of the slowest stage unless it says otherwise, in seconds.
@@ -33,6 +36,7 @@ struct StepTime {
   double exposed_data = 0;  // waits for gradients and parameters
   double update = 0;        // the optimizer's kernels
   double straggling = 0;
+  double waiting_for_cores = 0;  // that other ranks have
 
   double model_flops_utilization = 0;  // filled by who knows the model
 };
@@ -43,8 +47,8 @@ double seconds_of_work(const StepPrices& prices, const Layout& layout, const Ker
 
 // The share of what data ranks exchange once a step, behind all microbatches, that can run beside computation: of
 // gradients beside the backward pass of the last microbatch, of new parameters beside the forward pass of the first.
-// Of other stacks it was fitted, or is known (StackConfig::data_overlap). Our own programs exchange both in the update,
-// behind the last backward pass and before the next step begins; what ZeRO 2 and 3 send beside the passes is in the
+// Of other stacks it was fitted, or is known (StackConfig::data_overlap). Our own programs exchange gradients of a
+// bucket when its last one is there, and parameters in the update; what ZeRO 2 and 3 send beside the passes is in the
 // programs of these, and is played there.
 struct ExchangeOverlap {
   double gradients = 0, parameters = 0;
@@ -54,6 +58,7 @@ ExchangeOverlap exchange_overlap(const StackConfig& stack, const MeshConfig& mes
 // Seconds of a program, or of a piece of so many layers, and where they go.
 struct PassTime {
   double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0, data = 0;  // the last four: waited for
+  double work = 0;  // of all lanes, whatever runs beside what: what a core has to do
 };
 // Of pieces with one layer and with two, by kind: forward, backward, and the weights' gradients where they are apart.
 // The same for all layouts that differ in data ranks and stages alone.

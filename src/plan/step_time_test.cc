@@ -134,7 +134,7 @@ TEST(StepTime, PartsAddUpAndCommunicationOnlyCosts) {
   }
 }
 
-// Our own programs exchange behind the last backward pass: all of it is waited for. Another stack may hide it.
+// Our own programs exchange gradients beside the last backward pass, and parameters with nothing beside it.
 TEST(StepTime, WhatIsExchangedIsHiddenByThoseThatDo) {
   const KernelTimes kernels(kGpu, {}, ProductType::kBF16);
   const Layout layout = layout_of({.shard = 8});
@@ -145,11 +145,11 @@ TEST(StepTime, WhatIsExchangedIsHiddenByThoseThatDo) {
     return time_of_step(grok_of(4), layout, *pieces, prices)->exposed_data;
   };
   const double own = waited_for({}), none = waited_for(0), all = waited_for(1);
-  EXPECT_LT(all, 0.2 * none);
-  EXPECT_GT(own, 0.8 * none) << "buckets overlap with one another's sums, and with nothing else";
-  EXPECT_LT(own, 1.2 * none);
+  EXPECT_LT(all, none);
+  EXPECT_LT(own, 0.9 * none);
+  EXPECT_GT(own, all);
   const ExchangeOverlap overlap = exchange_overlap({}, layout.mesh);
-  EXPECT_EQ(overlap.gradients, 0);
+  EXPECT_EQ(overlap.gradients, 1);
   EXPECT_EQ(overlap.parameters, 0);
 }
 
@@ -168,6 +168,30 @@ TEST(StepTime, ZeroTwoExchangesOnceAMicrobatch) {
   EXPECT_GT(waited_for(2, 16), waited_for(1, 16));
   EXPECT_DOUBLE_EQ(waited_for(1, 16), waited_for(1, 1));
   EXPECT_GT(waited_for(3, 16), waited_for(2, 16));
+}
+
+// Ranks that share cores take turns: twice the ranks on the same cores, each with as much to do, take twice as long;
+// and what a rank sends beside its work is work of its core.
+TEST(StepTime, RanksShareCoresInTurns) {
+  const KernelTimes kernels(kGpu, {}, ProductType::kBF16);
+  StepPrices prices = prices_of(kernels);
+  const auto time_of = [&](const MeshConfig& mesh, int64_t cores) {
+    const Layout layout = layout_of(mesh);
+    const auto pieces = write_rank_pieces(grok_of(8), layout);
+    prices.cores = cores;
+    return *time_of_step(grok_of(8), layout, *pieces, prices);
+  };
+  const StepTime alone = time_of({.data = 4}, 0), four = time_of({.data = 4}, 4), two = time_of({.data = 4}, 2);
+  EXPECT_NEAR(two.seconds / four.seconds, 2, 0.1);
+  EXPECT_GT(two.waiting_for_cores, 0.45 * two.seconds);
+  EXPECT_LT(four.seconds, 1.05 * alone.seconds);
+  // Of a pipeline on one core no stage waits for another: all have to wait for the core.
+  const StepTime pipeline = time_of({.pipeline = 4}, 0), shared = time_of({.pipeline = 4}, 1);
+  EXPECT_GT(pipeline.bubble, 0.1 * pipeline.seconds);
+  EXPECT_GT(shared.seconds, 3 * pipeline.seconds);
+  EXPECT_LT(shared.seconds, 4 * pipeline.seconds);
+  const StepTime zero = time_of({.shard = 4, .zero_stage = 3}, 4);
+  EXPECT_GT(zero.waiting_for_cores, 0) << "what is gathered beside the passes is not free";
 }
 
 // Narayanan et al. 2021: of m microbatches on p stages that are alike, (p - 1) are waited for.

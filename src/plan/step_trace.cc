@@ -4,13 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <map>
 #include <utility>
 
 #include "base/trace.h"
 #include "parallel/pipeline_cut.h"
-#include "train/rank_model.h"
+#include "plan/stage_run.h"
 #include "train/trace_file.h"
 
 namespace colossus {
@@ -24,22 +23,7 @@ struct PlayedPass {
 using PlayedPiece = std::map<PipelineWork, PlayedPass>;
 
 Result<std::vector<PlayedPiece>> play_pieces(const ModelConfig& model, const Layout& layout, const StepPrices& prices) {
-  RunConfig run;
-  run.model = model;
-  run.model.context = std::max(model.context, layout.tokens);
-  run.mesh = layout.mesh;
-  run.mesh.pipeline = run.mesh.chunks = 1;
-  run.mesh.schedule = PipelineScheduleKind::kOneForwardOneBackward;
-  run.train.microbatch = layout.microbatch;
-  run.train.tokens = layout.tokens;
-  run.train.recompute = layout.recompute;
-  run.train.reduction_leaves =
-      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(layout.mesh.data * layout.mesh.shard)));
-  RETURN_IF_ERROR(check_mesh(run.mesh, mesh_limits(run)));
-  Ranks ranks{.mesh = Mesh(run.mesh), .rank = 0};
-  ranks.members = groups_of(ranks.mesh, 0);
-  ASSIGN_OR_RETURN(const RankModel whole,
-                   write_rank_model(run, layout.products == ProductType::kF32 ? DType::kF32 : DType::kBF16, ranks));
+  ASSIGN_OR_RETURN(const StageRun whole, write_stage_run(model, layout, prices.stack, model.num_layers));
   const auto play_pass = [&](Program program) {
     PlayedPass pass{.program = std::move(program), .played = {}};
     pass.played =
@@ -50,14 +34,19 @@ Result<std::vector<PlayedPiece>> play_pieces(const ModelConfig& model, const Lay
   const int64_t num_pieces = layout.mesh.pipeline * layout.mesh.chunks;
   if (num_pieces == 1) {
     pieces.emplace_back();
-    pieces.back()[PipelineWork::kForward] = play_pass(whole.microbatch);
+    Program microbatch = whole.model.microbatch;
+    share_programs(whole, {&microbatch});
+    pieces.back()[PipelineWork::kForward] = play_pass(std::move(microbatch));
     return pieces;
   }
   const bool split = layout.mesh.schedule == PipelineScheduleKind::kZeroBubble;
   const std::vector<LayerRange> ranges = cut_layers(model.num_layers, num_pieces);
   for (int64_t i = 0; i < num_pieces; ++i) {
-    ASSIGN_OR_RETURN(PipelinePiece piece,
-                     cut_pipeline_piece(whole.microbatch, {.layers = ranges, .piece = i, .split_backward = split}));
+    ASSIGN_OR_RETURN(PipelinePiece piece, cut_pipeline_piece(whole.model.microbatch,
+                                                             {.layers = ranges, .piece = i, .split_backward = split}));
+    std::vector<Program*> programs = {&piece.forward, &piece.backward};
+    if (split) programs.push_back(&piece.backward_weight);
+    share_programs(whole, programs);
     PlayedPiece played;
     played[PipelineWork::kForward] = play_pass(std::move(piece.forward));
     played[split ? PipelineWork::kBackwardInput : PipelineWork::kBackward] = play_pass(std::move(piece.backward));

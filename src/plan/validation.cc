@@ -90,7 +90,8 @@ RunToPlay RunToPlay::create(const CsvTable& table, size_t row, const Calibration
   PlayedRun& played = result.played_;
   played.name = table.at(row, "name");
   played.line = table.line(row);
-  played.used_to_fit = is_used_to_fit(played.name);
+  const std::string& said = table.at(row, "fit");
+  played.used_to_fit = said.empty() ? is_used_to_fit(played.name) : said == "yes";
   auto run = read_published_run(table, row);
   if (!run.ok()) {
     played.refused = run.status().message();
@@ -112,8 +113,10 @@ PlayedRun RunToPlay::play(const Calibration& calibration) const {
   const GpuSpec& gpu = cluster_->pools.front().gpu;
   const KernelTimes kernels(gpu, *calibration.rates_of(gpu.name), run.layout.products);
   const StackConfig& stack = calibration.stack_of(run.source, run.note, run.gpu);
+  const PoolSpec& pool = cluster_->pools.front();
   NetworkSpec spec = cluster_->network;
   spec.domain_gpus = usable_domain(spec.domain_gpus, run.num_gpus);
+  if (pool.processor_cores) spec.domain_gpus = std::max(spec.domain_gpus, run.num_gpus);
   const Network network(spec);
   LayoutNetwork groups(network, run.layout.mesh, run.model.num_experts_per_token, stack);
   played.stack = stack.name;
@@ -122,7 +125,9 @@ PlayedRun RunToPlay::play(const Calibration& calibration) const {
                                   .communication = [&](RankGroup group, Exchange exchange,
                                                        double bytes) { return groups.seconds(group, exchange, bytes); },
                                   .stack = stack,
-                                  .straggling = calibration.straggling(run.num_gpus)});
+                                  .straggling = calibration.straggling(run.num_gpus),
+                                  .cores = pool.shared_cores(run.num_gpus),
+                                  .clock = pool.clock_of(run.num_gpus)});
   if (time.ok())
     played.time = *time;
   else

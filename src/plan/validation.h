@@ -34,6 +34,7 @@ class RunToPlay {
                           const std::string& clusters);
 
   bool refused() const { return !played_.refused.empty(); }
+  bool used_to_fit() const { return played_.used_to_fit; }
   PlayedRun play(const Calibration& calibration) const;
 
  private:
@@ -42,7 +43,8 @@ class RunToPlay {
   std::shared_ptr<const RankPieces> pieces_;
 };
 
-// Half of all rows, by a hash of their names; the others are only checked.
+// Half of all rows, by a hash of their names; the others are only checked. A table's column `fit` (yes, no) says it
+// otherwise.
 bool is_used_to_fit(const std::string& name);
 
 struct ValidationSummary {

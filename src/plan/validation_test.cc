@@ -64,6 +64,24 @@ TEST(Validation, TheTableOfErrorsIsOfThisSimulator) {
   EXPECT_EQ(table->size(), runs);
 }
 
+// Our own programs on the cores of one machine (bench/own_runs.py), one to eight ranks.
+TEST(Validation, OurOwnRunsAreMetAsWellAsIsSaid) {
+  FileSystem& files = local_and_ready_files();
+  const Calibration calibration = *load_config<Calibration>(files, "configs/calibration.toml");
+  const std::string path = "configs/validation/own_runs.csv";
+  const CsvTable table = *CsvTable::parse(*read_file(files, path), path);
+  std::vector<PlayedRun> fitted, checked;
+  for (size_t row = 0; row < table.num_rows(); ++row) {
+    const PlayedRun run = RunToPlay::create(table, row, calibration, files, "configs/clusters").play(calibration);
+    EXPECT_EQ(run.refused, "") << run.name;
+    EXPECT_EQ(run.stack, "colossus");
+    EXPECT_EQ(run.used_to_fit, table.at(row, "fit") == "yes");
+    (run.used_to_fit ? fitted : checked).push_back(run);
+  }
+  EXPECT_GE(checked.size(), 3 * fitted.size());
+  EXPECT_LT(summarize(checked).mean_error, 0.10);
+}
+
 TEST(Validation, HalfOfTheRowsAreUsedToFit) {
   size_t fitted = 0;
   for (int i = 0; i < 1000; ++i) fitted += is_used_to_fit("source-" + std::to_string(i));

@@ -38,14 +38,14 @@ Volumes planned_volumes(const ModelConfig& model, const Layout& layout) {
 }
 
 // Of rank 0 of a run.
-Volumes real_volumes(const RunConfig& run, int64_t num_microbatches) {
+Volumes real_volumes(const RunConfig& run) {
   Volumes volumes;
   auto ranks = make_thread_ranks(Mesh(run.mesh), 60);
   const auto device = *make_cpu_device({.num_threads = 1, .pin = false});
   const auto step = *TrainStep::create(run, DType::kF32, *device, *ranks.front());
   add_sent(playable(step->update().program()), 1, volumes);
-  for (const Executable* executable : step->microbatches().executables())
-    add_sent(playable(executable->program()), static_cast<double>(num_microbatches), volumes);
+  for (const auto& [program, runs] : step->microbatches().programs_of_step())
+    add_sent(playable(*program), static_cast<double>(runs), volumes);
   forget_small(volumes);
   return volumes;
 }
@@ -83,7 +83,7 @@ TEST(Volumes, OfAPlanAreThoseOfTheRun) {
                         .microbatch = run.train.microbatch,
                         .tokens = run.train.tokens,
                         .products = ProductType::kF32};
-    const Volumes planned = planned_volumes(run.model, layout), real = real_volumes(run, layout.num_microbatches());
+    const Volumes planned = planned_volumes(run.model, layout), real = real_volumes(run);
     EXPECT_FALSE(real.empty());
     for (const auto& [group, bytes] : real) {
       ASSERT_TRUE(planned.contains(group)) << group;

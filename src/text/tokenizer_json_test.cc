@@ -43,22 +43,44 @@ const Breakage kBreakages[] = {
     {"not_an_object", [](Json& j) { j = Json::array(); }, "$ is []; wanted an object"},
     {"no_model", [](Json& j) { j.erase("model"); }, "$.model is missing"},
     {"model_is_text", [](Json& j) { j["model"] = "BPE"; }, "$.model is \"BPE\"; wanted an object"},
-    {"another_model", [](Json& j) { j["model"]["type"] = "Unigram"; }, "$.model.type is \"Unigram\""},
+    {"another_model", [](Json& j) { j["model"]["type"] = "WordPiece"; }, "$.model.type is \"WordPiece\""},
+    {"bytes_for_unigram",
+     [](Json& j) {
+       j["model"] = {{"type", "Unigram"}, {"vocab", Json::array({Json::array({"a", -1.5})})}};
+     },
+     "$.pre_tokenizer makes bytes of the text"},
     {"unknown_key", [](Json& j) { j["model"]["magic"] = 1; }, "$.model.magic is not supported: 1"},
     {"unknown_top_key", [](Json& j) { j["extra"] = 1; }, "$.extra is not supported"},
     {"normalizer",
      [](Json& j) {
-       j["normalizer"] = {{"type", "NFC"}};
+       j["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}, {{"type", "Nmt"}}}}};
      },
-     "$.normalizer is {\"type\":\"NFC\"}; wanted null"},
+     "$.normalizer.normalizers[1].type is \"Nmt\"; wanted NFC"},
+    {"normalizer_option",
+     [](Json& j) {
+       j["normalizer"] = {{"type", "NFC"}, {"strict", true}};
+     },
+     "$.normalizer.strict is not supported"},
+    {"normalizer_expression",
+     [](Json& j) {
+       j["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "a(?<=b)"}}}, {"content", ""}};
+     },
+     "$.normalizer.pattern.Regex: the expression 'a(?<=b)' at byte 3: this kind of group is not supported"},
+    {"normalizer_map",
+     [](Json& j) {
+       j["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "/////w=="}};
+     },
+     "$.normalizer.precompiled_charsmap: the map of characters says its trie has 4294967295 bytes"},
     {"truncation",
      [](Json& j) {
        j["truncation"] = {{"max_length", 5}};
      },
      "$.truncation is"},
     {"dropout", [](Json& j) { j["model"]["dropout"] = 0.1; }, "$.model.dropout is 0.1"},
-    {"unknown_token", [](Json& j) { j["model"]["unk_token"] = "<unk>"; }, "$.model.unk_token is \"<unk>\""},
-    {"byte_fallback", [](Json& j) { j["model"]["byte_fallback"] = true; }, "$.model.byte_fallback is true"},
+    {"unknown_token", [](Json& j) { j["model"]["unk_token"] = "<unk>"; },
+     "$.model.unk_token is \"<unk>\"; wanted null or a token"},
+    {"byte_fallback", [](Json& j) { j["model"]["byte_fallback"] = 7; },
+     "$.model.byte_fallback is 7; wanted true or false"},
     {"no_vocab", [](Json& j) { j["model"].erase("vocab"); }, "$.model.vocab is null; wanted an object of tokens"},
     {"empty_vocab", [](Json& j) { j["model"]["vocab"] = Json::object(); }, "$.model.vocab is {}"},
     {"vocab_is_a_list",
@@ -94,35 +116,40 @@ const Breakage kBreakages[] = {
     {"added_empty", [](Json& j) { j["added_tokens"][0]["content"] = ""; }, "$.added_tokens[0].content is empty"},
     {"added_other_id", [](Json& j) { j["added_tokens"][0]["id"] = 300; }, "is 0, but $.added_tokens gives it 300"},
     {"added_twice", [](Json& j) { j["added_tokens"].push_back(j["added_tokens"][0]); }, "'<|end|>' is added twice"},
-    {"added_strips", [](Json& j) { j["added_tokens"][0]["lstrip"] = true; }, "$.added_tokens[0].lstrip is true"},
+    {"added_strips", [](Json& j) { j["added_tokens"][0]["lstrip"] = "yes"; }, "$.added_tokens[0].lstrip is \"yes\""},
     {"prefix_space",
      [](Json& j) {
-       j["pre_tokenizer"] = {{"type", "ByteLevel"}};
+       j["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", 1}};
      },
-     "$.pre_tokenizer.add_prefix_space is true"},
+     "$.pre_tokenizer.add_prefix_space is 1; wanted true or false"},
     {"pre_tokenizer_type",
      [](Json& j) {
-       j["pre_tokenizer"] = {{"type", "Metaspace"}};
+       j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
      },
-     "$.pre_tokenizer.type is \"Metaspace\""},
+     "$.pre_tokenizer.type is \"BertPreTokenizer\""},
     {"no_pre_tokenizers", [](Json& j) { j["pre_tokenizer"].erase("pretokenizers"); },
      "$.pre_tokenizer.pretokenizers is null"},
-    {"another_pattern", [](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "\\w+"; },
-     "$.pre_tokenizer.pretokenizers[0].pattern.Regex is"},
-    {"split_removes", [](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Removed"; },
-     "$.pre_tokenizer.pretokenizers[0].behavior is \"Removed\""},
-    {"splits_twice", [](Json& j) { j["pre_tokenizer"]["pretokenizers"][1]["use_regex"] = true; },
-     "[1].use_regex is true"},
+    {"another_pattern", [](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "\\w*"; },
+     "$.pre_tokenizer.pretokenizers[0].pattern.Regex: the expression '\\w*' at byte 3: it may match nothing"},
+    {"split_removes", [](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Kept"; },
+     "$.pre_tokenizer.pretokenizers[0].behavior is \"Kept\""},
+    {"bytes_twice",
+     [](Json& j) {
+       Json& steps = j["pre_tokenizer"]["pretokenizers"];
+       const Json bytes = steps[1];
+       steps.push_back(bytes);
+     },
+     "$.pre_tokenizer.pretokenizers[2] is the second ByteLevel"},
     {"decoder",
      [](Json& j) {
        j["decoder"] = {{"type", "WordPiece"}};
      },
-     "$.decoder is {\"type\":\"WordPiece\"}"},
+     "$.decoder.type is \"WordPiece\""},
     {"post_processor",
      [](Json& j) {
        j["post_processor"] = {{"type", "TemplateProcessing"}};
      },
-     "$.post_processor is"},
+     "$.post_processor.single is null; wanted an array"},
 };
 
 INSTANTIATE_TEST_SUITE_P(All, BrokenTokenizerFile, testing::ValuesIn(kBreakages),

@@ -68,7 +68,7 @@ Status Evaluator::compile(const ModelConfig& model, const TensorSet& tensors,
                                                     .stage = position[MeshAxis::kPipeline].coordinate,
                                                     .forward_only = true,
                                                     .rewrite =
-                                                        [&](std::vector<Program>& programs, const auto&) {
+                                                        [&](std::vector<Program>& programs, auto&, const auto&) {
                                                           for (Program& program : programs)
                                                             program = share_state(std::move(program), buckets);
                                                           return ok_status();

@@ -27,6 +27,7 @@ class GradientTree {
   // After the last leaf: the sums of whole_subtrees(leaves), the last of them in the work memories, those before it in
   // partial(0), partial(1), ...
   const std::vector<std::shared_ptr<DeviceMemory>>& partial(size_t i) const { return partial_[i]; }
+  size_t num_partial() const { return partial_.size(); }
   int64_t num_bytes() const;
 
  private:

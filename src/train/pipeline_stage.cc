@@ -87,15 +87,18 @@ Status PipelineStage::compile(const Program& microbatch, const std::vector<Layer
     stashes.push_back(std::move(piece.stashes));
   }
   shared_parameters_.assign(shared.begin(), shared.end());
-  if (options_.rewrite) RETURN_IF_ERROR(options_.rewrite(programs, shared_parameters_));
+  std::vector<Program> last(programs.size());
+  if (options_.rewrite) RETURN_IF_ERROR(options_.rewrite(programs, last, shared_parameters_));
   for (size_t i = 0; i < programs.size(); ++i) {
     const auto [chunk, work] = works[i];
-    RETURN_IF_ERROR(add_program(std::move(programs[i]), stashes[static_cast<size_t>(chunk)], chunk, work));
+    RETURN_IF_ERROR(
+        add_program(std::move(programs[i]), std::move(last[i]), stashes[static_cast<size_t>(chunk)], chunk, work));
   }
   return ok_status();
 }
 
-Status PipelineStage::add_program(Program program, const ByStashKind<Stash>& stashes, int chunk, PipelineWork work) {
+Status PipelineStage::add_program(Program program, Program last, const ByStashKind<Stash>& stashes, int chunk,
+                                  PipelineWork work) {
   Work& added = work_of({work, chunk, 0});
   for (const StashKind kind : kStashKinds)
     for (const Stash::Part& part : stashes[kind].parts)
@@ -108,8 +111,10 @@ Status PipelineStage::add_program(Program program, const ByStashKind<Stash>& sta
   added.aux_loss = output("aux_loss");
   added.has_inputs = !program.with_role(Role::kInput).empty();
   added.has_gradients = !program.with_role(Role::kGradient).empty();
-  ASSIGN_OR_RETURN(added.executable,
-                   device_.compile(std::move(program), {.profile = options_.profile, .groups = &groups_}));
+  const CompileOptions options{.profile = options_.profile, .groups = &groups_};
+  ASSIGN_OR_RETURN(added.executable, device_.compile(std::move(program), options));
+  if (last.operations.empty()) return ok_status();
+  ASSIGN_OR_RETURN(added.last, device_.compile(std::move(last), options));
   return ok_status();
 }
 
@@ -138,6 +143,14 @@ std::vector<Executable*> PipelineStage::executables() const {
   return all;
 }
 
+std::vector<Executable*> PipelineStage::last_executables() const {
+  std::vector<Executable*> all;
+  for (const auto& chunk : chunks_)
+    for (const Work& work : chunk)
+      if (work.executable) all.push_back(work.last.get());
+  return all;
+}
+
 Status PipelineStage::run(const PipelineCallbacks& callbacks, PipelineReport& report) {
   const Status status = run_steps(callbacks, report);
   if (!status.ok()) groups_.abort(status.message());  // or the neighbours would wait for what never comes
@@ -157,18 +170,18 @@ Status PipelineStage::run_steps(const PipelineCallbacks& callbacks, PipelineRepo
   return ok_status();
 }
 
-void PipelineStage::bind_stash(size_t step) {
-  const Work& work = work_of(steps_[step]);
-  for (const auto& [id, kind, offset] : work.stashes)
-    work.executable->bind(id, stash_, first_slot_[kind] + slots_[kind].of_step[step] * slot_bytes_[kind] + offset);
+void PipelineStage::bind_stash(size_t step, Executable& executable) {
+  for (const auto& [id, kind, offset] : work_of(steps_[step]).stashes)
+    executable.bind(id, stash_, first_slot_[kind] + slots_[kind].of_step[step] * slot_bytes_[kind] + offset);
 }
 
 Status PipelineStage::run_step(size_t step, const PipelineCallbacks& callbacks, PipelineReport& report) {
   const int64_t microbatch = steps_[step].microbatch;
   const Work& work = work_of(steps_[step]);
-  Executable& executable = *work.executable;
-  const Program& program = executable.program();
-  bind_stash(step);
+  const bool is_last = callbacks.use_last && work.last && microbatch + 1 == options_.shape.num_microbatches;
+  Executable& executable = is_last ? *work.last : *work.executable;
+  const Program& program = work.executable->program();
+  bind_stash(step, executable);
   if (work.has_inputs) RETURN_IF_ERROR(callbacks.fill_inputs(microbatch, program));
   milestone("microbatch");
   RETURN_IF_ERROR(executable.run());

@@ -21,8 +21,11 @@ struct PipelineStageOptions {
   bool forward_only = false;  // a program without a backward pass: microbatch by microbatch through all chunks
   bool profile = false;
   // Changes the programs of the stage, in the order of executables(), before they are compiled. `shared`: as
-  // shared_parameters().
-  std::function<Status(std::vector<Program>& programs, const std::vector<std::string>& shared)> rewrite = nullptr;
+  // shared_parameters(). Where one of `last`, of which there are as many, gets operations, these are run in its place
+  // for the last microbatch of a step: the same program, with more tensors and operations.
+  std::function<Status(std::vector<Program>& programs, std::vector<Program>& last,
+                       const std::vector<std::string>& shared)>
+      rewrite = nullptr;
 };
 
 // Any error ends the step on all stages.
@@ -33,6 +36,8 @@ struct PipelineCallbacks {
   // The gradients (role gradient) of `program` now are the sums of this leaf: adds them to the tree and zeroes them.
   // Programs of a stage have different gradients, and each comes to the end of its leaves in order, at its own time.
   std::function<Status(int64_t leaf, const Program& program)> end_leaf = nullptr;
+  // For this step the programs that rewrite() gave for the last microbatch.
+  bool use_last = false;
   // After each run of a program, while its outputs hold.
   std::function<void(Executable& executable)> on_outputs = nullptr;
 };
@@ -54,6 +59,8 @@ class PipelineStage {
 
   // All programs of the stage. Whatever they have outside the arena but for the stash is for the caller to bind.
   std::vector<Executable*> executables() const;
+  // By program: what runs in its place for the last microbatch, or null.
+  std::vector<Executable*> last_executables() const;
   // Parameters that other stages have too: terms of their gradients are there.
   const std::vector<std::string>& shared_parameters() const { return shared_parameters_; }
   // Of all that outlives a program: stashes of the microbatches in flight, outboxes.
@@ -71,7 +78,8 @@ class PipelineStage {
   };
   struct Work {
     std::unique_ptr<Executable> executable;
-    std::vector<StashedPart> stashes;
+    std::unique_ptr<Executable> last;  // may be null
+    std::vector<StashedPart> stashes;  // of both
     TensorId loss, aux_loss;  // outputs it may have
     bool has_inputs = false, has_gradients = false;
   };
@@ -81,11 +89,11 @@ class PipelineStage {
 
   Status plan_steps();
   Status compile(const Program& microbatch, const std::vector<LayerRange>& pieces);
-  Status add_program(Program program, const ByStashKind<Stash>& stashes, int chunk, PipelineWork work);
+  Status add_program(Program program, Program last, const ByStashKind<Stash>& stashes, int chunk, PipelineWork work);
   Status check_gradients_apart() const;
   Work& work_of(const PipelineStep& step);
   Status run_steps(const PipelineCallbacks& callbacks, PipelineReport& report);
-  void bind_stash(size_t step);
+  void bind_stash(size_t step, Executable& executable);
   Status run_step(size_t step, const PipelineCallbacks& callbacks, PipelineReport& report);
 
   const PipelineStageOptions options_;

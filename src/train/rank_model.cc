@@ -135,6 +135,18 @@ void set_exchange(const Sharing& sharing, int64_t num_accumulators, const Ranks&
   group.exchange = std::move(exchange);
 }
 
+// ZeRO 1: which of the rank's programs can exchange the gradients in its last run. Not several; and of what is on both
+// ends of a pipeline none: one end would wait for the other, which waits for what this one does next.
+void set_last_run(const Sharing& sharing, const std::vector<std::pair<int64_t, size_t>>& accumulators,
+                  const Ranks& ranks, UpdateGroup& group) {
+  const size_t program = accumulators.front().second;
+  const bool of_one = std::ranges::all_of(accumulators, [&](const auto& other) { return other.second == program; });
+  if (sharing.all.size() == 1 || sharing.on_both_ends || !of_one) return;
+  group.last_run = {.program = program,
+                    .all = ranks.peers(sharing.all, Link::kGradients),
+                    .replicas = ranks.peers(sharing.replicas, Link::kGradients)};
+}
+
 // Do ranks of one stage add to the gradients?
 bool exchanges_beside(const Sharing& sharing, const Ranks& ranks) {
   return ranks.mesh.config().zero_stage >= 2 && sharing.all.size() > 1 &&
@@ -215,10 +227,12 @@ std::vector<UpdateGroup> update_groups(const RankModel& model, const RankGradien
                         .additions = {},
                         .parameters = {}};
       const auto num_accumulators = static_cast<int64_t>(key.accumulators.size());
-      if (exchanges_beside(key.sharing, ranks))
+      if (exchanges_beside(key.sharing, ranks)) {
         set_exchange(key.sharing, num_accumulators, ranks, group);
-      else
+      } else {
         set_sums(key.sharing, num_accumulators, num_leaves, ranks, group);
+        set_last_run(key.sharing, key.accumulators, ranks, group);
+      }
       groups.push_back(std::move(group));
       found.push_back(std::move(key));
     }

@@ -135,12 +135,11 @@ std::vector<GroupMembers> groups_of(const Mesh& mesh, int64_t rank) {
     groups.add_if_new(group);
   const bool is_end = stages > 1 && (stage == 0 || stage == stages - 1);
   if (is_end) groups.add_if_new(kEndRanks);
-  if (mesh.config().zero_stage >= 2) {
-    if (is_end) groups.add_if_new(kEndPair);
-    groups.add_lane(Link::kGradients, {kData, kShard, kContext, kTensor});
-    groups.add_lane(Link::kGradients, {kData, kShard, kContext});
-    groups.add_lane(Link::kGradients, {kExpertData});
-  }
+  groups.add_lane(Link::kGradients, {kData, kShard, kContext, kTensor});
+  groups.add_lane(Link::kGradients, {kData, kShard, kContext});
+  groups.add_lane(Link::kGradients, {kExpertData});
+  if (mesh.config().zero_stage == 1) groups.add_lane(Link::kGradients, {kData});
+  if (mesh.config().zero_stage >= 2 && is_end) groups.add_if_new(kEndPair);
   if (mesh.config().zero_stage == 3) {
     groups.add_lane(Link::kParameters, {kShard, kContext, kTensor});
     groups.add_lane(Link::kParameters, {kShard, kContext});

@@ -21,7 +21,7 @@ struct Peers {
 
 // The groups of a layout, each by its key and the ranks it has for `rank`.
 //   for the programs of a microbatch: along tensor, context, expert and expert_tensor, and links of the pipeline. Each
-//     is a lane. With ZeRO 2 and 3 also those that exchange gradients and gather parameters beside the passes.
+//     is a lane. Also those that exchange gradients and, with ZeRO 3, gather parameters beside the passes.
 //   for the update, evaluation and what happens between steps: of those with the same ranks one, for programs run one
 //     after another.
 struct GroupMembers {

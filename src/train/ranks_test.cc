@@ -104,11 +104,9 @@ TEST(Traffic, OfAStepIsThatOfItsPrograms) {
         StepReport report;
         const Result<bool> done = step->run(0, loader, {.stop = std::atomic<bool>(false)}, report);
         ASSERT_TRUE(done.ok()) << done.status().message();
-        const auto leaves = leaves_of_data_ranks(8, own)[static_cast<size_t>(own.data_rank())];
         std::map<std::string, double> said, sent;
         add_said(step->update().program(), 1, said);
-        for (const Executable* executable : step->microbatches().executables())
-          add_said(executable->program(), leaves.size(), said);
+        for (const auto& [program, runs] : step->microbatches().programs_of_step()) add_said(*program, runs, said);
         for (const auto& [group, end] : own.groups.ends())
           sent[group.name()] = static_cast<double>(end->traffic().sent_bytes);
         for (auto* bytes : {&said, &sent}) std::erase_if(*bytes, [](const auto& of) { return of.second == 0; });

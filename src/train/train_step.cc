@@ -47,45 +47,34 @@ Status TrainStep::build() {
   // The update's first: it says where parameters and gradients lie.
   std::vector<Executable*> executables = microbatches_->executables();
   executables.insert(executables.begin(), update_.get());
-  for (Executable* executable : executables) {
+  for (Executable* executable : executables)
     for (Role role : {Role::kParameter, Role::kGradient, Role::kOptimizerState})
       RETURN_IF_ERROR(tensors_.add_role(device_, executable->program(), role));
-    tensors_.bind_to(*executable);
-  }
+  tensors_.bind_to(*update_);
+  for (Executable* executable : microbatches_->all_executables()) tensors_.bind_to(*executable);
   RETURN_IF_ERROR(update_inputs_.add_role(device_, update_->program(), Role::kInput));
   update_inputs_.bind_to(*update_);
   grad_norm_ = update_->program().find("grad_norm");
   clip_scale_ = update_->program().find("clip_scale");
   all_step_sums_ = update_->program().find("all_step_sums");
-  RETURN_IF_ERROR(make_gradient_trees());
+  RETURN_IF_ERROR(give_accumulators());
   list_state(update.parts);
   return ok_status();
 }
 
-// Each program of a microbatch has a tree of its own: programs of a stage come to the end of a leaf at different times.
-// What it sums are the buffers that the program's gradients are views of.
-Status TrainStep::make_gradient_trees() {
+// What a program's gradients are added into are the buffers that they are views of.
+Status TrainStep::give_accumulators() {
   const Program& update = update_->program();
-  std::vector<std::vector<std::string>> names;
-  std::vector<std::vector<std::shared_ptr<DeviceMemory>>> accumulators;
+  std::vector<std::vector<Microbatches::Accumulator>> accumulators;
   for (const Executable* executable : microbatches_->executables()) {
     const Program& program = executable->program();
     std::set<std::string> buffers;
     for (const TensorId id : program.with_role(Role::kGradient))
       buffers.insert(update.tensor(update.root(update.find(program.tensor(id).name))).name);
-    names.emplace_back(buffers.begin(), buffers.end());
     accumulators.emplace_back();
-    for (const std::string& name : names.back()) accumulators.back().push_back(tensors_.at(name).memory);
+    for (const std::string& name : buffers) accumulators.back().push_back({name, tensors_.at(name).memory});
   }
-  RETURN_IF_ERROR(microbatches_->sum_into(accumulators));
-  for (size_t program = 0; program < names.size(); ++program)
-    for (size_t at = 0; at < names[program].size(); ++at)
-      for (size_t i = 0;; ++i) {
-        const TensorId id = update.find(partial_sum_name(names[program][at], i));
-        if (!id) break;
-        update_->bind(id, microbatches_->tree(program)->partial(i)[at]);
-      }
-  return ok_status();
+  return microbatches_->sum_into(accumulators);
 }
 
 Result<std::string> TrainStep::balance() {
@@ -130,6 +119,7 @@ Result<bool> TrainStep::run(int64_t step, const Loader& data, const Asked& asked
     const Status compared = verifier->compare();
     wrong_ranks_ = verifier->wrong_ranks();
     RETURN_IF_ERROR(compared);
+    RETURN_IF_ERROR(microbatches_->exchange());
   }
   std::ranges::copy(losses.loss.words(), step_sums_.begin() + kLossWords);
   std::ranges::copy(losses.aux_loss.words(), step_sums_.begin() + kAuxLossWords);

@@ -64,7 +64,7 @@ class TrainStep {
   TrainStep(const RunConfig& run, Device& device, Ranks& ranks) : run_(run), device_(device), ranks_(ranks) {}
 
   Status build();
-  Status make_gradient_trees();
+  Status give_accumulators();
   void list_state(const std::vector<UpdatedPart>& updated);
   // Elements of a parameter or its state: what a checkpoint calls it, and the tensor that is these elements.
   StatePart part_of(const std::string& name, const std::string& tensor, size_t parameter,

@@ -114,15 +114,6 @@ class UpdateWriter {
     return attributes;
   }
 
-  // By replica: the pieces of those that update the same as this rank.
-  static std::vector<ElementRange> pieces_of_replicas(const UpdateBucket& bucket) {
-    const UpdateGroup& group = *bucket.group;
-    std::vector<ElementRange> of_rank;
-    for (int64_t replica = 0; replica < group.replicas.ranks; ++replica)
-      of_rank.push_back(bucket.piece_of(replica * group.shards.ranks + group.shards.rank));
-    return of_rank;
-  }
-
   // Elements of the bucket that lie in `held`.
   TensorId range_in(const Held& held, std::string name, const ElementRange& elements) {
     return b_.view(std::move(name), {elements.size()}, held.base, elements.begin - held.begin);
@@ -140,26 +131,10 @@ class UpdateWriter {
     const UpdateBucket& bucket = tensors.of;
     const UpdateGroup& group = *bucket.group;
     if (group.exchange) return sum_exchanged(tensors);
-    if (group.all.ranks == 1) {
-      CHECK(group.num_sums.front() == static_cast<int64_t>(tensors.accumulators.size()),
-            "alone, a rank has whole sums");
-      for (size_t i = 1; i < tensors.accumulators.size(); ++i)
-        result_.additions.push_back({bucket.gradients_name(0), bucket.gradients_name(i)});
-      return;
-    }
-    ExchangePieces exchange{pieces_among(group.all, bucket.pieces_by_rank()), group.num_sums};
-    const auto num_accumulators = static_cast<int64_t>(tensors.accumulators.size());
-    const int64_t own_sums = group.num_sums[static_cast<size_t>(group.all.rank)];
-    CHECK(own_sums % num_accumulators == 0, "accumulators of a rank are sums over the same leaves");
-    std::vector<TensorId> own;
-    for (const TensorId accumulator : tensors.accumulators) {
-      for (int64_t j = 0; j + 1 < own_sums / num_accumulators; ++j)
-        own.push_back(b_.declare(partial_sum_name(b_.tensor(accumulator).name, static_cast<size_t>(j)),
-                                 b_.tensor(accumulator).type, Role::kState));
-      own.push_back(accumulator);
-    }
-    const TensorId terms = b_.emit(std::move(exchange), std::move(own));
-    add_up(group, range_in(tensors.summed, bucket.gradients_name(0) + ".own", bucket.summed), {terms});
+    if (group.all.ranks > 1) return;  // they are (train/shared_state.h)
+    CHECK(group.num_sums.front() == static_cast<int64_t>(tensors.accumulators.size()), "alone, a rank has whole sums");
+    for (size_t i = 1; i < tensors.accumulators.size(); ++i)
+      result_.additions.push_back({bucket.gradients_name(0), bucket.gradients_name(i)});
   }
 
   // The ranks' leaves have been summed beside the backward passes; what is left is to add the terms, of this rank or of
@@ -175,7 +150,7 @@ class UpdateWriter {
       for (int64_t i = 0; i < group.exchange->num_sums; ++i)
         rows.push_back(b_.view(fmt::format("{}[{}]", bucket.gradients_name(0), i), {bucket.exchanged.size()},
                                nodes.front(), i * bucket.exchanged.size()));
-      ExchangePieces exchange{pieces_among(group.replicas, pieces_of_replicas(bucket), bucket.exchanged.begin),
+      ExchangePieces exchange{pieces_among(group.replicas, bucket.pieces_of_replicas(), bucket.exchanged.begin),
                               group.num_sums};
       nodes = {b_.emit(std::move(exchange), std::move(rows))};
     }
@@ -223,13 +198,11 @@ class UpdateWriter {
   void share_among_replicas(BucketTensors& tensors) {
     const UpdateBucket& bucket = tensors.of;
     const UpdateGroup& group = *bucket.group;
-    if (group.replicas.ranks == 1) return;
-    const std::vector<ElementRange> of_rank = pieces_of_replicas(bucket);
-    if (!group.exchange || group.is_on_both_ends()) {
-      const Held& sums = tensors.summed;
-      const TensorId buffer =
-          group.exchange ? range_in(sums, bucket.gradients_name(0) + ".shared", bucket.updated) : sums.base;
-      b_.emit(GatherPieces{pieces_among(group.replicas, of_rank, sums.begin)}, {buffer});
+    if (group.replicas.ranks == 1 || !group.exchange) return;
+    const std::vector<ElementRange> of_rank = bucket.pieces_of_replicas();
+    if (group.is_on_both_ends()) {
+      const TensorId buffer = range_in(tensors.summed, bucket.gradients_name(0) + ".shared", bucket.updated);
+      b_.emit(GatherPieces{pieces_among(group.replicas, of_rank, tensors.summed.begin)}, {buffer});
       return;
     }
     const TensorId piece = range_in(tensors.summed, bucket.gradients_name(0) + ".piece", bucket.summed);
@@ -325,6 +298,13 @@ std::vector<ElementRange> UpdateBucket::pieces_by_rank() const {
   return of_rank;
 }
 
+std::vector<ElementRange> UpdateBucket::pieces_of_replicas() const {
+  std::vector<ElementRange> of_rank;
+  for (int64_t replica = 0; replica < group->replicas.ranks; ++replica)
+    of_rank.push_back(piece_of(replica * group->shards.ranks + group->shards.rank));
+  return of_rank;
+}
+
 std::string UpdateBucket::parameters_name() const { return fmt::format("parameters.{}", index); }
 
 std::string UpdateBucket::gradients_name(size_t accumulator) const {
@@ -341,7 +321,7 @@ std::vector<UpdateBucket> make_update_buckets(std::span<const ParameterSpec> tab
       tensors.push_back({.name = spec.name,
                          .shape = parameter.shape,
                          .whole_matrices = by_muon(spec, optimizer),
-                         .part = group.exchange ? part_of_model(spec.name, parameter.index) : 0});
+                         .part = group.exchange || group.last_run ? part_of_model(spec.name, parameter.index) : 0});
     }
     size_t first = 0;
     for (Bucket& bucket : make_buckets(tensors, bucket_elements)) {
@@ -355,10 +335,6 @@ std::vector<UpdateBucket> make_update_buckets(std::span<const ParameterSpec> tab
     }
   }
   return buckets;
-}
-
-std::string partial_sum_name(const std::string& accumulator, size_t i) {
-  return fmt::format("partial.{}.{}", i, accumulator);
 }
 
 std::vector<UpdateGroup> update_on_one_rank(std::span<const ParameterSpec> table) {

@@ -1,5 +1,5 @@
-// The second program of a step: the sum of the ranks' gradients, its norm, clipping, optimizer, the new parameters back
-// to all ranks.
+// The last program of a step: the norm of the ranks' gradients, clipping, optimizer, the new parameters back to all
+// ranks.
 #pragma once
 
 #include <optional>
@@ -41,6 +41,15 @@ struct UpdateGroup {
   std::vector<TreeAddition> additions;  // of all of these, rank by rank, to their sum
   std::vector<UpdateParameter> parameters;
 
+  // ZeRO 1: the run of this one of the rank's programs for the last microbatch of a step exchanges the gradients beside
+  // its passes, among `all` and then among the replicas, on lanes of their own. Without it they are exchanged when all
+  // programs have run.
+  struct LastRun {
+    size_t program = 0;
+    Peers all, replicas;
+  };
+  std::optional<LastRun> last_run;
+
   // ZeRO 2: gradients are exchanged beside the backward pass, among all or, of a tied embedding, the ranks of one end;
   // what a rank keeps of each accumulator are its pieces of these sums. `additions` are of what it keeps, or of what
   // the two ends, which are the replicas, keep.
@@ -76,6 +85,7 @@ struct UpdateBucket {
   ElementRange piece_of(int64_t rank_of_all) const;
   ElementRange range_of_shard(int64_t shard) const;  // what it and its replicas update
   std::vector<ElementRange> pieces_by_rank() const;  // of `all`
+  std::vector<ElementRange> pieces_of_replicas() const;  // of those that update the same as this rank, by replica
   std::string parameters_name() const;
   std::string gradients_name(size_t accumulator) const;
 
@@ -83,7 +93,7 @@ struct UpdateBucket {
   size_t first_piece(int64_t shard) const;
 };
 
-// `groups` outlive them. Buckets of ZeRO 2 and 3 end with their layer.
+// `groups` outlive them. Buckets that are exchanged beside the passes end with their layer.
 std::vector<UpdateBucket> make_update_buckets(std::span<const ParameterSpec> table, const OptimizerConfig& optimizer,
                                               const std::vector<UpdateGroup>& groups, int64_t bucket_elements);
 
@@ -109,17 +119,15 @@ struct UpdateProgram {
 // All parameters on one rank, with gradients "grad.<parameter>".
 std::vector<UpdateGroup> update_on_one_rank(std::span<const ParameterSpec> table);
 
-// What a rank has of the gradient tree, but for the last of an accumulator's sums, which is in the accumulator.
-std::string partial_sum_name(const std::string& accumulator, size_t i);
-
 // What ranks exchange in one operation: large enough that the wire is busy, small enough that the sum of one overlaps
 // the exchange of the next.
 inline constexpr int64_t kUpdateBucketElements = int64_t{4} << 20;
 
 // Inputs: lr () and muon_lr () f32, step () i64 from 1, step_sums (kStepSums) i64. Buckets are counted through all
 // groups; bucket b is "parameters.b" and "gradients.b" (N) f32 (of parameters with several gradients "gradients.b.1"
-// and on, too: accumulators), with views of every parameter and every gradient under its name; where others sum with
-// this rank, there are also states of partial_sum_name. Of a group with an exchange, gradients are (sums, size of the
+// and on, too: accumulators), with views of every parameter and every gradient under its name. Where others sum with
+// this rank, its piece of the first accumulator is the sum already (train/shared_state.h), and so are those of its
+// replicas. Of a group with an exchange, gradients are (sums, size of the
 // piece), and without views; with a gather, parameters are those that the rank updates. Optimizer states
 // "<parameter>.m", ".v", ".momentum" have the shape of the updated part: the parameter's where it is whole, else
 // (elements) or (matrices, K, N). Outputs: grad_norm

@@ -27,7 +27,7 @@ TEST(Usage, EveryCommandHasHelp) {
       {{},
        {"tokenizer", "data", "train", "generate", "chat", "eval", "checkpoint", "import", "export", "inspect",
         "program", "Exit codes:", "130"}},
-      {{"tokenizer"}, {"train", "encode", "decode", "inspect"}},
+      {{"tokenizer"}, {"train", "encode", "decode", "inspect", "convert", "evaluate"}},
       {{"tokenizer", "train"}, {"--vocab", "32768", "--kind", "bpe|char", "--split", "--threads", "0 to 1024"}},
       {{"tokenizer", "encode"}, {"--pieces", "standard input"}},
       {{"tokenizer", "decode"}, {"standard input"}},

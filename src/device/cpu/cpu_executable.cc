@@ -151,12 +151,14 @@ Status CpuExecutable::run() {
   for (const auto& packed : packed_) packed->renew(pool_);
   done_.assign(program_.operations.size(), 0);
   error_ = ok_status();
+  waited_ = {};
+  last_posted_ = -1;
   for (size_t at = 0; at < program_.operations.size(); ++at) {
     // A microbatch of a large model can take longer than a process may be silent.
     milestone("operation");
     if (calls_[at].writes_stash) wait_for_readers_of_stash(at);
     if (order_.outlives_run[at]) {
-      if (!wait_for(order_.waits[at])) break;
+      if (!stand_still_for(order_.waits[at])) break;
       post_beyond_run(at);
       continue;
     }
@@ -164,7 +166,7 @@ Status CpuExecutable::run() {
       post(at);
       continue;
     }
-    if (!wait_for(order_.waits[at])) break;
+    if (!stand_still_for(order_.waits[at])) break;
     const Traced span = traced(at);
     if (times_.empty()) {
       compute(at);
@@ -206,6 +208,7 @@ void CpuExecutable::post(size_t at) {
     const std::lock_guard lock(mutex_);
     ++num_under_way_;
   }
+  last_posted_ = static_cast<int>(at);
   resources_.comm_lanes.post(*group_of(program_.operations[at].op), [this, at] { communicate_in_order(at); });
 }
 
@@ -273,9 +276,21 @@ bool CpuExecutable::wait_for(const std::vector<int>& operations) {
   return error_.ok();
 }
 
+// Of several it is the newest that it waits for longest.
+bool CpuExecutable::stand_still_for(const std::vector<int>& operations) {
+  if (operations.empty()) return true;
+  const double start = monotonic_seconds();
+  const bool ok = wait_for(operations);
+  waited_[static_cast<size_t>(link_of(operations.front()))] += monotonic_seconds() - start;
+  return ok;
+}
+
 Status CpuExecutable::wait_for_lanes() {
+  if (last_posted_ < 0) return error_;
+  const double start = monotonic_seconds();
   std::unique_lock lock(mutex_);
   progress_.wait(lock, [&] { return num_under_way_ == 0; });
+  waited_[static_cast<size_t>(link_of(last_posted_))] += monotonic_seconds() - start;
   return error_;
 }
 

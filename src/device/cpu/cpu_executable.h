@@ -1,6 +1,7 @@
 // A program with its memory planned and its kernels prepared, bound to memory and ready to run.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -43,6 +44,7 @@ class CpuExecutable final : public Executable {
   void bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes) override;
   Status run() override;
   void read_output(TensorId id, std::span<std::byte> into) override;
+  double waited_seconds(Link link) const override { return waited_[static_cast<size_t>(link)]; }
   std::span<const OperationTime> operation_times() const override { return times_; }
   int64_t packed_bytes() const override;
 
@@ -73,7 +75,10 @@ class CpuExecutable final : public Executable {
   void wait_for_readers_of_stash(size_t at);
   // Until those that operation `at` waits for are done; false when one has failed.
   bool wait_for(const std::vector<int>& operations);
+  // The same on the compute lane.
+  bool stand_still_for(const std::vector<int>& operations);
   Status wait_for_lanes();
+  Link link_of(int operation) const { return group_of(program_.operations[static_cast<size_t>(operation)].op)->link; }
   void fail(Status error);
 
   // One operation as the kernels see it: ranges of views_ and packed_data_.
@@ -119,6 +124,8 @@ class CpuExecutable final : public Executable {
   std::condition_variable progress_;
   std::vector<char> done_;  // by operation: of those beside the compute lane
   int64_t num_under_way_ = 0;
+  int last_posted_ = -1;  // operation
+  std::array<double, static_cast<size_t>(Link::kParameters) + 1> waited_{};  // of the compute lane alone
   Status error_;  // the first
 };
 

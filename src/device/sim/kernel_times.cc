@@ -27,10 +27,13 @@ void KernelRates::visit_fields(FieldVisitor& v) {
   v.field("matmul_fp4", matmul_fp4, "the same in fp4", {.max = 1, .above = 0});
   v.field("grouped", grouped, "of these, the share that products of experts reach", {.max = 1, .above = 0});
   v.field("half_k", half_k, "depth of a product at which half its time is work", {.min = 0});
+  v.field("tile_m", tile_m, "rows of the result that are computed at once; 0: as GPUs' libraries have it", {.min = 0});
+  v.field("tile_n", tile_n, "columns of it", {.min = 0});
   v.field("attention", attention, "share of the bf16 peak that attention reaches", {.max = 1, .above = 0});
   v.field("attention_grad", attention_grad, "the same of its gradient", {.max = 1, .above = 0});
   v.field("half_tokens", half_tokens, "tokens at which attention reaches half of that", {.min = 0});
   v.field("memory", memory, "share of the memory's bandwidth that simple kernels reach", {.max = 1, .above = 0});
+  v.field("packed_bytes", packed_bytes, "moved to bring a parameter into the form that products read", {.min = 0});
   v.field("launch_us", launch_us, "from the end of a kernel to the start of the next", {.min = 0});
 }
 
@@ -40,6 +43,10 @@ KernelTimes::KernelTimes(const GpuSpec& gpu, const KernelRates& rates, ProductTy
 }
 
 double KernelTimes::fill(int64_t m, int64_t n, int64_t count) const {
+  if (rates_.tile_m > 0 && rates_.tile_n > 0)
+    return static_cast<double>(m) * static_cast<double>(n) /
+           static_cast<double>(tiles_for(m, rates_.tile_m) * rates_.tile_m * tiles_for(n, rates_.tile_n) *
+                               rates_.tile_n);
   double best = 0;
   for (const Tile& tile : kTiles) {
     const double tiles = static_cast<double>(tiles_for(m, tile.m) * tiles_for(n, tile.n) * count);
@@ -97,6 +104,7 @@ double KernelTimes::unfused_attention_seconds(const KernelWork& work, bool dropo
 }
 
 double KernelTimes::seconds(const KernelWork& work) const {
+  if (work.packed > 0) return work.packed * rates_.packed_bytes / (gpu_.memory_gb_per_second * 1e9 * rates_.memory);
   const double launch = rates_.launch_us * 1e-6;
   const double memory = work.bytes / (gpu_.memory_gb_per_second * 1e9 * rates_.memory);
   switch (work.kind) {

@@ -29,12 +29,16 @@ struct KernelRates {
   double grouped = 0.9;  // of that, for the products of many experts at once
   // A product's k at which filling and draining its pipeline costs as much as the work.
   double half_k = 256;
+  // Blocks of the result that kernels compute whole; 0: those of GPUs' libraries, the best of several sizes.
+  int64_t tile_m = 0, tile_n = 0;
   // Share of the bf16 peak that attention reaches with long sequences and D = 128.
   double attention = 0.5;
   double attention_grad = 0.4;
   double half_tokens = 512;  // tokens at which it reaches half of that
   double memory = 0.85;      // share of the memory's bandwidth that simple kernels reach
-  double launch_us = 3;      // from the end of a kernel to the start of the next
+  double packed_bytes =
+      0;                 // moved for each parameter to bring it into the form that products read; GPUs read it as it is
+  double launch_us = 3;  // from the end of a kernel to the start of the next
   void visit_fields(FieldVisitor& v);
 };
 

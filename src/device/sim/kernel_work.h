@@ -29,6 +29,7 @@ struct KernelWork {
   bool narrow = false;               // a product of a layer's weights, which may be computed in fp8 or fp4
   bool head = false;                 // of the output head
   bool experts = false;              // products of `count` experts with the rows routed to each
+  double packed = 0;                 // parameters brought into the form that the device's products read
   bool routing = false;              // puts rows in order of their experts, or back
 
   RankGroup group;
