@@ -56,7 +56,7 @@ Status run_import(const ImportArguments& arguments) {
   progress.finish();
   if (!report.ok()) return report.status();
   print_notes(report->notes);
-  return print(fmt::format("{}: {} of {} ({}), {} tensors, {}\n", arguments.to, "a model", arguments.from,
+  return print(fmt::format("{}: {} ({}), {} tensors, {}\n", arguments.to, arguments.from,
                            report->family.empty() ? report->format : report->family, report->num_tensors,
                            format_bytes(report->num_bytes)));
 }
