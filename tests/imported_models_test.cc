@@ -138,8 +138,8 @@ TEST(ImportedModels, ARunBeginsWithImportedParameters) {
     second.train.steps = 1;
     second.optimizer.learning_rate = 1e-30;  // below what an fp32 notices
     auto continued = *Trainer::create(second, local_files(), *device, data.tokenizer_json(), observer);
-    const Status done = continued->run(false);
-    ASSERT_TRUE(done.ok()) << done.message();
+    const auto done = continued->run(false);
+    ASSERT_TRUE(done.ok()) << done.status().message();
     for (const auto& [name, entry] : trainer->tensors().entries()) {
       if (entry.role != Role::kParameter) continue;
       EXPECT_EQ(read_tensor(*device, continued->tensors(), name), read_tensor(*device, trainer->tensors(), name))
@@ -148,8 +148,8 @@ TEST(ImportedModels, ARunBeginsWithImportedParameters) {
 
     second.train.init_from = data / "nowhere";
     second.out = data / "third";
-    auto lost = *Trainer::create(second, local_files(), *device, data.tokenizer_json(), observer);
-    EXPECT_THAT(lost->run(false).message(), testing::HasSubstr("train.init_from"));
+    const auto lost = Trainer::create(second, local_files(), *device, data.tokenizer_json(), observer);
+    EXPECT_THAT(lost.status().message(), testing::HasSubstr("train.init_from"));
   }
 }
 

@@ -67,7 +67,7 @@ Result<Names> choose_names(const Checkpoint& checkpoint, const ModelConfig& conf
 
 Box box_of(const MatrixLink& link, const SourceTensor& source, const TheirTensor& theirs, int64_t head_dim) {
   Box box{.source = &source, .source_row = link.matrix * link.in};
-  if (link.layout == Layout::kSame) {
+  if (link.layout == MatrixOrder::kSame) {
     box.row = link.their_matrix * link.in;
     box.col = link.first_out;
     box.rows = link.in;
@@ -78,7 +78,7 @@ Box box_of(const MatrixLink& link, const SourceTensor& source, const TheirTensor
   box.rows = link.out;
   box.cols = link.in;
   box.transposed = true;
-  box.head_dim = link.layout == Layout::kTransposedPairs ? head_dim : 0;
+  box.head_dim = link.layout == MatrixOrder::kTransposedPairs ? head_dim : 0;
   return box;
 }
 

@@ -5,7 +5,7 @@
 namespace colossus {
 namespace {
 
-using enum Layout;
+using enum MatrixOrder;
 
 std::vector<NameRule> joined(std::initializer_list<std::vector<NameRule>> tables) {
   std::vector<NameRule> all;

@@ -15,7 +15,7 @@ namespace {
 // Where our matrix (in, out) of link's is in the tensor of theirs.
 Box box_of(const MatrixLink& link, const SourceTensor& source, int64_t head_dim) {
   Box box{.row = link.matrix * link.in, .rows = link.in, .cols = link.out, .source = &source};
-  if (link.layout == Layout::kSame) {
+  if (link.layout == MatrixOrder::kSame) {
     box.source_row = link.their_matrix * link.in;
     box.source_col = link.first_out;
     return box;
@@ -23,7 +23,7 @@ Box box_of(const MatrixLink& link, const SourceTensor& source, int64_t head_dim)
   const int64_t their_out = source.shape[-2];
   box.source_row = link.their_matrix * their_out + link.first_out;
   box.transposed = true;
-  box.head_dim = link.layout == Layout::kTransposedPairs ? head_dim : 0;
+  box.head_dim = link.layout == MatrixOrder::kTransposedPairs ? head_dim : 0;
   box.pairs_in_source = true;
   return box;
 }

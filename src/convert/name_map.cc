@@ -27,9 +27,9 @@ std::string filled(std::string_view pattern, std::string_view key, const std::st
   return text;
 }
 
-bool is_transposed(Layout layout) { return layout != Layout::kSame; }
+bool is_transposed(MatrixOrder layout) { return layout != MatrixOrder::kSame; }
 
-Shape shape_of(const TheirTensor& theirs, int rank, Layout layout) {
+Shape shape_of(const TheirTensor& theirs, int rank, MatrixOrder layout) {
   if (rank == 1) return {theirs.out};
   const Shape matrix = is_transposed(layout) ? Shape{theirs.out, theirs.in} : Shape{theirs.in, theirs.out};
   return theirs.num_matrices == 1 && rank == 2 ? matrix : Shape{theirs.num_matrices, matrix[0], matrix[1]};

@@ -12,7 +12,7 @@
 
 namespace colossus {
 
-enum class Layout {
+enum class MatrixOrder {
   kSame,        // theirs as ours: (in, out)
   kTransposed,  // theirs is (out, in)
   // The same, and the rows of each head are in the order of rotary pairs (0, D/2, 1, D/2 + 1, ...), ours in that of
@@ -25,7 +25,7 @@ enum class Layout {
 struct NameRule {
   std::string_view ours;
   std::string_view theirs;
-  Layout layout = Layout::kSame;
+  MatrixOrder layout = MatrixOrder::kSame;
 };
 
 // One of our matrices, and where it is in one of theirs. A vector is a matrix of one row.
@@ -36,7 +36,7 @@ struct MatrixLink {
   size_t theirs = 0;         // in NameMap::theirs
   int64_t their_matrix = 0;  // of their stack
   int64_t first_out = 0;     // of all their out
-  Layout layout = Layout::kSame;
+  MatrixOrder layout = MatrixOrder::kSame;
 };
 
 struct TheirTensor {

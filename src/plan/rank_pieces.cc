@@ -21,15 +21,19 @@ PieceProgram piece_program(const Program& program, const Workspace& workspace) {
   return {playable(program), arena_bytes(program, workspace)};
 }
 
+// What is on both ends of a pipeline is exchanged behind the passes.
+void exchange_ends_behind(const StageRun& stage, std::vector<UpdateGroup>& groups) {
+  if (!stage.run.model.tie_embeddings) return;
+  for (UpdateGroup& group : groups)
+    for (const UpdateParameter& parameter : group.parameters)
+      if (stage.model.table[parameter.index].name == "embedding") group.last_run.reset();
+}
+
 // Of our own stack with ZeRO 1: what programs of a stage take in their runs for a step's last microbatch.
 void set_last_arenas(const StageRun& stage, bool has_pipeline, std::vector<UpdateGroup> groups,
                      const std::vector<Program*>& programs, const std::vector<PieceProgram*>& pieces,
                      const Workspace& workspace) {
-  // What is on both ends is exchanged behind the passes.
-  if (has_pipeline && stage.run.model.tie_embeddings)
-    for (UpdateGroup& group : groups)
-      for (const UpdateParameter& parameter : group.parameters)
-        if (stage.model.table[parameter.index].name == "embedding") group.last_run.reset();
+  if (has_pipeline) exchange_ends_behind(stage, groups);
   const auto buckets = make_update_buckets(stage.model.table, stage.run.optimizer, groups, kUpdateBucketElements);
   const LeafRange leaves = leaves_of_tree(stage.run.train.reduction_leaves, stage.ranks);
   for (size_t i = 0; i < programs.size(); ++i)
@@ -115,8 +119,10 @@ void count_parameters_of(const RankModel& model, const RunConfig& run, const Ran
 // (exchange_overlap()).
 Result<PieceProgram> write_update(const StageRun& stage, std::vector<UpdateGroup> groups, const Layout& layout,
                                   const StackConfig& stack, const Workspace& workspace) {
+  const bool has_pipeline = layout.mesh.pipeline > 1;
   if (!stack.is_own())
     for (UpdateGroup& group : groups) group.last_run.reset();
+  if (has_pipeline) exchange_ends_behind(stage, groups);
   const UpdateOptions options{.bucket_elements = update_bucket_elements(layout, stack), .world = stage.ranks.all()};
   const auto buckets = make_update_buckets(stage.model.table, {}, groups, options.bucket_elements);
   const LeafRange leaves = leaves_of_tree(stage.run.train.reduction_leaves, stage.ranks);
@@ -134,7 +140,9 @@ Result<PieceProgram> write_update(const StageRun& stage, std::vector<UpdateGroup
   // What runs beside the passes has its place in their arena.
   all.arena_bytes = behind.arena_bytes;
   const Program others = write_exchange(buckets, leaves, ExchangedBehind::kOthers);
-  if (!others.operations.empty()) all.arena_bytes = std::max(behind.arena_bytes, arena_bytes(others, workspace));
+  // Each end has terms of its own.
+  if (!others.operations.empty())
+    all.arena_bytes = std::max(behind.arena_bytes, arena_bytes(others, workspace) * (has_pipeline ? 2 : 1));
   return all;
 }
 
