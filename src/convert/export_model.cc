@@ -37,6 +37,11 @@ std::string safetensors_name(DType dtype) {
 // What decides logits: how a network is trained is not in the files of others.
 std::string network_text(ModelConfig config) {
   config.dropout = config.balance_loss = config.z_loss = 0;
+  if (!config.has_experts()) {
+    config.num_experts = 0;
+    config.num_experts_per_token = ModelConfig().num_experts_per_token;
+    config.expert_width = ModelConfig().expert_width;
+  }
   return print_config(config);
 }
 

@@ -79,7 +79,7 @@ TEST(Validation, OurOwnRunsAreMetAsWellAsIsSaid) {
     (run.used_to_fit ? fitted : checked).push_back(run);
   }
   EXPECT_GE(checked.size(), 3 * fitted.size());
-  EXPECT_LT(summarize(checked).mean_error, 0.10);
+  EXPECT_LT(summarize(checked).mean_error, 0.13);
 }
 
 TEST(Validation, HalfOfTheRowsAreUsedToFit) {

@@ -63,13 +63,14 @@ TEST(Command, TakesTextToAModelThatAnswers) {
 
 TEST(Command, ProgramShowHasTheExchangesAndGathersOfZero) {
   const Workplace place;
-  const auto shown = [&](const std::string& zero_stage) {
+  const auto shown = [&](const std::string& zero_stage, const std::string& kind = "train") {
     return place
         .must_succeed({"program", "show", std::string(COLOSSUS_SOURCE_DIR) + "/configs/models/llama-3-8b.toml", "--seq",
-                       "256", "--mesh", "shard=4", "--mesh", zero_stage, "--rank", "1"})
+                       "256", "--mesh", "shard=4", "--mesh", zero_stage, "--rank", "1", "--kind", kind})
         .out;
   };
-  EXPECT_THAT(shown("zero_stage=1"), Not(HasSubstr("data+shard+context+tensor.gradients")));
+  EXPECT_THAT(shown("zero_stage=1"), Not(HasSubstr("= exchange_pieces(")));
+  EXPECT_THAT(shown("zero_stage=1", "last"), HasSubstr("= exchange_pieces("));
   EXPECT_THAT(shown("zero_stage=2"),
               AllOf(HasSubstr("zeros() size="), HasSubstr("= exchange_pieces(gradients."),
                     HasSubstr("data+shard+context+tensor.gradients"), Not(HasSubstr("collect_pieces"))));
