@@ -109,6 +109,18 @@ class Search {
 
   Result<SearchResult> run() {
     list_cuts();
+    look_at_all();
+    if (result_.best.empty() && error_.ok()) {
+      most_zero_stage_ = 3;
+      result_ = {};
+      look_at_all();
+    }
+    return finish();
+  }
+
+ private:
+  void look_at_all() {
+    next_ = 0;
     const int threads = options_.num_threads > 0 ? options_.num_threads
                                                  : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
     std::vector<std::thread> workers;
@@ -117,10 +129,8 @@ class Search {
         for (size_t at = next_++; at < cuts_.size(); at = next_++) look_at(cuts_[at]);
       });
     for (std::thread& worker : workers) worker.join();
-    return finish();
   }
 
- private:
   void list_cuts() {
     const ModelConfig& model = question_.model;
     const NetworkSpec& network = question_.cluster.network;
@@ -214,14 +224,13 @@ class Search {
     return programs.refused ? nullptr : &programs;
   }
 
-  // With the first of ZeRO's stages that fits: a later one sends more, and what it sends beside the passes, an earlier
-  // one does as well.
+  // With the first of ZeRO's stages that fits.
   void consider(Layout layout, const Layout& small, ProgramsOfStages& all) {
     const double room = usable_bytes(question_.gpu());
     const StashCounts* stashes = stashes_of(layout);
     if (!stashes) return;
     std::optional<JudgedLayout> least;
-    for (int64_t zero_stage = 1; zero_stage <= 3; ++zero_stage) {
+    for (int64_t zero_stage = 1; zero_stage <= most_zero_stage_; ++zero_stage) {
       layout.mesh.zero_stage = zero_stage;
       if (zero_stage > 1 && !can_share_more(layout)) break;
       // The earlier stage's programs hold no more of their own: a bound before others are written.
@@ -322,6 +331,7 @@ class Search {
   const Calibration& calibration_;
   const SearchOptions options_;
   const int64_t num_gpus_;
+  int64_t most_zero_stage_ = 1;
   std::vector<Cut> cuts_;
   std::atomic<size_t> next_ = 0;
   std::mutex stashes_mutex_;

@@ -48,9 +48,9 @@ struct SearchResult {
   int64_t legal = 0, too_large = 0;      // layouts looked at, and of these such that do not fit
 };
 // All legal layouts: tensor, context, pipeline with its schedule and chunks, expert and expert_tensor, microbatch,
-// recomputation; of ZeRO's stages each has the first that fits. The data axis has a power of two of ranks, as the
-// gradient's tree has leaves. Layouts whose state alone does not fit are not played: it is a lower bound of what they
-// need.
+// recomputation; where nothing fits with ZeRO's first stage, each has the first of its stages that fits. The data axis
+// has a power of two of ranks, as the gradient's tree has leaves. Layouts whose state alone does not fit are not
+// played: it is a lower bound of what they need.
 Result<SearchResult> search_layouts(const PlanQuestion& question, const Calibration& calibration,
                                     const SearchOptions& options);
 
