@@ -16,7 +16,7 @@ using ::testing::SizeIs;
 class DamagedRanks : public testing::Test {
  protected:
   DamagedRanks() {
-    const Layout layout{Layout::Kind::kRows, 2};
+    const SavedCut layout{SavedCut::Kind::kRows, 2};
     for (const Status& status : save_by_ranks(local_files(), directory_.path(), contents_, layout)) CHECK(status.ok());
     files_ = std::make_unique<MemoryFiles>(path_);
   }
@@ -104,7 +104,7 @@ TEST(DamagedCheckpointOfRanks, TwinFilesSwappedAreFound) {
   Contents contents(7, 1);
   contents.tensors.clear();
   contents.add("model", "even", DType::kF32, {8, 4}, 1);
-  for (const Status& status : save_by_ranks(local_files(), directory.path(), contents, {Layout::Kind::kRows, 2}))
+  for (const Status& status : save_by_ranks(local_files(), directory.path(), contents, {SavedCut::Kind::kRows, 2}))
     ASSERT_TRUE(status.ok());
   const std::string path = directory / "step-00000007";
   MemoryFiles files(path);
@@ -188,7 +188,7 @@ class ManyBlocks : public testing::Test {
     contents_.tensors.clear();
     contents_.add("model", "large", DType::kF32, {kRows, kColumns}, 3);
   }
-  void save_as(const Layout& layout) {
+  void save_as(const SavedCut& layout) {
     for (const Status& status : save_by_ranks(local_files(), directory_.path(), contents_, layout)) CHECK(status.ok());
     files_ = std::make_unique<MemoryFiles>(path_);
   }
@@ -205,7 +205,7 @@ class ManyBlocks : public testing::Test {
 };
 
 TEST_F(ManyBlocks, OnlyTheBlocksOfAPieceAreRead) {
-  for (const Layout& layout : {Layout{Layout::Kind::kFlat, 1}, Layout{Layout::Kind::kColumns, 2}}) {
+  for (const SavedCut& layout : {SavedCut{SavedCut::Kind::kFlat, 1}, SavedCut{SavedCut::Kind::kColumns, 2}}) {
     save_as(layout);
     const auto checkpoint = Checkpoint::open(*files_, path_);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
@@ -226,7 +226,7 @@ TEST_F(ManyBlocks, OnlyTheBlocksOfAPieceAreRead) {
 }
 
 TEST_F(ManyBlocks, AFaultIsFoundWhereItIsAndHurtsNobodyElse) {
-  save_as({Layout::Kind::kFlat, 1});
+  save_as({SavedCut::Kind::kFlat, 1});
   std::string& bytes = files_->contents.at(path_ + "/model.safetensors");
   const size_t header = bytes.size() - static_cast<size_t>(kRows * kColumns * 4);
   bytes[header + 2 * kCheckpointBlockBytes + 77] ^= 4;

@@ -186,7 +186,7 @@ TEST(CheckpointObjects, RanksSaveTogether) {
   const TemporaryDirectory directory;
   const Contents before(7, 1), after(7, 2);
   for (const Contents* contents : {&before, &after})
-    for (const Status& status : save_by_ranks(objects, directory.path(), *contents, {Layout::Kind::kRows, 3}))
+    for (const Status& status : save_by_ranks(objects, directory.path(), *contents, {SavedCut::Kind::kRows, 3}))
       ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(newest_of(objects, directory.path(), before, after), "after");
   EXPECT_THAT(*list_checkpoints(objects, directory.path()), SizeIs(1));
@@ -196,7 +196,7 @@ TEST(CopyCheckpoint, AppearsWholeOrNotAtAll) {
   ObjectLikeFiles objects;
   const TemporaryDirectory source;
   const Contents contents(7, 1, 2.0);
-  for (const Status& status : save_by_ranks(local_files(), source.path(), contents, {Layout::Kind::kFlat, 2}))
+  for (const Status& status : save_by_ranks(local_files(), source.path(), contents, {SavedCut::Kind::kFlat, 2}))
     ASSERT_TRUE(status.ok());
   const std::string from = source / "step-00000007";
   for (FileSystem* const target : std::initializer_list<FileSystem*>{&local_files(), &objects})

@@ -18,7 +18,7 @@ using ::testing::IsEmpty;
 using ::testing::Property;
 using ::testing::StartsWith;
 
-constexpr Layout kThreeRows{Layout::Kind::kRows, 3};
+constexpr SavedCut kThreeRows{SavedCut::Kind::kRows, 3};
 
 void add_shapes(Contents& contents) {
   contents.add("model", "vector", DType::kF32, {16}, 3);
@@ -30,7 +30,7 @@ void expect_all_ok(const std::vector<Status>& said) {
   for (const Status& status : said) ASSERT_TRUE(status.ok()) << status.message();
 }
 
-class FromLayout : public testing::TestWithParam<Layout> {};
+class FromLayout : public testing::TestWithParam<SavedCut> {};
 
 TEST_P(FromLayout, ToEveryOther) {
   const TemporaryDirectory directory;
@@ -43,7 +43,7 @@ TEST_P(FromLayout, ToEveryOther) {
   EXPECT_EQ(
       checkpoint->file_bytes().begin()->first,
       GetParam().size == 1 ? "model.safetensors" : fmt::format("model-00001-of-{:05}.safetensors", GetParam().size));
-  for (const Layout& to : all_layouts({1, 2, 3, 4, 8}))
+  for (const SavedCut& to : all_layouts({1, 2, 3, 4, 8}))
     for (int rank = 0; rank < to.size; ++rank)
       for (size_t i = 0; i < contents.tensors.size(); ++i) {
         const CheckpointTensor& tensor = contents.tensors[i];
@@ -66,7 +66,7 @@ TEST(CheckpointOfRanks, TheSameBytesEachTime) {
   const Contents contents(7, 1);
   std::map<std::string, std::string> first;
   for (const char* place : {"a", "b", "c"}) {
-    expect_all_ok(save_by_ranks(local_files(), directory / place, contents, {Layout::Kind::kFlat, 3}));
+    expect_all_ok(save_by_ranks(local_files(), directory / place, contents, {SavedCut::Kind::kFlat, 3}));
     std::map<std::string, std::string> files;
     const std::string path = directory / place + "/step-00000007";
     for (const FileEntry& entry : *local_files().list(path))
@@ -81,15 +81,15 @@ TEST(CheckpointOfRanks, TheSameBytesEachTime) {
 TEST(CheckpointOfRanks, SlicesKeepTheirShapesInTheFiles) {
   const TemporaryDirectory directory;
   const Contents contents(7, 1);
-  const auto shape_in = [&](Layout::Kind kind) {
+  const auto shape_in = [&](SavedCut::Kind kind) {
     CHECK(save_by_ranks(local_files(), directory.path(), contents, {kind, 2})[0].ok());
     const auto file =
         SafetensorsFile::open(local_files(), directory / "step-00000007/model-00002-of-00002.safetensors");
     return file->find("embedding")->shape;
   };
-  EXPECT_THAT(shape_in(Layout::Kind::kRows), ElementsAre(19, 5));
-  EXPECT_THAT(shape_in(Layout::Kind::kColumns), ElementsAre(37, 3));
-  EXPECT_THAT(shape_in(Layout::Kind::kFlat), ElementsAre(93));
+  EXPECT_THAT(shape_in(SavedCut::Kind::kRows), ElementsAre(19, 5));
+  EXPECT_THAT(shape_in(SavedCut::Kind::kColumns), ElementsAre(37, 3));
+  EXPECT_THAT(shape_in(SavedCut::Kind::kFlat), ElementsAre(93));
 }
 
 // Three ranks save what `change` made of their tensors; what all of them say.
@@ -183,7 +183,7 @@ TEST(CheckpointOfRanks, DisksOfTheirOwnAreNoticed) {
     const std::string own = directory / std::to_string(ranks.rank());
     ASSERT_TRUE(local_files().make_directories(own + "/step-00000007.tmp").ok());
     const Status status = save_checkpoint(local_files(), own, contents.state,
-                                          tensors_of_rank(contents, {Layout::Kind::kRows, 2}, ranks.rank()), &ranks);
+                                          tensors_of_rank(contents, {SavedCut::Kind::kRows, 2}, ranks.rank()), &ranks);
     EXPECT_THAT(status.message(), AllOf(StartsWith("rank 0: "), HasSubstr("-00002-of-00002.safetensors")));
   });
   EXPECT_THAT(*list_checkpoints(local_files(), directory / "0"), IsEmpty());
@@ -197,7 +197,7 @@ TEST(CheckpointOfRanks, AnotherStepIsNoticedWhereItsDirectoryIsThere) {
   const CommGroup group = make_thread_group({.size = 2});
   on_all_ranks(group, [&](Communicator& ranks) {
     const Status status = save_checkpoint(local_files(), directory.path(), {.step = 7 + ranks.rank()},
-                                          tensors_of_rank(contents, {Layout::Kind::kRows, 2}, ranks.rank()), &ranks);
+                                          tensors_of_rank(contents, {SavedCut::Kind::kRows, 2}, ranks.rank()), &ranks);
     EXPECT_THAT(status.message(), HasSubstr("rank 0 saves step 7, rank 1 saves step 8"));
   });
   EXPECT_THAT(*list_checkpoints(local_files(), directory.path()), IsEmpty());
@@ -237,7 +237,7 @@ TEST(CheckpointOfRanks, MoreFilesThanAreHeldOpen) {
   const TemporaryDirectory directory;
   Contents contents(7, 1);
   contents.add("model", "long", DType::kF32, {1000}, 5);
-  expect_all_ok(save_by_ranks(local_files(), directory.path(), contents, {Layout::Kind::kFlat, 90}));
+  expect_all_ok(save_by_ranks(local_files(), directory.path(), contents, {SavedCut::Kind::kFlat, 90}));
   MemoryFiles files(directory / "step-00000007");
   const auto checkpoint = Checkpoint::open(files, directory / "step-00000007");
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();

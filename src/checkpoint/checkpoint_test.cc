@@ -61,7 +61,7 @@ TEST_P(FaultySave, LeavesTheOldOneOrTheNew) {
   const auto& [fault_case, num_ranks] = GetParam();
   const auto [name, fault, same_step] = fault_case;
   const auto save_all = [](FileSystem& files, const TemporaryDirectory& directory, const Contents& contents,
-                           const Layout& layout) {
+                           const SavedCut& layout) {
     const std::vector<Status> said = save_by_ranks(files, directory.path(), contents, layout);
     for (const Status& status : said) {
       EXPECT_EQ(status.message(), said[0].message());
@@ -70,7 +70,7 @@ TEST_P(FaultySave, LeavesTheOldOneOrTheNew) {
     }
     return said[0];
   };
-  const Layout layout{Layout::Kind::kRows, num_ranks}, earlier{Layout::Kind::kColumns, (num_ranks + 1) / 2};
+  const SavedCut layout{SavedCut::Kind::kRows, num_ranks}, earlier{SavedCut::Kind::kColumns, (num_ranks + 1) / 2};
   const Contents before(100, 1), after(same_step ? 100 : 200, 2);
   int64_t num_operations = 0, num_old = 0, num_new = 0;
   for (int64_t k = -1; k < num_operations; ++k) {

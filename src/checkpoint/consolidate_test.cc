@@ -41,8 +41,8 @@ TEST(Consolidate, GivesTheFilesThatOneRankWouldHaveWritten) {
   const Sorted contents;
   ASSERT_TRUE(save(local_files(), directory / "one", contents).ok());
   const auto expected = files_in(directory / "one/step-00000007");
-  for (const Layout& layout : {Layout{Layout::Kind::kColumns, 3}, Layout{Layout::Kind::kFlatOfColumns, 4},
-                               Layout{Layout::Kind::kRows, 2}, Layout{Layout::Kind::kFlat, 1}}) {
+  for (const SavedCut& layout : {SavedCut{SavedCut::Kind::kColumns, 3}, SavedCut{SavedCut::Kind::kFlatOfColumns, 4},
+                                 SavedCut{SavedCut::Kind::kRows, 2}, SavedCut{SavedCut::Kind::kFlat, 1}}) {
     const std::string from = directory / layout_name(layout), to = from + "-in-one";
     for (const Status& status : save_by_ranks(local_files(), from, contents, layout)) ASSERT_TRUE(status.ok());
     const Status status = consolidate_checkpoint(local_files(), from + "/step-00000007", to + "/");
@@ -55,7 +55,7 @@ TEST(Consolidate, LeavesTheOptimizerOutIfAsked) {
   const TemporaryDirectory directory;
   const Contents contents(7, 1, 2.0);
   const auto from = directory / "step-00000007", to = directory / "some/where/model";
-  for (const Status& status : save_by_ranks(local_files(), directory.path(), contents, {Layout::Kind::kFlat, 3}))
+  for (const Status& status : save_by_ranks(local_files(), directory.path(), contents, {SavedCut::Kind::kFlat, 3}))
     ASSERT_TRUE(status.ok());
   ASSERT_TRUE(consolidate_checkpoint(local_files(), from, to, {.model_only = true, .progress = {}}).ok());
   EXPECT_THAT(names_in(to), ElementsAre("config.toml", "manifest.json", "model.safetensors", "tokenizer.json"));
@@ -69,7 +69,7 @@ TEST(Consolidate, LeavesTheOptimizerOutIfAsked) {
 TEST(Consolidate, WritesNothingOrAll) {
   const TemporaryDirectory directory;
   const Contents contents(7, 1, 2.0);
-  for (const Status& status : save_by_ranks(local_files(), directory / "from", contents, {Layout::Kind::kRows, 2}))
+  for (const Status& status : save_by_ranks(local_files(), directory / "from", contents, {SavedCut::Kind::kRows, 2}))
     ASSERT_TRUE(status.ok());
   const std::string from = directory / "from/step-00000007", to = directory / "to";
 

@@ -81,21 +81,21 @@ inline std::string difference(const Checkpoint& checkpoint, const Contents& cont
 }
 
 // How each tensor is cut over `size` ranks.
-struct Layout {
+struct SavedCut {
   enum class Kind { kRows, kColumns, kFlat, kOwned, kFlatOfColumns } kind;
   int size;
 };
 
-inline std::string layout_name(const Layout& layout) {
+inline std::string layout_name(const SavedCut& layout) {
   constexpr const char* kNames[] = {"rows", "columns", "flat", "owned", "flat_of_columns"};
   return fmt::format("{}_{}", kNames[static_cast<int>(layout.kind)], layout.size);
 }
 
-inline std::vector<Layout> all_layouts(std::initializer_list<int> sizes) {
-  std::vector<Layout> layouts;
+inline std::vector<SavedCut> all_layouts(std::initializer_list<int> sizes) {
+  std::vector<SavedCut> layouts;
   for (const int size : sizes)
-    for (const auto kind : {Layout::Kind::kRows, Layout::Kind::kColumns, Layout::Kind::kFlat, Layout::Kind::kOwned,
-                            Layout::Kind::kFlatOfColumns})
+    for (const auto kind : {SavedCut::Kind::kRows, SavedCut::Kind::kColumns, SavedCut::Kind::kFlat,
+                            SavedCut::Kind::kOwned, SavedCut::Kind::kFlatOfColumns})
       layouts.push_back({kind, size});
   return layouts;
 }
@@ -109,9 +109,9 @@ inline Slice cut_slice(const Shape& whole, int dimension, int64_t i, int64_t n) 
 }
 
 // Of the index-th tensor; nothing where the rank holds nothing of it.
-inline std::optional<Piece> piece_of(const Layout& layout, const Shape& whole, size_t index, int rank) {
+inline std::optional<Piece> piece_of(const SavedCut& layout, const Shape& whole, size_t index, int rank) {
   const int64_t n = layout.size, owner = static_cast<int64_t>(index) % n;
-  if (layout.kind == Layout::Kind::kOwned || whole.num_elements() < 2)
+  if (layout.kind == SavedCut::Kind::kOwned || whole.num_elements() < 2)
     return rank == owner ? std::optional(whole_piece(whole)) : std::nullopt;
   const auto flat = [](Piece piece, int64_t i, int64_t of) {
     const int64_t size = piece.size();
@@ -121,10 +121,10 @@ inline std::optional<Piece> piece_of(const Layout& layout, const Shape& whole, s
   };
   Piece piece;
   const int last = whole.rank() - 1;
-  if (layout.kind == Layout::Kind::kRows) piece = whole_piece(cut_slice(whole, 0, rank, n));
-  if (layout.kind == Layout::Kind::kColumns) piece = whole_piece(cut_slice(whole, last, rank, n));
-  if (layout.kind == Layout::Kind::kFlat) piece = flat(whole_piece(whole), rank, n);
-  if (layout.kind == Layout::Kind::kFlatOfColumns) {
+  if (layout.kind == SavedCut::Kind::kRows) piece = whole_piece(cut_slice(whole, 0, rank, n));
+  if (layout.kind == SavedCut::Kind::kColumns) piece = whole_piece(cut_slice(whole, last, rank, n));
+  if (layout.kind == SavedCut::Kind::kFlat) piece = flat(whole_piece(whole), rank, n);
+  if (layout.kind == SavedCut::Kind::kFlatOfColumns) {
     const int64_t groups = n % 2 == 0 ? 2 : 1, members = n / groups;
     piece = flat(whole_piece(cut_slice(whole, last, rank / members, groups)), rank % members, members);
   }
@@ -132,7 +132,7 @@ inline std::optional<Piece> piece_of(const Layout& layout, const Shape& whole, s
 }
 
 // What a rank passes to save_checkpoint.
-inline std::vector<CheckpointTensor> tensors_of_rank(const Contents& contents, const Layout& layout, int rank) {
+inline std::vector<CheckpointTensor> tensors_of_rank(const Contents& contents, const SavedCut& layout, int rank) {
   std::vector<CheckpointTensor> tensors;
   for (size_t i = 0; i < contents.tensors.size(); ++i) {
     CheckpointTensor tensor = contents.tensors[i];
@@ -150,7 +150,7 @@ inline std::vector<CheckpointTensor> tensors_of_rank(const Contents& contents, c
 
 // What the ranks say, by rank. One that does not come back within the group's 30 seconds says so.
 inline std::vector<Status> save_by_ranks(FileSystem& files, const std::string& directory, const Contents& contents,
-                                         const Layout& layout) {
+                                         const SavedCut& layout) {
   const CommGroup group = make_thread_group({.size = layout.size});
   std::vector<Status> said(group.size());
   on_all_ranks(group, [&](Communicator& ranks) {

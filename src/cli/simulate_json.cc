@@ -58,7 +58,7 @@ void add_history(const SimulateAnswer& answer, double tokens_per_step, Json& jso
   if (history.usd_rent) json.add("usd_rent", *history.usd_rent);
   if (history.usd_owned) json.add("usd_owned", *history.usd_owned);
   std::vector<std::string> phases;
-  for (const RunPhase& phase : history.phases) {
+  for (const GrowthPhase& phase : history.phases) {
     Json item;
     item.add("from_day", phase.from_day).add("gpus", phase.gpus).add("data_ranks", phase.data_ranks);
     item.add("speed", phase.whole_rate).add("even_speed", phase.even_rate).add("useful", phase.useful);

@@ -86,7 +86,7 @@ void print_phases(const SimulateAnswer& answer) {
   print_text(fmt::format("\n{:<14} {:>9} {:>11} {:>10} {:>10} {:>9} {:>9}\n", "phase", "GPUs", "data ranks", "speed",
                          "tokens/s", "useful", "tokens"));
   const double tokens = tokens_per_step(answer);
-  for (const RunPhase& phase : history.phases)
+  for (const GrowthPhase& phase : history.phases)
     print_text(fmt::format("from day {:<5g} {:>9} {:>11} {:>9.3f}x {:>10} {:>7.2f} % {:>9}\n", phase.from_day,
                            phase.gpus, phase.data_ranks, phase.whole_rate,
                            format_quantity(tokens / answer.plan.step_seconds * phase.whole_rate),
@@ -97,7 +97,7 @@ void print_phases(const SimulateAnswer& answer) {
                            answer.question.cluster.pools[pool].name, answer.question.cluster.pools[pool].gpu.name,
                            answer.plan.pool_speed[pool]));
   for (size_t i = 1; i < history.phases.size(); ++i) {
-    const RunPhase &phase = history.phases[i], &before = history.phases[i - 1];
+    const GrowthPhase &phase = history.phases[i], &before = history.phases[i - 1];
     // While all start nothing is trained; before that, those who were there train on.
     const double tokens_per_second = tokens / answer.plan.step_seconds;
     const double start_seconds = answer.question.cluster.recovery.start_seconds;

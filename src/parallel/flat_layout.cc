@@ -16,22 +16,26 @@ int64_t unit_of(const FlatTensor& tensor) {
   return tensor.whole_matrices ? tensor.shape[-2] * tensor.shape[-1] : kSumOfSquaresBlock;
 }
 
+// Buckets are cut in front of a unit: the nearest such place.
+int64_t nearest_cut(const Bucket& bucket, int64_t wanted) {
+  const auto after = std::ranges::upper_bound(bucket.tensors, wanted, {}, &FlatTensor::offset);
+  const FlatTensor& tensor = *std::prev(after);
+  const int64_t unit = unit_of(tensor), last = (std::max<int64_t>(tensor.size(), 1) - 1) / unit;
+  const int64_t at = std::min((wanted - tensor.offset) / unit, last);
+  const int64_t below = tensor.offset + at * unit;
+  const int64_t above = at < last                       ? below + unit
+                        : after == bucket.tensors.end() ? bucket.size
+                                                        : after->offset;
+  return wanted - below < above - wanted ? below : above;
+}
+
 }  // namespace
 
 std::vector<ElementRange> Bucket::cut(int64_t count) const {
-  // Where the bucket may be cut: in front of a unit.
-  std::vector<int64_t> places;
-  for (const FlatTensor& tensor : tensors)
-    for (int64_t at = 0; at < std::max<int64_t>(tensor.size(), 1); at += unit_of(tensor))
-      places.push_back(tensor.offset + at);
-  places.push_back(size);
   std::vector<ElementRange> pieces;
   int64_t begin = 0;
   for (int64_t i = 1; i <= count; ++i) {
-    const int64_t wanted = size * i / count;
-    auto place = std::lower_bound(places.begin(), places.end(), wanted);
-    if (place != places.begin() && wanted - *(place - 1) < *place - wanted) --place;
-    const int64_t end = i == count ? size : std::max(begin, *place);
+    const int64_t end = i == count ? size : std::max(begin, nearest_cut(*this, size * i / count));
     pieces.push_back({begin, end});
     begin = end;
   }

@@ -39,11 +39,11 @@ StageShape shape_of_stage(const Layout& layout, const RankPieces& pieces, const 
   for (int64_t chunk = 0; chunk < mesh.chunks; ++chunk) {
     shape.pieces.push_back(chunk * mesh.pipeline + stage);
     const LayerRange& range = ranges[static_cast<size_t>(shape.pieces.back())];
-    add(pieces.layer, static_cast<double>(range.end - range.begin));
+    add(pieces.update->layer, static_cast<double>(range.end - range.begin));
   }
-  if (stage == 0) add(pieces.first, 1);
-  if (stage == mesh.pipeline - 1) add(pieces.last, 1);
-  if (stage == mesh.pipeline - 1 && stage > 0) add({.tied = pieces.first.tied}, 1);
+  if (stage == 0) add(pieces.update->first, 1);
+  if (stage == mesh.pipeline - 1) add(pieces.update->last, 1);
+  if (stage == mesh.pipeline - 1 && stage > 0) add({.tied = pieces.update->first.tied}, 1);
   return shape;
 }
 
@@ -56,12 +56,13 @@ double gradients_kept(const Layout& layout, const RankPieces& pieces, const Stag
   return shape.summed * (1 + waiting);
 }
 
-// Of a program of so many layers, which is known with one and with two.
-double arena_bytes(const PieceProgram& one, const PieceProgram& two, double layers) {
-  const PerLayer ever{static_cast<double>(one.arena_bytes), static_cast<double>(two.arena_bytes)};
-  const double last = layers < 2 ? static_cast<double>(one.last_arena_bytes)
-                                 : static_cast<double>(two.last_arena_bytes) + (ever.two - ever.one) * (layers - 2);
-  return std::max(ever.at(layers), two.last_arena_bytes > 0 ? last : 0);
+// Of a program of so many layers, which is known with a few and with one more.
+double arena_bytes(const PieceProgram& few, const PieceProgram& more, double fewest_layers, double layers) {
+  const PerLayer ever{static_cast<double>(few.arena_bytes), static_cast<double>(more.arena_bytes), fewest_layers};
+  const double further = layers - fewest_layers - 1;
+  const double last = further < 0 ? static_cast<double>(few.last_arena_bytes)
+                                  : static_cast<double>(more.last_arena_bytes) + (ever.more - ever.few) * further;
+  return std::max(ever.at(layers), more.last_arena_bytes > 0 ? last : 0);
 }
 
 }  // namespace
@@ -92,6 +93,7 @@ Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, con
   const MeshConfig& mesh = layout.mesh;
   const int64_t num_pieces = mesh.pipeline * mesh.chunks;
   const std::vector<LayerRange> ranges = cut_layers(model.num_layers, num_pieces);
+  const auto fewest_layers = static_cast<double>(pieces.fewest_layers);
   const auto programs_of = [&](int64_t piece) -> const std::array<PiecePrograms, 2>& {
     return pieces.of(!pieces.has_pipeline      ? PieceKind::kWhole
                      : piece == 0              ? PieceKind::kFirst
@@ -104,10 +106,11 @@ Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, con
   };
   const auto bytes_at = [&](int64_t piece, auto of) {
     const auto& programs = programs_of(piece);
-    return PerLayer{static_cast<double>(of(programs[0])), static_cast<double>(of(programs[1]))}.at(layers_of(piece));
+    return PerLayer{static_cast<double>(of(programs[0])), static_cast<double>(of(programs[1])), fewest_layers}.at(
+        layers_of(piece));
   };
   const auto arena_at = [&](int64_t piece, PieceProgram PiecePrograms::*program) {
-    return arena_bytes(programs_of(piece)[0].*program, programs_of(piece)[1].*program, layers_of(piece));
+    return arena_bytes(programs_of(piece)[0].*program, programs_of(piece)[1].*program, fewest_layers, layers_of(piece));
   };
   RankMemory most;
   for (int64_t stage = 0; stage < mesh.pipeline; ++stage) {
@@ -116,7 +119,7 @@ Result<RankMemory> memory_of(const ModelConfig& model, const Layout& layout, con
     memory.weights = state.weights * (mesh.zero_stage == 3 ? shape.updated : shape.parameters);
     memory.gradients = state.gradients * gradients_kept(layout, pieces, shape);
     memory.optimizer = state.optimizer * shape.updated;
-    memory.arena = static_cast<double>(pieces.update_arena_bytes);
+    memory.arena = static_cast<double>(pieces.update->arena_bytes);
     for (const int64_t piece : shape.pieces) {
       memory.arena =
           std::max({memory.arena, arena_at(piece, &PiecePrograms::forward), arena_at(piece, &PiecePrograms::backward),

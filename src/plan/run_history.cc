@@ -260,7 +260,7 @@ void fill_phases(const ClusterConfig& cluster, const RunPlan& plan, const Roster
   size_t num_phases = 0;
   for (const FleetOutcome& outcome : history.outcomes) num_phases = std::max(num_phases, outcome.phases.size());
   for (size_t i = 0; i < num_phases; ++i) {
-    RunPhase phase;
+    GrowthPhase phase;
     std::vector<double> days, useful, steps, joined;
     for (const FleetOutcome& outcome : history.outcomes) {
       if (i >= outcome.phases.size()) continue;

@@ -39,7 +39,7 @@ struct RunPlan {
 };
 
 // From one day on which machines join to the next.
-struct RunPhase {
+struct GrowthPhase {
   double from_day = 0;
   int64_t gpus = 0;        // there
   int64_t data_ranks = 0;  // of the whole run
@@ -62,7 +62,7 @@ struct RunHistory {
   Spread mean_hours_between_interruptions;                                     // of training, not of the calendar
   Spread stops;                                                                // that wanted a person
 
-  std::vector<RunPhase> phases;
+  std::vector<GrowthPhase> phases;
 
   double gpu_hours = 0;  // of all GPUs from the day they are there, in the mean
   Spread megawatt_hours;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -93,13 +94,16 @@ std::vector<int64_t> divisors(int64_t number, int64_t most) {
   return found;
 }
 
-// What programs of pieces depend on.
+// What the update depends on: how layers are cut.
 struct Cut {
-  int64_t tensor, context, expert, expert_tensor, microbatch;
+  int64_t tensor, context, expert, expert_tensor;
+};
+// What the programs of pieces depend on besides.
+struct Passage {
+  int64_t microbatch;
   Recompute recompute;
   bool pipelined;
   bool split;  // backward passes in two parts, for the zero-bubble schedule
-  auto operator<=>(const Cut&) const = default;
 };
 
 class Search {
@@ -111,7 +115,7 @@ class Search {
     list_cuts();
     look_at_all();
     if (result_.best.empty() && error_.ok()) {
-      most_zero_stage_ = 3;
+      stages_of_zero_ = {1, 2, 3};
       result_ = {};
       look_at_all();
     }
@@ -138,23 +142,27 @@ class Search {
     for (const int64_t tensor : divisors(model.num_kv_heads, most_tensor))
       for (const int64_t context : {1, 2, 4, 8})
         for (const int64_t expert : model.num_experts > 0 ? divisors(model.num_experts, 128) : std::vector<int64_t>{1})
-          for (const int64_t expert_tensor : std::set<int64_t>{1, tensor}) {
-            if (expert_tensor > 1 && model.num_experts == 0) continue;
-            for (const int64_t microbatch : {1, 2, 4})
-              for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull})
-                for (const auto& [pipelined, split] : {std::pair{false, false}, {true, false}, {true, true}})
-                  cuts_.push_back({tensor, context, expert, expert_tensor, microbatch, recompute, pipelined, split});
-          }
+          for (const int64_t expert_tensor : std::set<int64_t>{1, tensor})
+            if (expert_tensor == 1 || model.num_experts > 0) cuts_.push_back({tensor, context, expert, expert_tensor});
   }
 
-  Layout layout_of(const Cut& cut) const {
+  void look_at(const Cut& cut) {
+    for (const auto& [pipelined, split] : {std::pair{false, false}, {true, false}, {true, true}}) {
+      UpdatesOfStages updates;
+      for (const int64_t microbatch : {1, 2, 4})
+        for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull})
+          look_at(cut, {microbatch, recompute, pipelined, split}, updates);
+    }
+  }
+
+  Layout layout_of(const Cut& cut, const Passage& passage) const {
     Layout layout;
     layout.mesh.tensor = cut.tensor;
     layout.mesh.context = cut.context;
     layout.mesh.expert = cut.expert;
     layout.mesh.expert_tensor = cut.expert_tensor;
-    layout.microbatch = cut.microbatch;
-    layout.recompute = cut.recompute;
+    layout.microbatch = passage.microbatch;
+    layout.recompute = passage.recompute;
     layout.tokens = question_.sequence_tokens();
     layout.products = question_.products;
     return layout;
@@ -171,20 +179,32 @@ class Search {
     return true;
   }
 
-  void look_at(const Cut& cut) {
-    Layout small = layout_of(cut);
+  // By ZeRO's stage: the update of a cut; programs of one of its passages. The times of the passes are the same for all
+  // layouts.
+  using UpdatesOfStages = std::array<std::shared_ptr<const RankUpdate>, 3>;
+  struct Programs {
+    std::optional<RankPieces> pieces;
+    std::optional<PassTimes> passes;
+    bool refused = false;
+  };
+  struct SmallLayout {
+    Layout layout;
+    UpdatesOfStages& updates;
+    std::array<Programs, 3> programs;
+  };
+
+  void look_at(const Cut& cut, const Passage& passage, UpdatesOfStages& updates) {
+    SmallLayout small{.layout = layout_of(cut, passage), .updates = updates, .programs = {}};
     const int64_t least_data =
         (cut.expert * cut.expert_tensor + cut.tensor * cut.context - 1) / (cut.tensor * cut.context);
-    small.mesh.shard =
-        std::max(kDataRanksInSearch, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(least_data))));
-    small.mesh.pipeline = cut.pipelined ? 2 : 1;
-    if (cut.split) small.mesh.schedule = PipelineScheduleKind::kZeroBubble;
-    small.batch = small.microbatch * small.mesh.shard;
-    ProgramsOfStages programs;
-    if (!programs_of(small, 1, programs)) return;
+    MeshConfig& mesh = small.layout.mesh;
+    mesh.shard = std::max(kDataRanksInSearch, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(least_data))));
+    mesh.pipeline = passage.pipelined ? 2 : 1;
+    if (passage.split) mesh.schedule = PipelineScheduleKind::kZeroBubble;
+    small.layout.batch = small.layout.microbatch * mesh.shard;
     const int64_t layers = question_.model.num_layers;
-    for (int64_t pipeline = cut.pipelined ? 2 : 1; pipeline <= (cut.pipelined ? layers + 2 : 1); ++pipeline) {
-      Layout layout = layout_of(cut);
+    for (int64_t pipeline = mesh.pipeline; pipeline <= (passage.pipelined ? layers + 2 : 1); ++pipeline) {
+      Layout layout = layout_of(cut, passage);
       layout.mesh.pipeline = pipeline;
       const int64_t of_model = pipeline * cut.tensor * cut.context;
       if (of_model > num_gpus_) break;
@@ -194,64 +214,88 @@ class Search {
       if (layout.mesh.shard * cut.tensor * cut.context % (cut.expert * cut.expert_tensor) != 0) continue;
       if (!set_batch(layout)) continue;
       for (int64_t chunks = 1; chunks * pipeline <= layers + 2; ++chunks) {
-        if (chunks > 1 && (cut.split || pipeline == 1 || layers % (chunks * pipeline) != 0)) continue;
+        if (chunks > 1 && (passage.split || pipeline == 1 || layers % (chunks * pipeline) != 0)) continue;
         layout.mesh.chunks = chunks;
-        layout.mesh.schedule = cut.split    ? PipelineScheduleKind::kZeroBubble
-                               : chunks > 1 ? PipelineScheduleKind::kInterleaved
-                                            : PipelineScheduleKind::kOneForwardOneBackward;
-        consider(layout, small, programs);
+        layout.mesh.schedule = passage.split ? PipelineScheduleKind::kZeroBubble
+                               : chunks > 1  ? PipelineScheduleKind::kInterleaved
+                                             : PipelineScheduleKind::kOneForwardOneBackward;
+        consider(layout, small);
       }
     }
   }
 
-  // Of a cut, by ZeRO's stage. The times of the passes are the same for all its layouts.
-  struct Programs {
-    std::optional<RankPieces> pieces;
-    std::optional<PassTimes> passes;
-    bool refused = false;
-  };
-  using ProgramsOfStages = std::array<Programs, 3>;
-
-  Programs* programs_of(const Layout& small, int64_t zero_stage, ProgramsOfStages& all) const {
-    Programs& programs = all[static_cast<size_t>(zero_stage - 1)];
-    if (!programs.pieces && !programs.refused) {
-      Layout layout = small;
+  // Null where the model cannot be cut like this.
+  const RankUpdate* update_of(SmallLayout& small, int64_t zero_stage) const {
+    Programs& programs = small.programs[static_cast<size_t>(zero_stage - 1)];
+    std::shared_ptr<const RankUpdate>& update = small.updates[static_cast<size_t>(zero_stage - 1)];
+    if (!update && !programs.refused) {
+      Layout layout = small.layout;
       layout.mesh.zero_stage = zero_stage;
-      auto written = write_rank_pieces(question_.model, layout, question_.stack);
+      auto written = write_rank_update(question_.model, layout, question_.stack);
+      programs.refused = !written.ok();
+      if (written.ok()) update = std::make_shared<const RankUpdate>(std::move(*written));
+    }
+    return update.get();
+  }
+
+  Programs* programs_of(SmallLayout& small, int64_t zero_stage) const {
+    Programs& programs = small.programs[static_cast<size_t>(zero_stage - 1)];
+    if (!programs.pieces && !programs.refused) {
+      Layout layout = small.layout;
+      layout.mesh.zero_stage = zero_stage;
+      auto written = write_rank_pieces(question_.model, layout, question_.stack,
+                                       small.updates[static_cast<size_t>(zero_stage - 1)]);
       programs.refused = !written.ok();
       if (written.ok()) programs.pieces = std::move(*written);
     }
     return programs.refused ? nullptr : &programs;
   }
 
+  // What a layout takes whatever its programs hold.
+  Result<RankMemory> least_memory_of(const Layout& layout, const StashCounts& stashes, SmallLayout& small) const {
+    RankPieces without_programs{.has_pipeline = layout.mesh.pipeline > 1,
+                                .is_own = question_.stack.is_own(),
+                                .update = small.updates[static_cast<size_t>(layout.mesh.zero_stage - 1)]};
+    return memory_of(question_.model, layout, without_programs, stashes, question_.state);
+  }
+
   // With the first of ZeRO's stages that fits.
-  void consider(Layout layout, const Layout& small, ProgramsOfStages& all) {
+  void consider(Layout layout, SmallLayout& small) {
     const double room = usable_bytes(question_.gpu());
     const StashCounts* stashes = stashes_of(layout);
     if (!stashes) return;
+    bool is_legal = false;
     std::optional<JudgedLayout> least;
-    for (int64_t zero_stage = 1; zero_stage <= most_zero_stage_; ++zero_stage) {
+    for (const int64_t zero_stage : stages_of_zero_) {
       layout.mesh.zero_stage = zero_stage;
       if (zero_stage > 1 && !can_share_more(layout)) break;
-      // The earlier stage's programs hold no more of their own: a bound before others are written.
-      if (least) {
-        const auto bound = memory_of(question_.model, layout, *all[0].pieces, *stashes, question_.state);
-        if (!bound.ok() || bound->total() - bound->arena > room) continue;
-      }
-      Programs* const programs = programs_of(small, zero_stage, all);
-      if (!programs) break;
+      if (!update_of(small, zero_stage)) break;
+      const auto bound = least_memory_of(layout, *stashes, small);
+      if (!bound.ok()) break;
+      is_legal = true;
+      if (bound->total() > most_of_interest(room)) continue;
+      Programs* const programs = programs_of(small, zero_stage);
+      if (!programs) return;
       const auto memory = memory_of(question_.model, layout, *programs->pieces, *stashes, question_.state);
-      if (!memory.ok()) break;
+      if (!memory.ok()) return;
       if (memory->total() <= room) return add(layout, *programs, *memory);
       if (!least || memory->total() < least->memory.total())
         least = JudgedLayout{.layout = layout, .time = {}, .memory = *memory, .num_gpus = layout.mesh.num_ranks()};
     }
-    if (!least) return;
+    if (!is_legal) return;
     const std::lock_guard lock(mutex_);
     ++result_.legal;
     ++result_.too_large;
-    if (!result_.smallest || least->memory.total() < result_.smallest->memory.total())
+    if (least && (!result_.smallest || least->memory.total() < result_.smallest->memory.total()))
       result_.smallest = std::move(least);
+  }
+
+  // A layout that takes more cannot be an answer: it does not fit, nor is it the smallest where nothing fits.
+  double most_of_interest(double room) {
+    if (stages_of_zero_.size() == 1) return room;
+    const std::lock_guard lock(mutex_);
+    return result_.smallest ? std::max(room, result_.smallest->memory.total())
+                            : std::numeric_limits<double>::infinity();
   }
 
   // Our own programs then want a leaf of the gradients' tree for each microbatch.
@@ -331,7 +375,7 @@ class Search {
   const Calibration& calibration_;
   const SearchOptions options_;
   const int64_t num_gpus_;
-  int64_t most_zero_stage_ = 1;
+  std::vector<int64_t> stages_of_zero_ = {1};  // all where nothing fits with the first
   std::vector<Cut> cuts_;
   std::atomic<size_t> next_ = 0;
   std::mutex stashes_mutex_;

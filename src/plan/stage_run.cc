@@ -53,6 +53,13 @@ std::vector<UpdateGroup> share_programs(const StageRun& stage, const std::vector
   return groups;
 }
 
+void exchange_ends_behind(const StageRun& stage, std::vector<UpdateGroup>& groups) {
+  if (!stage.run.model.tie_embeddings) return;
+  for (UpdateGroup& group : groups)
+    for (const UpdateParameter& parameter : group.parameters)
+      if (stage.model.table[parameter.index].name == "embedding") group.last_run.reset();
+}
+
 // Others' must grow with the number of ranks, or it is all latency: as Megatron-LM's default (--ddp-bucket-size: 40
 // million elements, or a million for each data rank).
 int64_t update_bucket_elements(const Layout& layout, const StackConfig& stack) {

@@ -25,6 +25,9 @@ Result<StageRun> write_stage_run(const ModelConfig& model, const Layout& layout,
 // in a run (train/microbatches.h).
 std::vector<UpdateGroup> share_programs(const StageRun& stage, const std::vector<Program*>& programs);
 
+// What is on both ends of a pipeline is exchanged behind the passes.
+void exchange_ends_behind(const StageRun& stage, std::vector<UpdateGroup>& groups);
+
 // What ranks exchange in one operation of the update.
 int64_t update_bucket_elements(const Layout& layout, const StackConfig& stack);
 

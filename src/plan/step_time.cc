@@ -24,10 +24,11 @@ PassTime scaled(const PassTime& time, double factor) {
           time.expert * factor,  time.data * factor,    time.work * factor};
 }
 
-PassTime at_layers(const PassTime& one, const PassTime& two, int64_t layers) {
-  // one + (two - one) (layers - 1)
-  PassTime result = scaled(one, static_cast<double>(2 - layers));
-  add(result, scaled(two, static_cast<double>(layers - 1)));
+// `further` layers more than `few` has.
+PassTime at_layers(const PassTime& few, const PassTime& more, int64_t further) {
+  // few + (more - few) further
+  PassTime result = scaled(few, static_cast<double>(1 - further));
+  add(result, scaled(more, static_cast<double>(further)));
   // Of an end without a layer, where a layer hides what the end exchanges.
   for (double* part : {&result.seconds, &result.compute, &result.tensor, &result.context, &result.expert, &result.data})
     *part = std::max(*part, 0.0);
@@ -138,10 +139,10 @@ struct PieceTime {
   double seconds() const { return forward.seconds + backward.seconds + backward_weight.seconds; }
 };
 
-PieceTime piece_time(const PassTimes& passes, PieceKind kind, int64_t layers) {
+PieceTime piece_time(const PassTimes& passes, PieceKind kind, int64_t further) {
   const auto& of = passes.of[static_cast<size_t>(kind)];
-  return {at_layers(of[0][0], of[0][1], layers), at_layers(of[1][0], of[1][1], layers),
-          at_layers(of[2][0], of[2][1], layers)};
+  return {at_layers(of[0][0], of[0][1], further), at_layers(of[1][0], of[1][1], further),
+          at_layers(of[2][0], of[2][1], further)};
 }
 
 struct UpdateTime {
@@ -194,8 +195,8 @@ double sharded_seconds(const StepPrices& prices, const Layout& layout, const Ran
     return {prices.communication(group, Exchange::kAllGather, sent * prices.stack.parameter_bytes),
             prices.communication(group, Exchange::kReduceScatter, sent * prices.stack.gradient_bytes)};
   };
-  const auto [gather, scatter] = seconds_of(static_cast<double>(pieces.layer.all()));
-  const auto [first_gather, first_scatter] = seconds_of(static_cast<double>(pieces.first.all()));
+  const auto [gather, scatter] = seconds_of(static_cast<double>(pieces.update->layer.all()));
+  const auto [first_gather, first_scatter] = seconds_of(static_cast<double>(pieces.update->first.all()));
   const double hidden = prices.stack.data_overlap.value_or(0);
   const bool again = layout.recompute == Recompute::kFull;
   const double forward = layer_seconds / (again ? 4 : 3), backward = layer_seconds - forward;
@@ -247,7 +248,7 @@ std::vector<PieceTime> time_pieces(const RankPieces& pieces, const PassTimes& pa
                            : i == 0                 ? PieceKind::kFirst
                            : i + 1 == ranges.size() ? PieceKind::kLast
                                                     : PieceKind::kMiddle;
-    times.push_back(piece_time(passes, kind, ranges[i].end - ranges[i].begin));
+    times.push_back(piece_time(passes, kind, ranges[i].end - ranges[i].begin - pieces.fewest_layers));
   }
   return times;
 }
@@ -285,8 +286,9 @@ std::vector<UpdateTime> stage_updates(const Layout& layout, const RankPieces& pi
                                       const std::vector<LayerRange>& ranges, const UpdateTime& one,
                                       const UpdateTime& two) {
   const int64_t stages = layout.mesh.pipeline;
-  const auto first = static_cast<double>(pieces.first.all()), last = static_cast<double>(pieces.last.all());
-  const auto again = static_cast<double>(stages > 1 ? pieces.first.tied : 0);
+  const auto first = static_cast<double>(pieces.update->first.all()),
+             last = static_cast<double>(pieces.update->last.all());
+  const auto again = static_cast<double>(stages > 1 ? pieces.update->first.tied : 0);
   std::vector<UpdateTime> updates;
   for (int64_t stage = 0; stage < stages; ++stage) {
     double layers = 0;
@@ -304,8 +306,8 @@ std::vector<UpdateTime> stage_updates(const Layout& layout, const RankPieces& pi
 UpdateTime longest_update(const Layout& layout, const RankPieces& pieces, const Pricer& pricer,
                           const StepPrices& prices, const std::vector<LayerRange>& ranges) {
   const auto time_of = prices.stack.is_own() ? played_update_time : update_time;
-  return std::ranges::max(stage_updates(layout, pieces, ranges, time_of(pricer, pieces.update[0].works),
-                                        time_of(pricer, pieces.update[1].works)),
+  return std::ranges::max(stage_updates(layout, pieces, ranges, time_of(pricer, pieces.update->programs[0].works),
+                                        time_of(pricer, pieces.update->programs[1].works)),
                           {}, &UpdateTime::all);
 }
 
@@ -316,8 +318,9 @@ double seconds_on_cores(const StepPrices& prices, const Layout& layout, const Ra
   for (const PieceTime& time : times)
     for (const PassTime* pass : {&time.forward, &time.backward, &time.backward_weight}) of_stages += pass->work;
   of_stages *= static_cast<double>(layout.num_microbatches());
-  for (const UpdateTime& update : stage_updates(layout, pieces, ranges, update_time(pricer, pieces.update[0].works),
-                                                update_time(pricer, pieces.update[1].works)))
+  for (const UpdateTime& update :
+       stage_updates(layout, pieces, ranges, update_time(pricer, pieces.update->programs[0].works),
+                     update_time(pricer, pieces.update->programs[1].works)))
     of_stages += update.all();
   return of_stages * static_cast<double>(layout.mesh.stage_ranks()) / static_cast<double>(prices.cores);
 }

@@ -60,8 +60,8 @@ struct PassTime {
   double seconds = 0, compute = 0, tensor = 0, context = 0, expert = 0, data = 0;  // the last four: waited for
   double work = 0;  // of all lanes, whatever runs beside what: what a core has to do
 };
-// Of pieces with one layer and with two, by kind: forward, backward, and the weights' gradients where they are apart.
-// The same for all layouts that differ in data ranks and stages alone.
+// Of pieces with a few layers and with one more, by kind: forward, backward, and the weights' gradients where they are
+// apart. The same for all layouts that differ in data ranks and stages alone.
 struct PassTimes {
   std::array<std::array<std::array<PassTime, 2>, 3>, kNumPieceKinds> of;
 };

@@ -264,10 +264,12 @@ TEST(Memory, StateIsThatOfPublishedRuns) {
     ASSERT_TRUE(memory.ok());
     // The figures are of a stage without the ends.
     const double layers = static_cast<double>(c.layers) / static_cast<double>(c.pipeline);
-    const double of_layers = 18 * layers * static_cast<double>(pieces->layer.all());
+    const double of_layers = 18 * layers * static_cast<double>(pieces->update->layer.all());
     EXPECT_NEAR(of_layers / (c.gib * 1073741824), 1, 0.005) << c.layers;
-    EXPECT_NEAR(memory->weights + memory->gradients - of_layers / 3,
-                6.0 * static_cast<double>(pieces->first.all() + (c.pipeline == 1 ? pieces->last.all() : 0)), 1e6);
+    EXPECT_NEAR(
+        memory->weights + memory->gradients - of_layers / 3,
+        6.0 * static_cast<double>(pieces->update->first.all() + (c.pipeline == 1 ? pieces->update->last.all() : 0)),
+        1e6);
     EXPECT_GT(memory->optimizer, of_layers * 2 / 3 * 0.99);
   }
 }

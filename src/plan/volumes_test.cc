@@ -24,14 +24,16 @@ void add_sent(const PlayableProgram& program, double times, Volumes& volumes) {
 Volumes planned_volumes(const ModelConfig& model, const Layout& layout) {
   const auto pieces = write_rank_pieces(model, layout);
   CHECK(pieces.ok(), pieces.status().message().c_str());
-  // one + (two - one) (layers - 1), of what is in all layers alike.
-  const auto layers = static_cast<double>(model.num_layers);
+  // few + (more - few) (layers - fewest), of what is in all layers alike.
+  const auto share = [&](size_t i, int64_t fewest_layers) {
+    const auto further = static_cast<double>(model.num_layers - fewest_layers);
+    return i == 0 ? 1 - further : further;
+  };
   Volumes volumes;
   for (size_t i = 0; i < 2; ++i) {
-    const double share = i == 0 ? 2 - layers : layers - 1;
-    add_sent(pieces->of(PieceKind::kWhole)[i].forward.works, share * static_cast<double>(layout.num_microbatches()),
-             volumes);
-    add_sent(pieces->update[i].works, share, volumes);
+    add_sent(pieces->of(PieceKind::kWhole)[i].forward.works,
+             share(i, pieces->fewest_layers) * static_cast<double>(layout.num_microbatches()), volumes);
+    add_sent(pieces->update->programs[i].works, share(i, 1), volumes);
   }
   forget_small(volumes);
   return volumes;

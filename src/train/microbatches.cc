@@ -247,8 +247,9 @@ Result<bool> Microbatches::run_whole(int64_t step, const Loader& data, const std
 
 // The gradients of `program` are those of a leaf, or have been exchanged.
 void Microbatches::end_leaf(size_t program, int64_t turn) {
+  Trees& of_program = trees_[program];
   std::vector<GradientTree*> trees;
-  for (auto* tree : {&trees_[program].exchanged, &trees_[program].others})
+  for (auto* tree : {&of_program.exchanged, &of_program.others})
     if (*tree) trees.push_back(&**tree);
   if (milestone_flips("gradient")) flip_bit(device_, *trees.front()->work().front());
   if (checksums_) {
@@ -258,9 +259,10 @@ void Microbatches::end_leaf(size_t program, int64_t turn) {
       for (const auto& memory : tree->work()) sums.push_back(checksum_of(*memory));
     (*checksums_)[static_cast<size_t>(turn)] += checksum(std::as_bytes(std::span(sums)));
   }
+  const bool was_exchanged = exchanges_ && is_last(turn);
   for (GradientTree* tree : trees) {
-    const bool is_exchanged = exchanges_ && is_last(turn) && tree == trees_[program].exchanged.operator->();
-    if (sums_ && !is_exchanged) tree->end_leaf();
+    const bool is_summed = was_exchanged && of_program.exchanged && tree == &*of_program.exchanged;
+    if (sums_ && !is_summed) tree->end_leaf();
     if (!is_last(turn)) tree->begin_leaf();
   }
 }

@@ -77,7 +77,7 @@ Result<std::vector<std::vector<uint64_t>>> StepVerifier::vote(const std::vector<
   return votes;
 }
 
-Status StepVerifier::say(const Verdict& verdict, const std::vector<Recheck>& rechecks) {
+Status StepVerifier::say(const CorruptionVerdict& verdict, const std::vector<Recheck>& rechecks) {
   wrong_ = verdict.wrong;
   std::string text = fmt::format("[step {}] computed twice, a leaf of the gradients had different bits: ", step_ + 1);
   const auto names = [](const std::vector<int64_t>& ranks) {

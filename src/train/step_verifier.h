@@ -30,7 +30,7 @@ class StepVerifier {
   LeafRange leaves_of(int64_t rank) const;
   Result<Difference> difference();
   Result<std::vector<std::vector<uint64_t>>> vote(const std::vector<Recheck>& rechecks);
-  Status say(const Verdict& verdict, const std::vector<Recheck>& rechecks);
+  Status say(const CorruptionVerdict& verdict, const std::vector<Recheck>& rechecks);
 
   const RunConfig& run_;
   const Ranks& ranks_;

@@ -59,8 +59,8 @@ std::vector<Recheck> rechecks_of(const std::vector<Difference>& by_rank, const C
   return rechecks;
 }
 
-Verdict judge(const std::vector<Difference>& by_rank, const std::vector<Recheck>& rechecks,
-              const std::vector<std::vector<uint64_t>>& votes, const Crews& crews) {
+CorruptionVerdict judge(const std::vector<Difference>& by_rank, const std::vector<Recheck>& rechecks,
+                        const std::vector<std::vector<uint64_t>>& votes, const Crews& crews) {
   struct Vote {
     int64_t rank;
     uint64_t checksum;

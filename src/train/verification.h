@@ -50,12 +50,12 @@ struct Recheck {
 // At most 16: where more differ it is not one machine.
 std::vector<Recheck> rechecks_of(const std::vector<Difference>& by_rank, const Crews& crews, int64_t check);
 
-struct Verdict {
+struct CorruptionVerdict {
   std::vector<int64_t> wrong;      // ranks that were outvoted, in order
   std::vector<int64_t> undecided;  // ranks that differ, without a majority for either
 };
 // votes[rank][i]: what came out of rechecks[i] on this rank, if its crew was a judge.
-Verdict judge(const std::vector<Difference>& by_rank, const std::vector<Recheck>& rechecks,
-              const std::vector<std::vector<uint64_t>>& votes, const Crews& crews);
+CorruptionVerdict judge(const std::vector<Difference>& by_rank, const std::vector<Recheck>& rechecks,
+                        const std::vector<std::vector<uint64_t>>& votes, const Crews& crews);
 
 }  // namespace colossus

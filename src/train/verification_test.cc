@@ -69,7 +69,7 @@ class Court {
   std::vector<Recheck> rechecks() const { return rechecks_of(differences_, crews_, 0); }
   // says(rank): what it finds when it is asked.
   template <class Says>
-  Verdict verdict(const Says& says) const {
+  CorruptionVerdict verdict(const Says& says) const {
     const auto rechecks = this->rechecks();
     std::vector<std::vector<uint64_t>> votes;
     for (int64_t rank = 0; rank < crews_.count; ++rank) votes.emplace_back(rechecks.size(), says(rank));
@@ -89,7 +89,7 @@ TEST(Verification, AThirdSaysWhoIsWrong) {
     Court court(4);
     court.differ(1, owner_is_wrong ? kWrong : kRight, owner_is_wrong ? kRight : kWrong);
     EXPECT_THAT(court.rechecks(), ElementsAre(Recheck{.owner = 1, .checker = 0, .turn = 1, .judges = {2}}));
-    const Verdict verdict = court.verdict([](int64_t) { return kRight; });
+    const CorruptionVerdict verdict = court.verdict([](int64_t) { return kRight; });
     EXPECT_THAT(verdict.wrong, ElementsAre(owner_is_wrong ? 1 : 0));
     EXPECT_THAT(verdict.undecided, IsEmpty());
   }
@@ -116,7 +116,7 @@ TEST(Verification, OfTwoOnlyAnErrorThatPassesIsFound) {
   court.differ(1, kWrong, kRight);
   EXPECT_THAT(court.rechecks(), ElementsAre(Recheck{.owner = 1, .checker = 0, .turn = 1, .judges = {1, 0}}));
   EXPECT_THAT(court.verdict([](int64_t) { return kRight; }).wrong, ElementsAre(1));
-  const Verdict lasting = court.verdict([](int64_t rank) { return rank == 1 ? kWrong : kRight; });
+  const CorruptionVerdict lasting = court.verdict([](int64_t rank) { return rank == 1 ? kWrong : kRight; });
   EXPECT_THAT(lasting.wrong, IsEmpty());
   EXPECT_THAT(lasting.undecided, ElementsAre(0, 1));
 }
@@ -130,7 +130,7 @@ TEST(Verification, OneAloneThatDiffersFromItselfIsWrong) {
 TEST(Verification, ThreeResultsDecideNothing) {
   Court court(3);
   court.differ(1, kWrong, kRight);
-  const Verdict verdict = court.verdict([](int64_t) { return uint64_t{9}; });
+  const CorruptionVerdict verdict = court.verdict([](int64_t) { return uint64_t{9}; });
   EXPECT_THAT(verdict.wrong, IsEmpty());
   EXPECT_THAT(verdict.undecided, ElementsAre(0, 1, 2));
 }

@@ -1,6 +1,6 @@
 // The rules a compiler does not check, as functions from text to faults, so that each can be seen to fail on a broken
-// sample: includes go down, SIMD files share no inline function with the rest, files stay short, no path of somebody's
-// machine.
+// sample: includes go down, SIMD files share no inline function with the rest, no two headers define a type of one
+// name, files stay short, no path of somebody's machine.
 #pragma once
 
 #include <fmt/format.h>
@@ -62,6 +62,8 @@ class HouseRules {
         ++num_floors_;
       } else if (kind == "generated:") {
         while (words >> word) generated_.insert(word);
+      } else if (kind == "alternatives:") {
+        words >> alternatives_;
       } else if (kind == "lift:") {
         words >> lift_.folder;
         while (words >> word && word != "->") lift_.suffixes.push_back(word);
@@ -79,6 +81,7 @@ class HouseRules {
     for (const SourceFile& file : files) {
       if (file.path.starts_with("src/")) check_floors(file);
       if (file.path.ends_with("_simd.cc")) check_simd(file, by_path, reached_by_simd);
+      if (file.path.starts_with("src/") && file.path.ends_with(".h")) check_types(file);
       check_length(file);
       check_machine_paths(file);
     }
@@ -157,6 +160,29 @@ class HouseRules {
     }
   }
 
+  // Two types of one name are one type to the linker: templates of both would be merged without a word.
+  void check_types(const SourceFile& file) {
+    std::vector<std::string> namespaces;
+    std::istringstream lines(file.text);
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream words(line);
+      std::string kind, name;
+      if (!(words >> kind)) continue;
+      if (kind == "namespace" && words >> name && line.ends_with('{')) namespaces.push_back(name);
+      if (line.starts_with("}  // namespace") && !namespaces.empty()) namespaces.pop_back();
+      // What stands at the margin is no member; forward declarations have no body.
+      if (line.front() == ' ' || (kind != "struct" && kind != "class" && kind != "enum")) continue;
+      if (line.ends_with(';') && line.find('{') == std::string::npos) continue;
+      while (words >> name && (name == "class" || name == "struct" || name.starts_with("[["))) continue;
+      name = name.substr(0, name.find_first_of(":{<"));
+      const auto [first, is_new] = types_.emplace(fmt::format("{}::{}", fmt::join(namespaces, "::"), name), file.path);
+      const bool alternative = file.path.starts_with(alternatives_) && first->second.starts_with(alternatives_);
+      if (!is_new && first->second != file.path && !alternative)
+        faults_.push_back(
+            fmt::format("{}: {} is defined in {}, too: rename one", file.path, first->first, first->second));
+    }
+  }
+
   void check_length(const SourceFile& file) {
     const bool header = file.path.ends_with(".h") || file.path.ends_with(".cuh");
     const bool source = file.path.ends_with(".cc") || file.path.ends_with(".cu");
@@ -194,6 +220,8 @@ class HouseRules {
   std::map<std::string, Place> places_;
   Lift lift_;
   std::set<std::string> generated_;
+  std::string alternatives_ = "none";
+  std::map<std::string, std::string> types_;  // by name, where they are
   std::vector<std::string> faults_;
 };
 

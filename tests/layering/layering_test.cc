@@ -91,6 +91,20 @@ TEST(House, SimdFilesAreJudgedByAllTheyReach) {
   EXPECT_THAT(faults, ElementsAre(HasSubstr("src/device/cpu/b.h:2: ")));
 }
 
+TEST(House, TypesOfOneNameAreFoundInHeaders) {
+  const auto faults_of = [](const std::string& one, const std::string& other) {
+    return HouseRules(layers_text())
+        .check({{"src/base/a.h", "namespace colossus {\n" + one + "}  // namespace colossus\n"},
+                {"src/io/b.h", "namespace colossus {\n" + other + "}  // namespace colossus\n"}});
+  };
+  EXPECT_THAT(faults_of("struct Sum {\n};\n", "enum class Sum : uint8_t { kA };\n"),
+              ElementsAre(HasSubstr("colossus::Sum is defined in src/base/a.h, too")));
+  EXPECT_THAT(faults_of("template <class T>\nclass Sum final : public A {\n};\n", "struct Sum {\n};\n"),
+              ElementsAre(HasSubstr("colossus::Sum")));
+  EXPECT_THAT(faults_of("struct Sum {\n};\n", "struct Sum;\nstruct Other {\n  struct Sum {\n  };\n};\n"), IsEmpty());
+  EXPECT_THAT(faults_of("struct Sum {\n};\n", "namespace deep {\nstruct Sum {\n};\n}  // namespace deep\n"), IsEmpty());
+}
+
 TEST(House, AnUnknownRuleIsAFault) {
   EXPECT_THAT(HouseRules("flor: base\n").check({}), ElementsAre(HasSubstr("flor: base")));
 }

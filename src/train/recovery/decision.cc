@@ -88,8 +88,8 @@ class Decider {
   }
 
   std::optional<std::vector<Action>> judge_faults() {
-    const std::vector<Fault> faults = std::exchange(fleet_.faults, {});
-    for (const Fault& fault : faults) {
+    const std::vector<RankFault> faults = std::exchange(fleet_.faults, {});
+    for (const RankFault& fault : faults) {
       if (fault.rank >= fleet_.num_ranks() || machine_of(fleet_.slot_of_rank(fault.rank)) < 0) continue;
       if (fleet_.processes.at(fault.rank) != fault.process || fleet_.pending.contains(fault.rank)) continue;
       const std::string what = fmt::format("{} {}", fleet_.rank_name(fault.rank), fault.what);

@@ -95,7 +95,7 @@ void observe(Fleet& fleet, const RankExit& exit) {
     ++fleet.num_finished;
     return;
   }
-  if (std::ranges::any_of(fleet.faults, [&](const Fault& fault) { return fault.rank == rank; })) return;
+  if (std::ranges::any_of(fleet.faults, [&](const RankFault& fault) { return fault.rank == rank; })) return;
   fleet.faults.push_back({.rank = rank,
                           .process = exit.process,
                           .code = exit.code,
@@ -107,7 +107,7 @@ void observe(Fleet& fleet, const RankExit& exit) {
 void observe(Fleet& fleet, const WrongNumbers& wrong) {
   if (wrong.rank < 0 || wrong.rank >= fleet.num_ranks() || fleet.processes.at(wrong.rank) != wrong.process) return;
   if (fleet.pending.contains(wrong.rank)) return;
-  std::erase_if(fleet.faults, [&](const Fault& fault) { return fault.rank == wrong.rank; });
+  std::erase_if(fleet.faults, [&](const RankFault& fault) { return fault.rank == wrong.rank; });
   fleet.faults.push_back(
       {.rank = wrong.rank, .process = wrong.process, .what = "computed wrong numbers", .wrong_numbers = true});
 }

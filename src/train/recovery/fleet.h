@@ -63,7 +63,7 @@ struct RankReport {
 };
 
 // The process of a rank ended or has to be ended.
-struct Fault {
+struct RankFault {
   int rank = 0;
   int64_t process = 0;
   int code = 0, signal = 0;
@@ -111,7 +111,7 @@ struct Fleet {
   double generation_since = 0;
   double trusted_since = 0;  // silence before that was the listener's
 
-  std::vector<Fault> faults;  // not yet judged
+  std::vector<RankFault> faults;  // not yet judged
   std::map<int, PendingRestart> pending;
   std::map<int, RankHistory> history;
   std::map<int, SlowWindow> slow;
