@@ -2,6 +2,7 @@
 # Computes the numbers of docs/colossus.md anew: each line of the file it writes is a command and its answer.
 #   scripts/colossus_doc.sh                  all, into out/colossus.jsonl; some minutes on two idle cores
 #   scripts/colossus_doc.sh how-long grow    some: how-long batch h200 useful grow failures build
+#   scripts/colossus_doc.sh layouts          finds the layouts that these are asked of: scripts/colossus_layouts.sh
 #   COLOSSUS=binary   RESULTS=file   RUNS=n (plays of each run; 100)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +11,31 @@ colossus=${COLOSSUS:-build/release/bin/colossus}
 results=${RESULTS:-out/colossus.jsonl}
 runs=${RUNS:-100}
 parts=("$@")
+clusters=configs/clusters
+
+# The fastest layout of a model on a cluster, as words for --layout. A data axis is given as shards.
+fastest() {
+  "$colossus" plan --model "configs/models/$1.toml" --cluster "$clusters/$2.toml" --seq 8192 --batch-tokens "$3" --csv |
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) name[i] = $i }
+             NR == 2 { for (i = 1; i <= NF && name[i] != "gpus"; ++i)
+                         if ($i != 1 && $i != "" && $i != "none")
+                           printf "%s%s=%s", words++ ? " " : "", name[i] == "data" ? "shard" : name[i], $i }'
+}
+if [[ ${parts[*]} == layouts ]]; then
+  found=scripts/colossus_layouts.sh
+  {
+    echo '# Read by colossus_doc.sh, and written by it: the fastest layout that `colossus plan` finds of a model on a cluster.'
+    for model in grok-1 grok-2 grok-2-times-10; do
+      for entry in "h100-15k 16M" "colossus-100k-h100 64M" "colossus-200k 128M"; do
+        read -r cluster batch <<< "$entry"
+        printf 'layout["%s %s"]="%s"\n' "$model" "$cluster" "$(fastest "$model" "$cluster" "$batch")"
+      done
+    done
+  } > "$found.new"
+  mv "$found.new" "$found"
+  exit
+fi
+
 mkdir -p "$(dirname "$results")"
 ((${#parts[@]} > 0)) || { parts=(how-long batch h200 useful grow failures build); : > "$results"; }
 
@@ -32,8 +58,6 @@ say() {
     tee -a "$results" | cut -c 1-200
 }
 
-clusters=configs/clusters
-# Layouts that `colossus plan` found with the same model, cluster, sequence and batch.
 declare -A layout=()
 source scripts/colossus_layouts.sh
 layout_words() { for axis in ${layout[$1 $2]}; do printf -- '--layout %s ' "$axis"; done; }

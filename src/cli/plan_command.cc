@@ -71,8 +71,10 @@ Status write_html(const PlanArguments& arguments, const PlanGround& ground, cons
 }
 
 std::string found_text(const PlanGround& ground, const SearchResult& found, double seconds) {
-  return fmt::format("{} legal layouts on up to {} {}, {} of them too large; {:.1f} s\n", found.legal,
-                     ground.question.gpus_to_use(), ground.question.gpu().name, found.too_large, seconds);
+  return fmt::format("{} legal layouts on up to {} {}, {} of them too large{}; {:.1f} s\n", found.legal,
+                     ground.question.gpus_to_use(), ground.question.gpu().name, found.too_large,
+                     found.too_slow > 0 ? fmt::format(", {} that do not fit with ZeRO 1 too slow", found.too_slow) : "",
+                     seconds);
 }
 
 Status nothing_fits(const PlanGround& ground, const SearchResult& found) {

@@ -39,6 +39,7 @@ std::vector<std::string> layout_columns() {
                                       "chunks",
                                       "schedule",
                                       "data",
+                                      "zero_stage",
                                       "expert",
                                       "expert_tensor",
                                       "microbatch",
@@ -74,7 +75,8 @@ std::vector<std::string> layout_fields(const JudgedLayout& judged, const Basis& 
   for (const int64_t number : {mesh.tensor, mesh.context, mesh.pipeline, mesh.chunks})
     fields.push_back(std::to_string(number));
   fields.push_back(mesh.pipeline > 1 ? schedule_name(mesh.schedule) : "");
-  for (const int64_t number : {mesh.data * mesh.shard, mesh.expert, mesh.expert_tensor, judged.layout.microbatch})
+  for (const int64_t number :
+       {mesh.data * mesh.shard, mesh.zero_stage, mesh.expert, mesh.expert_tensor, judged.layout.microbatch})
     fields.push_back(std::to_string(number));
   fields.emplace_back(recompute_name(judged.layout.recompute));
   fields.push_back(std::to_string(judged.num_gpus));

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -73,7 +72,7 @@ class LayoutPrices {
   StepPrices prices_;
 };
 
-// `passes`: null to find them.
+// All but how well the GPUs are used. `passes`: null to find them.
 Result<JudgedLayout> judge_with(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,
                                 const RankPieces& pieces, const RankMemory& memory, std::optional<PassTimes>& passes) {
   ASSIGN_OR_RETURN(const auto prices, LayoutPrices::create(question, calibration, layout));
@@ -82,8 +81,6 @@ Result<JudgedLayout> judge_with(const PlanQuestion& question, const Calibration&
   ASSIGN_OR_RETURN(judged.time, time_of_step(question.model, layout, pieces, *passes, prices->get()));
   judged.tokens_per_second =
       static_cast<double>(layout.batch) * static_cast<double>(layout.tokens) / judged.time.seconds;
-  judged.utilization = model_flops_of_step(question.model, layout) /
-                       (judged.time.seconds * static_cast<double>(judged.num_gpus) * question.gpu().bf16_tflops * 1e12);
   return judged;
 }
 
@@ -94,16 +91,25 @@ std::vector<int64_t> divisors(int64_t number, int64_t most) {
   return found;
 }
 
-// What the update depends on: how layers are cut.
-struct Cut {
-  int64_t tensor, context, expert, expert_tensor;
-};
-// What the programs of pieces depend on besides.
+// What the programs of pieces depend on, beside how layers are cut.
 struct Passage {
   int64_t microbatch;
   Recompute recompute;
   bool pipelined;
   bool split;  // backward passes in two parts, for the zero-bubble schedule
+  bool operator==(const Passage&) const = default;
+};
+// A layout that does not fit with ZeRO 1, and how fast it can be with 2 or 3, which exchange no less: as it is now,
+// were its exchanges of gradients and parameters for nothing.
+struct Candidate {
+  Passage passage;
+  Layout layout;
+  double most_tokens_per_second;
+};
+// What the update depends on: how layers are cut.
+struct Cut {
+  int64_t tensor, context, expert, expert_tensor;
+  std::vector<Candidate> candidates;
 };
 
 class Search {
@@ -111,27 +117,29 @@ class Search {
   Search(const PlanQuestion& question, const Calibration& calibration, const SearchOptions& options)
       : question_(question), calibration_(calibration), options_(options), num_gpus_(question.gpus_to_use()) {}
 
+  // First with ZeRO 1; of what then does not fit, what could be among the fastest with 2 or 3.
   Result<SearchResult> run() {
     list_cuts();
-    look_at_all();
-    if (result_.best.empty() && error_.ok()) {
-      stages_of_zero_ = {1, 2, 3};
-      result_ = {};
-      look_at_all();
-    }
+    next_ = 0;
+    in_threads([&] {
+      for (size_t at = next_++; at < cuts_.size(); at = next_++) look_at(cuts_[at]);
+    });
+    trim(kept());
+    drop_slow_candidates();
+    next_ = 0;
+    in_threads([&] {
+      for (size_t at = next_++; at < cuts_.size(); at = next_++) share_more(cuts_[at]);
+    });
     return finish();
   }
 
  private:
-  void look_at_all() {
-    next_ = 0;
+  template <class Work>
+  void in_threads(const Work& work) const {
     const int threads = options_.num_threads > 0 ? options_.num_threads
                                                  : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
     std::vector<std::thread> workers;
-    for (int i = 0; i < threads; ++i)
-      workers.emplace_back([&] {
-        for (size_t at = next_++; at < cuts_.size(); at = next_++) look_at(cuts_[at]);
-      });
+    for (int i = 0; i < threads; ++i) workers.emplace_back(work);
     for (std::thread& worker : workers) worker.join();
   }
 
@@ -143,10 +151,15 @@ class Search {
       for (const int64_t context : {1, 2, 4, 8})
         for (const int64_t expert : model.num_experts > 0 ? divisors(model.num_experts, 128) : std::vector<int64_t>{1})
           for (const int64_t expert_tensor : std::set<int64_t>{1, tensor})
-            if (expert_tensor == 1 || model.num_experts > 0) cuts_.push_back({tensor, context, expert, expert_tensor});
+            if (expert_tensor == 1 || model.num_experts > 0)
+              cuts_.push_back({.tensor = tensor,
+                               .context = context,
+                               .expert = expert,
+                               .expert_tensor = expert_tensor,
+                               .candidates = {}});
   }
 
-  void look_at(const Cut& cut) {
+  void look_at(Cut& cut) {
     for (const auto& [pipelined, split] : {std::pair{false, false}, {true, false}, {true, true}}) {
       UpdatesOfStages updates;
       for (const int64_t microbatch : {1, 2, 4})
@@ -193,7 +206,7 @@ class Search {
     std::array<Programs, 3> programs;
   };
 
-  void look_at(const Cut& cut, const Passage& passage, UpdatesOfStages& updates) {
+  SmallLayout small_layout_of(const Cut& cut, const Passage& passage, UpdatesOfStages& updates) const {
     SmallLayout small{.layout = layout_of(cut, passage), .updates = updates, .programs = {}};
     const int64_t least_data =
         (cut.expert * cut.expert_tensor + cut.tensor * cut.context - 1) / (cut.tensor * cut.context);
@@ -202,8 +215,13 @@ class Search {
     mesh.pipeline = passage.pipelined ? 2 : 1;
     if (passage.split) mesh.schedule = PipelineScheduleKind::kZeroBubble;
     small.layout.batch = small.layout.microbatch * mesh.shard;
+    return small;
+  }
+
+  void look_at(Cut& cut, const Passage& passage, UpdatesOfStages& updates) {
+    SmallLayout small = small_layout_of(cut, passage, updates);
     const int64_t layers = question_.model.num_layers;
-    for (int64_t pipeline = mesh.pipeline; pipeline <= (passage.pipelined ? layers + 2 : 1); ++pipeline) {
+    for (int64_t pipeline = small.layout.mesh.pipeline; pipeline <= (passage.pipelined ? layers + 2 : 1); ++pipeline) {
       Layout layout = layout_of(cut, passage);
       layout.mesh.pipeline = pipeline;
       const int64_t of_model = pipeline * cut.tensor * cut.context;
@@ -219,83 +237,129 @@ class Search {
         layout.mesh.schedule = passage.split ? PipelineScheduleKind::kZeroBubble
                                : chunks > 1  ? PipelineScheduleKind::kInterleaved
                                              : PipelineScheduleKind::kOneForwardOneBackward;
-        consider(layout, small);
+        if (auto candidate = consider(passage, layout, small)) cut.candidates.push_back(std::move(*candidate));
       }
     }
   }
 
   // Null where the model cannot be cut like this.
-  const RankUpdate* update_of(SmallLayout& small, int64_t zero_stage) const {
+  Programs* programs_of(SmallLayout& small, int64_t zero_stage) const {
     Programs& programs = small.programs[static_cast<size_t>(zero_stage - 1)];
+    if (programs.pieces) return &programs;
+    if (programs.refused) return nullptr;
+    Layout layout = small.layout;
+    layout.mesh.zero_stage = zero_stage;
+    auto written = update_of(small, zero_stage) ? write_rank_pieces(question_.model, layout, question_.stack,
+                                                                    small.updates[static_cast<size_t>(zero_stage - 1)])
+                                                : invalid("no update");
+    programs.refused = !written.ok();
+    if (programs.refused) return nullptr;
+    programs.pieces = std::move(*written);
+    return &programs;
+  }
+  const RankUpdate* update_of(SmallLayout& small, int64_t zero_stage) const {
     std::shared_ptr<const RankUpdate>& update = small.updates[static_cast<size_t>(zero_stage - 1)];
-    if (!update && !programs.refused) {
-      Layout layout = small.layout;
-      layout.mesh.zero_stage = zero_stage;
-      auto written = write_rank_update(question_.model, layout, question_.stack);
-      programs.refused = !written.ok();
-      if (written.ok()) update = std::make_shared<const RankUpdate>(std::move(*written));
-    }
+    if (update) return update.get();
+    Layout layout = small.layout;
+    layout.mesh.zero_stage = zero_stage;
+    auto written = write_rank_update(question_.model, layout, question_.stack);
+    if (written.ok()) update = std::make_shared<const RankUpdate>(std::move(*written));
     return update.get();
   }
 
-  Programs* programs_of(SmallLayout& small, int64_t zero_stage) const {
-    Programs& programs = small.programs[static_cast<size_t>(zero_stage - 1)];
-    if (!programs.pieces && !programs.refused) {
-      Layout layout = small.layout;
-      layout.mesh.zero_stage = zero_stage;
-      auto written = write_rank_pieces(question_.model, layout, question_.stack,
-                                       small.updates[static_cast<size_t>(zero_stage - 1)]);
-      programs.refused = !written.ok();
-      if (written.ok()) programs.pieces = std::move(*written);
+  // With ZeRO 1. What does not fit with it is a candidate for its other stages.
+  std::optional<Candidate> consider(const Passage& passage, const Layout& layout, SmallLayout& small) {
+    const StashCounts* stashes = stashes_of(layout);
+    Programs* const programs = stashes ? programs_of(small, 1) : nullptr;
+    if (!programs) return std::nullopt;
+    const auto memory = memory_of(question_.model, layout, *programs->pieces, *stashes, question_.state);
+    if (!memory.ok()) return std::nullopt;
+    const bool fits = memory->total() <= usable_bytes(question_.gpu());
+    std::optional<JudgedLayout> judged;
+    if (fits || can_share_more(layout)) {
+      judged = judge_small(layout, *programs, *memory);
+      if (!judged) return std::nullopt;
     }
-    return programs.refused ? nullptr : &programs;
+    const std::lock_guard lock(mutex_);
+    ++result_.legal;
+    if (fits) {
+      add(std::move(*judged));
+      return std::nullopt;
+    }
+    if (!judged) ++result_.too_large;
+    note_small({.layout = layout, .time = {}, .memory = *memory, .num_gpus = layout.mesh.num_ranks()});
+    if (!judged) return std::nullopt;
+    const StepTime& time = judged->time;
+    const double without_straggling = time.seconds - time.straggling;
+    return Candidate{passage, layout,
+                     judged->tokens_per_second * without_straggling / (without_straggling - time.exposed_data)};
+  }
+
+  // Slower than all that will be listed: nothing is asked of them any more.
+  void drop_slow_candidates() {
+    if (result_.best.size() < kept()) return;
+    const double least = result_.best.back().tokens_per_second;
+    for (Cut& cut : cuts_)
+      result_.too_slow += static_cast<int64_t>(std::erase_if(
+          cut.candidates, [&](const Candidate& candidate) { return candidate.most_tokens_per_second < least; }));
+  }
+
+  void share_more(const Cut& cut) {
+    UpdatesOfStages updates;
+    std::optional<SmallLayout> small;
+    const Passage* passage = nullptr;  // of `small`
+    for (const Candidate& candidate : cut.candidates) {
+      if (!passage || !(*passage == candidate.passage)) {
+        if (!passage || passage->pipelined != candidate.passage.pipelined || passage->split != candidate.passage.split)
+          updates = {};
+        small.emplace(small_layout_of(cut, candidate.passage, updates));
+        passage = &candidate.passage;
+      }
+      share_more(candidate.layout, *small);
+    }
+  }
+
+  // With the first of ZeRO's other stages that fits.
+  void share_more(Layout layout, SmallLayout& small) {
+    const double room = usable_bytes(question_.gpu());
+    for (const int64_t zero_stage : {2, 3}) {
+      layout.mesh.zero_stage = zero_stage;
+      if (!update_of(small, zero_stage)) break;
+      const StashCounts& stashes = *stashes_of(layout);
+      const auto bound = least_memory_of(layout, stashes, small);
+      if (!bound.ok()) break;
+      if (bound->total() > most_of_interest(room)) continue;
+      Programs* const programs = programs_of(small, zero_stage);
+      if (!programs) break;
+      const auto memory = memory_of(question_.model, layout, *programs->pieces, stashes, question_.state);
+      if (!memory.ok()) break;
+      if (memory->total() <= room) {
+        auto judged = judge_small(layout, *programs, *memory);
+        const std::lock_guard lock(mutex_);
+        if (judged) add(std::move(*judged));
+        return;
+      }
+      const std::lock_guard lock(mutex_);
+      note_small({.layout = layout, .time = {}, .memory = *memory, .num_gpus = layout.mesh.num_ranks()});
+    }
+    const std::lock_guard lock(mutex_);
+    ++result_.too_large;
   }
 
   // What a layout takes whatever its programs hold.
-  Result<RankMemory> least_memory_of(const Layout& layout, const StashCounts& stashes, SmallLayout& small) const {
-    RankPieces without_programs{.has_pipeline = layout.mesh.pipeline > 1,
-                                .is_own = question_.stack.is_own(),
-                                .update = small.updates[static_cast<size_t>(layout.mesh.zero_stage - 1)]};
+  Result<RankMemory> least_memory_of(const Layout& layout, const StashCounts& stashes, const SmallLayout& small) const {
+    const RankPieces without_programs{.has_pipeline = layout.mesh.pipeline > 1,
+                                      .pieces = {},
+                                      .is_own = question_.stack.is_own(),
+                                      .update = small.updates[static_cast<size_t>(layout.mesh.zero_stage - 1)]};
     return memory_of(question_.model, layout, without_programs, stashes, question_.state);
-  }
-
-  // With the first of ZeRO's stages that fits.
-  void consider(Layout layout, SmallLayout& small) {
-    const double room = usable_bytes(question_.gpu());
-    const StashCounts* stashes = stashes_of(layout);
-    if (!stashes) return;
-    bool is_legal = false;
-    std::optional<JudgedLayout> least;
-    for (const int64_t zero_stage : stages_of_zero_) {
-      layout.mesh.zero_stage = zero_stage;
-      if (zero_stage > 1 && !can_share_more(layout)) break;
-      if (!update_of(small, zero_stage)) break;
-      const auto bound = least_memory_of(layout, *stashes, small);
-      if (!bound.ok()) break;
-      is_legal = true;
-      if (bound->total() > most_of_interest(room)) continue;
-      Programs* const programs = programs_of(small, zero_stage);
-      if (!programs) return;
-      const auto memory = memory_of(question_.model, layout, *programs->pieces, *stashes, question_.state);
-      if (!memory.ok()) return;
-      if (memory->total() <= room) return add(layout, *programs, *memory);
-      if (!least || memory->total() < least->memory.total())
-        least = JudgedLayout{.layout = layout, .time = {}, .memory = *memory, .num_gpus = layout.mesh.num_ranks()};
-    }
-    if (!is_legal) return;
-    const std::lock_guard lock(mutex_);
-    ++result_.legal;
-    ++result_.too_large;
-    if (least && (!result_.smallest || least->memory.total() < result_.smallest->memory.total()))
-      result_.smallest = std::move(least);
   }
 
   // A layout that takes more cannot be an answer: it does not fit, nor is it the smallest where nothing fits.
   double most_of_interest(double room) {
-    if (stages_of_zero_.size() == 1) return room;
     const std::lock_guard lock(mutex_);
-    return result_.smallest ? std::max(room, result_.smallest->memory.total())
-                            : std::numeric_limits<double>::infinity();
+    if (!result_.best.empty() || !result_.smallest) return room;
+    return std::max(room, result_.smallest->memory.total());
   }
 
   // Our own programs then want a leaf of the gradients' tree for each microbatch.
@@ -304,20 +368,29 @@ class Search {
            (!question_.stack.is_own() || std::has_single_bit(static_cast<uint64_t>(layout.batch / layout.microbatch)));
   }
 
-  void add(const Layout& layout, Programs& programs, const RankMemory& memory) {
+  // None, and an error of the search, where it cannot be played.
+  std::optional<JudgedLayout> judge_small(const Layout& layout, Programs& programs, const RankMemory& memory) {
     if (layout.mesh.zero_stage > 1) programs.passes.reset();  // they wait for the data ranks, whose number changes
     auto judged = judge_with(question_, calibration_, layout, *programs.pieces, memory, programs.passes);
+    if (judged.ok()) return std::move(*judged);
     const std::lock_guard lock(mutex_);
-    if (!judged.ok()) {
-      if (error_.ok())
-        error_ = Status(judged.status().code(), fmt::format("[{}] {}", layout_text(layout), judged.status().message()));
-      return;
-    }
-    ++result_.legal;
-    result_.best.push_back(std::move(*judged));
-    // Far more than are kept: what the small programs say of two layouts may be wrong by a little.
-    if (result_.best.size() > 8 * options_.keep + 64) trim(4 * options_.keep + 16);
+    if (error_.ok())
+      error_ = Status(judged.status().code(), fmt::format("[{}] {}", layout_text(layout), judged.status().message()));
+    return std::nullopt;
   }
+
+  // With `mutex_` held.
+  void add(JudgedLayout judged) {
+    result_.best.push_back(std::move(judged));
+    if (result_.best.size() > 2 * kept()) trim(kept());
+  }
+  void note_small(JudgedLayout judged) {
+    if (!result_.smallest || judged.memory.total() < result_.smallest->memory.total())
+      result_.smallest = std::move(judged);
+  }
+
+  // Far more than are asked for: what the small programs say of two layouts may be wrong by a little.
+  size_t kept() const { return 4 * options_.keep + 16; }
 
   // A matter of the schedule alone: found once. Null: no such schedule.
   const StashCounts* stashes_of(const Layout& layout) {
@@ -354,7 +427,7 @@ class Search {
 
   Result<SearchResult> finish() {
     RETURN_IF_ERROR(error_);
-    trim(4 * options_.keep + 16);
+    trim(kept());
     std::vector<JudgedLayout> exact;
     for (size_t i = 0; i < result_.best.size() && exact.size() < 2 * options_.keep; ++i) {
       ASSIGN_OR_RETURN(JudgedLayout judged, judge(question_, calibration_, result_.best[i].layout));
@@ -362,8 +435,7 @@ class Search {
         exact.push_back(std::move(judged));
       } else {
         ++result_.too_large;  // by what fewer data ranks do not show
-        if (!result_.smallest || judged.memory.total() < result_.smallest->memory.total())
-          result_.smallest = std::move(judged);
+        note_small(std::move(judged));
       }
     }
     result_.best = std::move(exact);
@@ -375,7 +447,6 @@ class Search {
   const Calibration& calibration_;
   const SearchOptions options_;
   const int64_t num_gpus_;
-  std::vector<int64_t> stages_of_zero_ = {1};  // all where nothing fits with the first
   std::vector<Cut> cuts_;
   std::atomic<size_t> next_ = 0;
   std::mutex stashes_mutex_;
@@ -398,7 +469,10 @@ Result<JudgedLayout> judge(const PlanQuestion& question, const Calibration& cali
                            const RankPieces& pieces) {
   ASSIGN_OR_RETURN(const RankMemory memory, memory_of(question.model, layout, pieces, question.state));
   std::optional<PassTimes> passes;
-  return judge_with(question, calibration, layout, pieces, memory, passes);
+  ASSIGN_OR_RETURN(JudgedLayout judged, judge_with(question, calibration, layout, pieces, memory, passes));
+  judged.utilization = model_flops_of_step(question.model, layout) /
+                       (judged.time.seconds * static_cast<double>(judged.num_gpus) * question.gpu().bf16_tflops * 1e12);
+  return judged;
 }
 
 Status write_trace_of(const PlanQuestion& question, const Calibration& calibration, const Layout& layout,

@@ -46,11 +46,11 @@ struct SearchResult {
   std::vector<JudgedLayout> best;        // the fastest first
   std::optional<JudgedLayout> smallest;  // where nothing fits: the one that needs least memory
   int64_t legal = 0, too_large = 0;      // layouts looked at, and of these such that do not fit
+  int64_t too_slow = 0;                  // and such that do not fit with ZeRO 1, and with 2 or 3 would not be listed
 };
 // All legal layouts: tensor, context, pipeline with its schedule and chunks, expert and expert_tensor, microbatch,
-// recomputation; where nothing fits with ZeRO's first stage, each has the first of its stages that fits. The data axis
-// has a power of two of ranks, as the gradient's tree has leaves. Layouts whose state alone does not fit are not
-// played: it is a lower bound of what they need.
+// recomputation, each with the first of ZeRO's stages that fits. The data axis has a power of two of ranks, as the
+// gradient's tree has leaves.
 Result<SearchResult> search_layouts(const PlanQuestion& question, const Calibration& calibration,
                                     const SearchOptions& options);
 

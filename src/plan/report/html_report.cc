@@ -87,8 +87,12 @@ std::string layout_section(const PlanReport& report) {
   const JudgedLayout& best = report.layouts.front();
   std::string html = paragraph(layout_text(best.layout), "layout");
   if (report.legal > 0)
-    html += paragraph(fmt::format("The fastest of {} legal layouts, of which {} do not fit into the memory.",
-                                  with_separators(report.legal), with_separators(report.too_large)),
+    html += paragraph(fmt::format("The fastest of {} legal layouts, of which {} do not fit into the memory{}.",
+                                  with_separators(report.legal), with_separators(report.too_large),
+                                  report.too_slow > 0 ? fmt::format(", and {} need ZeRO 2 or 3 to fit, which makes "
+                                                                    "them slower than all that are listed",
+                                                                    with_separators(report.too_slow))
+                                                      : ""),
                       "muted");
   return section("The layout", html + layout_figure(report.question, best.layout));
 }

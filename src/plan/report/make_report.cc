@@ -12,7 +12,8 @@ Result<PlanReport> make_report(const ReportQuestion& asked, const SearchResult& 
                     .tokens = asked.tokens,
                     .layouts = found.best,
                     .legal = found.legal,
-                    .too_large = found.too_large};
+                    .too_large = found.too_large,
+                    .too_slow = found.too_slow};
   const JudgedLayout& best = report.layouts.front();
   for (const JudgedLayout& judged : report.layouts)
     report.bases.push_back(basis_of(asked.question, judged.layout, asked.checked));

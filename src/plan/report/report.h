@@ -18,8 +18,9 @@ struct PlanReport {
   double tokens = 0;                  // of the whole run
   std::vector<JudgedLayout> layouts;  // the best first; at least one
   std::vector<Basis> bases;           // of these
-  int64_t legal = 0, too_large = 0;   // of the search; 0: the layout was given
-  RunCost cost;                       // of the best, while nothing fails
+  int64_t legal = 0, too_large = 0;   // of the search (SearchResult); 0: the layout was given
+  int64_t too_slow = 0;
+  RunCost cost;  // of the best, while nothing fails
   std::vector<StageTimeline> timeline;
   RunPlan run_plan;
   std::optional<RunHistory> history;
