@@ -8,19 +8,17 @@
 
 #include "checkpoint/widen.h"
 #include "convert/assemble.h"
-#include "convert/checked_json.h"
 #include "convert/hf_config.h"
 #include "convert/opened_model.h"
 #include "convert/plain_name.h"
 #include "convert/tensor_files.h"
+#include "io/checked_json.h"
 #include "io/checksum.h"
 #include "io/config.h"
 #include "io/resumable_files.h"
 
 namespace colossus {
 namespace {
-
-using Json = nlohmann::json;
 
 const std::string* text_of(const Checkpoint& checkpoint, const std::string& name) {
   const auto found = checkpoint.state().texts.find(name);

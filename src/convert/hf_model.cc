@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "convert/checked_json.h"
 #include "convert/hf_config.h"
 #include "convert/opened_model.h"
 #include "convert/tensor_files.h"
 #include "convert/vocab_merges.h"
+#include "io/checked_json.h"
 #include "text/tokenizer.h"
 
 namespace colossus {
@@ -66,7 +66,7 @@ Result<OpenedModel> open_hf_model(FileSystem& files, const std::string& director
   ASSIGN_OR_RETURN(TensorFiles opened, open_tensor_files(files, directory));
   if (!files.stat(directory + "/config.json").ok())
     return not_found(fmt::format("[{}] has tensors, but no config.json, which says what network they are", directory));
-  ASSIGN_OR_RETURN(const nlohmann::json json, read_checked_json(files, directory + "/config.json", kMaxCarriedBytes));
+  ASSIGN_OR_RETURN(const Json json, read_checked_json(files, directory + "/config.json", kMaxCarriedBytes));
   ASSIGN_OR_RETURN(const HfModel hf, read_hf_config(json, directory + "/config.json"));
   const ModelFamily& family =
       hf.family->name == "grok-1" && has_release_names(opened.tensors) ? grok1_release() : *hf.family;

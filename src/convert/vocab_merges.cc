@@ -1,13 +1,12 @@
 #include "convert/vocab_merges.h"
+#include "io/checked_json.h"
 
 #include <fmt/format.h>
-
-#include "convert/checked_json.h"
 
 namespace colossus {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr int64_t kMaxBytes = 64 << 20;
 
@@ -17,9 +16,9 @@ bool looks_special(const std::string& token) {
          ((token.starts_with("<|") && token.ends_with("|>")) || (token.front() == '<' && token.back() == '>'));
 }
 
-Result<Json> read_merges(FileSystem& files, const std::string& path) {
+Result<OrderedJson> read_merges(FileSystem& files, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, read_file(files, path, kMaxBytes));
-  Json merges = Json::array();
+  OrderedJson merges = OrderedJson::array();
   for (size_t at = 0, line = 1; at < text.size(); ++line) {
     const size_t end = std::min(text.find('\n', at), text.size());
     std::string_view merge = std::string_view(text).substr(at, end - at);
@@ -41,8 +40,8 @@ Result<std::string> tokenizer_of_vocab_and_merges(FileSystem& files, const std::
   const std::string vocab_path = directory + "/vocab.json";
   ASSIGN_OR_RETURN(const nlohmann::json vocab, read_checked_json(files, vocab_path, kMaxBytes));
   if (!vocab.is_object()) return invalid(fmt::format("[{}] is no JSON object of tokens and ids", vocab_path));
-  ASSIGN_OR_RETURN(const Json merges, read_merges(files, directory + "/merges.txt"));
-  Json added = Json::array(), tokens = Json::object();
+  ASSIGN_OR_RETURN(const OrderedJson merges, read_merges(files, directory + "/merges.txt"));
+  OrderedJson added = OrderedJson::array(), tokens = OrderedJson::object();
   for (const auto& [token, id] : vocab.items()) {
     if (!id.is_number_unsigned())
       return invalid(fmt::format("[{}] \"{}\" has no id; needed a whole number", vocab_path, token));
@@ -56,26 +55,26 @@ Result<std::string> tokenizer_of_vocab_and_merges(FileSystem& files, const std::
                        {"normalized", false},
                        {"special", true}});
   }
-  const Json byte_level = {
+  const OrderedJson byte_level = {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-  const Json tokenizer = {{"version", "1.0"},
-                          {"truncation", nullptr},
-                          {"padding", nullptr},
-                          {"added_tokens", added},
-                          {"normalizer", nullptr},
-                          {"pre_tokenizer", byte_level},
-                          {"post_processor", nullptr},
-                          {"decoder", byte_level},
-                          {"model",
-                           {{"type", "BPE"},
-                            {"dropout", nullptr},
-                            {"unk_token", nullptr},
-                            {"continuing_subword_prefix", nullptr},
-                            {"end_of_word_suffix", nullptr},
-                            {"fuse_unk", false},
-                            {"byte_fallback", false},
-                            {"vocab", tokens},
-                            {"merges", merges}}}};
+  const OrderedJson tokenizer = {{"version", "1.0"},
+                                 {"truncation", nullptr},
+                                 {"padding", nullptr},
+                                 {"added_tokens", added},
+                                 {"normalizer", nullptr},
+                                 {"pre_tokenizer", byte_level},
+                                 {"post_processor", nullptr},
+                                 {"decoder", byte_level},
+                                 {"model",
+                                  {{"type", "BPE"},
+                                   {"dropout", nullptr},
+                                   {"unk_token", nullptr},
+                                   {"continuing_subword_prefix", nullptr},
+                                   {"end_of_word_suffix", nullptr},
+                                   {"fuse_unk", false},
+                                   {"byte_fallback", false},
+                                   {"vocab", tokens},
+                                   {"merges", merges}}}};
   return tokenizer.dump();
 }
 
