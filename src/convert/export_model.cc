@@ -121,7 +121,7 @@ struct Shards {
 Result<Shards> plan_shards(const NameMap& map, const std::vector<SourceTensor>& sources, int64_t head_dim,
                            int64_t max_file_bytes) {
   Shards shards;
-  const auto turned = make_turned_matrix();
+  const auto buffers = make_assembly_buffers();
   int64_t bytes_of_file = 0;
   for (const TheirTensor& theirs : map.theirs) {
     std::vector<Box> boxes;
@@ -140,7 +140,7 @@ Result<Shards> plan_shards(const NameMap& map, const std::vector<SourceTensor>& 
     }
     bytes_of_file += bytes;
     shards.num_bytes += bytes;
-    const auto assembly = std::make_shared<Assembly>(theirs.shape, dtype, std::move(boxes), turned);
+    const auto assembly = std::make_shared<Assembly>(theirs.shape, dtype, std::move(boxes), buffers);
     shards.files.back().tensors.push_back(
         {.spec = {theirs.name, safetensors_name(dtype), {theirs.shape.sizes().begin(), theirs.shape.sizes().end()}},
          .read = [assembly](int64_t offset, std::span<std::byte> into) { return assembly->read(offset, into); }});

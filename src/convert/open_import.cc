@@ -52,13 +52,13 @@ Result<ModelToImport> open_import(FileSystem& files, const std::string& from, co
       .tensors = {},
       .source = source};
   RETURN_IF_ERROR(check_tensors(map, *source, model.report.notes).at(from));
-  const auto turned = make_turned_matrix();
+  const auto buffers = make_assembly_buffers();
   for (size_t i = 0; i < map.ours.size(); ++i) {
     std::vector<Box> boxes;
     for (const MatrixLink& link : map.of_ours(i))
       boxes.push_back(box_of(link, source->tensors.at(map.theirs[link.theirs].name), config.head_dim));
     const DType dtype = boxes.front().source->dtype;
-    const auto assembly = std::make_shared<Assembly>(map.ours[i].shape, dtype, std::move(boxes), turned);
+    const auto assembly = std::make_shared<Assembly>(map.ours[i].shape, dtype, std::move(boxes), buffers);
     model.tensors.push_back(
         {.file = "model",
          .name = map.ours[i].name,

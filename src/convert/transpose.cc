@@ -1,6 +1,7 @@
 #include "convert/transpose.h"
 
 #include <algorithm>
+#include <array>
 #include <thread>
 #include <vector>
 
@@ -20,25 +21,33 @@ int64_t place_among_halves(int64_t i, int64_t head_dim) {
   return i - in_head + in_head / 2 + (in_head % 2 == 0 ? 0 : half);
 }
 
-// Tiles whose lines on both sides stay in the nearest cache.
-constexpr int64_t kTile = 32;
+constexpr int64_t kTile = 64;
 
+// By way of a tile of its own: each line of either matrix is touched once. Straight from one to the other, lines of
+// matrices whose width is a power of two push each other out of the nearest cache.
 template <class T>
 void transpose_rows(const Transpose& t, int64_t first_row, int64_t end_row) {
   const T* from = reinterpret_cast<const T*>(t.from);
   T* to = reinterpret_cast<T*>(t.to);
   const bool from_pairs = t.head_dim > 0 && t.pairs_in_from, to_pairs = t.head_dim > 0 && !t.pairs_in_from;
+  constexpr int64_t kPad = 64 / sizeof(T) + 1;
+  std::array<T, static_cast<size_t>(kTile * (kTile + kPad))> tile;
+  const auto row_of_tile = [&](int64_t r) { return tile.data() + r * (kTile + kPad); };
   for (int64_t row = first_row; row < end_row; row += kTile) {
-    const int64_t row_end = std::min(row + kTile, end_row);
+    const int64_t num_rows = std::min(kTile, end_row - row);
     for (int64_t col = 0; col < t.num_cols; col += kTile) {
-      const int64_t col_end = std::min(col + kTile, t.num_cols);
-      for (int64_t r = row; r < row_end; ++r) {
-        const T* line = from + (from_pairs ? place_among_pairs(r, t.head_dim) : r) * t.from_cols;
+      const int64_t num_cols = std::min(kTile, t.num_cols - col);
+      for (int64_t r = 0; r < num_rows; ++r) {
+        const T* line = from + (from_pairs ? place_among_pairs(row + r, t.head_dim) : row + r) * t.from_cols;
         if (to_pairs)
-          for (int64_t c = col; c < col_end; ++c)
-            to[c * t.to_stride + r] = line[place_among_halves(t.first_col + c, t.head_dim)];
+          for (int64_t c = 0; c < num_cols; ++c)
+            row_of_tile(r)[c] = line[place_among_halves(t.first_col + col + c, t.head_dim)];
         else
-          for (int64_t c = col; c < col_end; ++c) to[c * t.to_stride + r] = line[t.first_col + c];
+          std::copy_n(line + t.first_col + col, num_cols, row_of_tile(r));
+      }
+      for (int64_t c = 0; c < num_cols; ++c) {
+        T* line = to + (col + c) * t.to_stride + row;
+        for (int64_t r = 0; r < num_rows; ++r) line[r] = row_of_tile(r)[c];
       }
     }
   }
