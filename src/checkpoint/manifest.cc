@@ -5,16 +5,14 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "checkpoint/coverage.h"
+#include "io/checked_json.h"
 #include "io/checksum.h"
 
 namespace colossus {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr int kVersion = 2;
 constexpr const char* kFormat = "colossus-checkpoint";
@@ -221,9 +219,10 @@ Result<Manifest> parse_manifest(std::string_view text) {
   const std::string_view body = text.substr(0, text.size() - std::min(text.size(), kGuardBytes));
   if (guard_of(body) != text.substr(body.size()))
     return corrupt("the manifest was cut or altered: its checksum does not match; use an earlier checkpoint");
+  ASSIGN_OR_RETURN(const Json json, parse_checked_json(body));
   try {
-    return parse_json(Json::parse(body));
-  } catch (const nlohmann::json::exception& error) {  // no JSON, or a value of another type
+    return parse_json(json);
+  } catch (const nlohmann::json::exception& error) {  // a value of another type
     return corrupt(error.what());
   }
 }

@@ -14,4 +14,8 @@ constexpr bool widens_to_f32(DType dtype) {
 Status read_widened(const Checkpoint& checkpoint, const Checkpoint::Entry& entry, const Piece& piece,
                     FunctionRef<void(int64_t offset, std::span<const std::byte> bytes)> part);
 
+// The same of a tensor that is in no checkpoint yet.
+Status read_widened(const CheckpointTensor& tensor,
+                    FunctionRef<void(int64_t offset, std::span<const std::byte> bytes)> part);
+
 }  // namespace colossus

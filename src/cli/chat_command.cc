@@ -50,8 +50,11 @@ class Conversation {
       pending_.push_back(chat_->role(ChatRole::kAssistant));
       options.stop_ids = chat_->stop_ids();
     } else {
+      // What begins a text is said once.
+      const bool begins = open_.session->length(0) == 0 && open_.model.bounds.add_begin;
+      if (begins) pending_ = open_.model.bounds.begin;
       RETURN_IF_ERROR(open_.model.tokenizer.encode(line, pending_));
-      if (pending_.empty()) return ok_status();
+      options.stop_ids = open_.model.bounds.end;
       std::fputs(line.c_str(), stdout);
     }
     RETURN_IF_ERROR(make_room());

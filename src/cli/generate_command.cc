@@ -34,7 +34,6 @@ Result<std::vector<std::string>> collect_prompts(const GenerateArguments& argume
       at = end + 1;
     }
   }
-  if (prompts.empty()) prompts.emplace_back("\n");
   return prompts;
 }
 
@@ -49,21 +48,22 @@ void print_json(const std::vector<std::string>& prompts, const std::vector<Gener
 }
 
 Status run_generate(const GenerateArguments& arguments) {
-  ASSIGN_OR_RETURN(const auto prompts, collect_prompts(arguments));
+  ASSIGN_OR_RETURN(auto prompts, collect_prompts(arguments));
+  const bool asked = !prompts.empty();
+  if (!asked) prompts.emplace_back();
   ASSIGN_OR_RETURN(OpenModel open, open_model(arguments.model, static_cast<int64_t>(prompts.size())));
+  // A text from its beginning; a model that knows none begins with a line.
+  if (!asked && open.model.bounds.begin.empty()) prompts.front() = "\n";
   std::vector<std::vector<int32_t>> ids;
   for (const std::string& prompt : prompts) {
-    auto encoded = open.model.tokenizer.encode(prompt);
+    auto encoded = encode_prompt(open.model.tokenizer, open.model.bounds, prompt);
     if (!encoded.ok()) return encoded.status().at("prompt \"" + prompt + "\"");
-    if (encoded->empty()) return invalid("[--prompt] the prompt is empty; give at least one character");
     ids.push_back(std::move(*encoded));
   }
-  GenerateOptions options{.sampler = arguments.model.sampler,
-                          .max_tokens = arguments.max_tokens,
-                          .stop_ids = {},
-                          .stop_strings = arguments.stop};
-  for (const char* name : {"<|end|>", "<|endoftext|>", "<|bos|>"})
-    if (const auto id = open.model.tokenizer.special(name)) options.stop_ids.push_back(*id);
+  const GenerateOptions options{.sampler = arguments.model.sampler,
+                                .max_tokens = arguments.max_tokens,
+                                .stop_ids = open.model.bounds.end,
+                                .stop_strings = arguments.stop};
   const InterruptScope interrupt("");
   const bool streams = prompts.size() == 1 && !arguments.json;
   if (streams) std::fputs(prompts.front().c_str(), stdout);

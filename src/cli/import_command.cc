@@ -46,13 +46,15 @@ void print_notes(const std::vector<std::string>& notes) {
 
 struct ImportArguments {
   std::string from, to, tokenizer;
+  double file_gigabytes = 4;
 };
 
 Status run_import(const ImportArguments& arguments) {
   ByteProgress progress("import");
-  const auto report = import_model(
-      local_files(), arguments.from, arguments.to,
-      {.tokenizer = arguments.tokenizer, .progress = [&](int64_t done, int64_t all) { return progress(done, all); }});
+  const auto report = import_model(local_files(), arguments.from, arguments.to,
+                                   {.tokenizer = arguments.tokenizer,
+                                    .max_file_bytes = static_cast<int64_t>(arguments.file_gigabytes * 1e9),
+                                    .progress = [&](int64_t done, int64_t all) { return progress(done, all); }});
   progress.finish();
   if (!report.ok()) return report.status();
   print_notes(report->notes);
@@ -103,6 +105,8 @@ void add_import_command(Command root) {
                  "a directory that is not there yet: a checkpoint, for generate, chat, eval, train",
                  {.required = true});
   command.option("--tokenizer", arguments->tokenizer, "of a llama2.c model: the .bin with its pieces");
+  command.option("--shard-gb", arguments->file_gigabytes,
+                 "most of a file, in 10^9 bytes: what has to be written again after a kill", {.min = 1e-6, .max = 1e6});
   command.run([arguments] { return run_import(*arguments); });
 }
 

@@ -2,13 +2,17 @@
 
 #include <cstdio>
 
+#include "convert/open_import.h"
 #include "device/cpu/cpu_device.h"
 #include "io/s3/s3_files.h"
 
 namespace colossus {
 
 void add_model_options(Command command, ModelArguments& arguments) {
-  command.option("model", arguments.path, "directory of a run, or of a checkpoint", {.required = true});
+  command.option("model", arguments.path,
+                 "directory of a run, or of a checkpoint; or somebody else's model, as import takes it",
+                 {.required = true});
+  command.option("--tokenizer", arguments.tokenizer, "of a llama2.c model: the .bin with its pieces");
   SamplerOptions& s = arguments.sampler;
   command.option("--temperature", s.temperature, "0: always the most likely token", {.min = 0.0, .max = 100.0});
   command.option("--top-k", s.top_k, "only the k most likely tokens; 0: all", {.min = 0});
@@ -24,9 +28,19 @@ void add_model_options(Command command, ModelArguments& arguments) {
   command.option("--threads", arguments.threads, "0: every core", {.min = 0, .max = 4096});
 }
 
+Result<LoadedModel> load_any_model(Device& device, const std::string& path, const std::string& tokenizer) {
+  if (!is_foreign_model(local_files(), path)) {
+    if (!tokenizer.empty()) return invalid("[--tokenizer] is for llama2.c files; " + path + " has its own");
+    return load_model(all_files(), device, path);
+  }
+  ASSIGN_OR_RETURN(const ModelToImport model, open_import(local_files(), path, tokenizer));
+  for (const std::string& note : model.report.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
+  return load_model(device, ModelSource{.place = path, .state = model.state, .tensors = model.tensors});
+}
+
 Result<OpenModel> open_model(const ModelArguments& arguments, int64_t batch) {
   ASSIGN_OR_RETURN(auto device, make_cpu_device({.num_threads = arguments.threads}));
-  ASSIGN_OR_RETURN(LoadedModel model, load_model(all_files(), *device, arguments.path));
+  ASSIGN_OR_RETURN(LoadedModel model, load_any_model(*device, arguments.path, arguments.tokenizer));
   for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
   DecodeOptions options{.batch = batch, .context = arguments.context, .compute = decoding_dtype(model.config)};
   if (arguments.compute != "auto") options.compute = arguments.compute == "bf16" ? DType::kBF16 : DType::kF32;

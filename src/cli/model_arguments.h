@@ -14,6 +14,7 @@ namespace colossus {
 
 struct ModelArguments {
   std::string path;
+  std::string tokenizer;  // of a llama2.c model
   SamplerOptions sampler;
   std::string compute = "auto";
   int64_t context = 0;
@@ -28,7 +29,11 @@ struct OpenModel {
   std::unique_ptr<DecodeSession> session;
 };
 
-// Loads the model and prepares `batch` sequences; says on stderr which checkpoints were passed over.
+// `path` as ModelArguments has it; notes of what was passed over go to stderr.
+Result<LoadedModel> load_any_model(Device& device, const std::string& path, const std::string& tokenizer = "");
+
+// Loads the model, a checkpoint's or, straight from their files, somebody else's (convert/open_import.h), and prepares
+// `batch` sequences; says on stderr which checkpoints were passed over.
 Result<OpenModel> open_model(const ModelArguments& arguments, int64_t batch);
 
 }  // namespace colossus

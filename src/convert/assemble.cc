@@ -36,15 +36,21 @@ class TurnedMatrix {
   std::vector<std::byte> bytes_;
 };
 
-std::shared_ptr<TurnedMatrix> make_turned_matrix() { return std::make_shared<TurnedMatrix>(); }
+struct AssemblyBuffers {
+  TurnedMatrix turned;
+  const Assembly* band_of = nullptr;
+  std::vector<std::byte> band, rows_read;
+};
 
-Assembly::Assembly(Shape shape, DType dtype, std::vector<Box> boxes, std::shared_ptr<TurnedMatrix> turned)
+std::shared_ptr<AssemblyBuffers> make_assembly_buffers() { return std::make_shared<AssemblyBuffers>(); }
+
+Assembly::Assembly(Shape shape, DType dtype, std::vector<Box> boxes, std::shared_ptr<AssemblyBuffers> buffers)
     : rows_(columns_of(shape) == 0 ? 0 : shape.num_elements() / columns_of(shape)),
       cols_(columns_of(shape)),
       element_bytes_(dtype_bytes(dtype)),
       band_rows_(std::max<int64_t>(1, kBandBytes / std::max<int64_t>(1, cols_ * element_bytes_))),
       boxes_(std::move(boxes)),
-      turned_(std::move(turned)) {}
+      buffers_(std::move(buffers)) {}
 
 Status Assembly::read(int64_t offset, std::span<std::byte> into) {
   // One tensor as it is needs no band.
@@ -53,11 +59,11 @@ Status Assembly::read(int64_t offset, std::span<std::byte> into) {
   const int64_t row_bytes = cols_ * element_bytes_;
   while (!into.empty()) {
     const int64_t row = offset / row_bytes;
-    if (row < band_first_ || row >= band_end_) RETURN_IF_ERROR(fill_band(row));
+    if (buffers_->band_of != this || row < band_first_ || row >= band_end_) RETURN_IF_ERROR(fill_band(row));
     const int64_t in_band = offset - band_first_ * row_bytes;
     const int64_t num_bytes =
         std::min(static_cast<int64_t>(into.size()), (band_end_ - band_first_) * row_bytes - in_band);
-    std::memcpy(into.data(), band_.data() + in_band, static_cast<size_t>(num_bytes));
+    std::memcpy(into.data(), buffers_->band.data() + in_band, static_cast<size_t>(num_bytes));
     into = into.subspan(static_cast<size_t>(num_bytes));
     offset += num_bytes;
   }
@@ -65,42 +71,44 @@ Status Assembly::read(int64_t offset, std::span<std::byte> into) {
 }
 
 Status Assembly::fill_band(int64_t first_row) {
-  band_end_ = 0;
+  buffers_->band_of = nullptr;
   band_first_ = first_row;
   const int64_t end = std::min(rows_, first_row + band_rows_);
-  band_.resize(static_cast<size_t>((end - first_row) * cols_ * element_bytes_));
+  buffers_->band.resize(static_cast<size_t>((end - first_row) * cols_ * element_bytes_));
   for (const Box& box : boxes_) {
     const int64_t from = std::max(first_row, box.row), to = std::min(end, box.row + box.rows);
     if (from < to) RETURN_IF_ERROR(box.transposed ? fill_transposed(box, from, to) : fill_same(box, from, to));
   }
   band_end_ = end;
+  buffers_->band_of = this;
   return ok_status();
 }
 
 Status Assembly::fill_same(const Box& box, int64_t begin, int64_t end) {
   const int64_t source_row_bytes = columns_of(box.source->shape) * element_bytes_;
   if (box.cols == cols_ && box.cols == columns_of(box.source->shape)) {
-    const auto rows = std::span(band_).subspan(static_cast<size_t>((begin - band_first_) * source_row_bytes),
-                                               static_cast<size_t>((end - begin) * source_row_bytes));
+    const auto rows = std::span(buffers_->band)
+                          .subspan(static_cast<size_t>((begin - band_first_) * source_row_bytes),
+                                   static_cast<size_t>((end - begin) * source_row_bytes));
     return box.source->read((box.source_row + begin - box.row) * source_row_bytes, rows);
   }
-  rows_read_.resize(static_cast<size_t>((end - begin) * source_row_bytes));
-  RETURN_IF_ERROR(box.source->read((box.source_row + begin - box.row) * source_row_bytes, rows_read_));
+  buffers_->rows_read.resize(static_cast<size_t>((end - begin) * source_row_bytes));
+  RETURN_IF_ERROR(box.source->read((box.source_row + begin - box.row) * source_row_bytes, buffers_->rows_read));
   for (int64_t row = begin; row < end; ++row)
-    std::memcpy(band_.data() + ((row - band_first_) * cols_ + box.col) * element_bytes_,
-                rows_read_.data() + (row - begin) * source_row_bytes + box.source_col * element_bytes_,
+    std::memcpy(buffers_->band.data() + ((row - band_first_) * cols_ + box.col) * element_bytes_,
+                buffers_->rows_read.data() + (row - begin) * source_row_bytes + box.source_col * element_bytes_,
                 static_cast<size_t>(box.cols * element_bytes_));
   return ok_status();
 }
 
 Status Assembly::fill_transposed(const Box& box, int64_t begin, int64_t end) {
-  RETURN_IF_ERROR(turned_->load(box, element_bytes_));
-  transpose({.from = turned_->data(),
+  RETURN_IF_ERROR(buffers_->turned.load(box, element_bytes_));
+  transpose({.from = buffers_->turned.data(),
              .from_rows = box.cols,
              .from_cols = columns_of(box.source->shape),
              .first_col = box.source_col + begin - box.row,
              .num_cols = end - begin,
-             .to = band_.data() + ((begin - band_first_) * cols_ + box.col) * element_bytes_,
+             .to = buffers_->band.data() + ((begin - band_first_) * cols_ + box.col) * element_bytes_,
              .to_stride = cols_,
              .element_bytes = element_bytes_,
              .head_dim = box.head_dim,

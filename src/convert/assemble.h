@@ -22,14 +22,16 @@ struct Box {
   bool pairs_in_source = false;
 };
 
-// A source matrix that is being turned over. Of one assembly after another: the next box often reads the same.
-class TurnedMatrix;
+// What assemblies work in: the source matrix that is being turned over, and the rows that are being made. Shared by all
+// of a model, which are read one after the other: the next often needs the same matrix, and a model has thousands.
+struct AssemblyBuffers;
+std::shared_ptr<AssemblyBuffers> make_assembly_buffers();
 
 class Assembly {
  public:
-  // The boxes cover the target; rows of the band they are made in are as many as fit into some mebibytes. Sources and
-  // `turned` outlive this.
-  Assembly(Shape shape, DType dtype, std::vector<Box> boxes, std::shared_ptr<TurnedMatrix> turned);
+  // The boxes cover the target; rows of the band they are made in are as many as fit into some mebibytes. Sources
+  // outlive this.
+  Assembly(Shape shape, DType dtype, std::vector<Box> boxes, std::shared_ptr<AssemblyBuffers> buffers);
   Status read(int64_t offset, std::span<std::byte> into);
 
  private:
@@ -39,11 +41,8 @@ class Assembly {
 
   int64_t rows_, cols_, element_bytes_, band_rows_;
   std::vector<Box> boxes_;
-  std::shared_ptr<TurnedMatrix> turned_;
-  int64_t band_first_ = 0, band_end_ = 0;  // rows that are in band_
-  std::vector<std::byte> band_, rows_read_;
+  std::shared_ptr<AssemblyBuffers> buffers_;
+  int64_t band_first_ = 0, band_end_ = 0;  // rows that are in the band, where it is this one's
 };
-
-std::shared_ptr<TurnedMatrix> make_turned_matrix();
 
 }  // namespace colossus

@@ -8,19 +8,19 @@
 
 #include "checkpoint/widen.h"
 #include "convert/assemble.h"
-#include "convert/checked_json.h"
 #include "convert/hf_config.h"
 #include "convert/opened_model.h"
 #include "convert/plain_name.h"
 #include "convert/tensor_files.h"
+#include "io/checked_json.h"
 #include "io/checksum.h"
 #include "io/config.h"
 #include "io/resumable_files.h"
+#include "text/tokenizer.h"
+#include "text/tokenizer_convert.h"
 
 namespace colossus {
 namespace {
-
-using Json = nlohmann::json;
 
 const std::string* text_of(const Checkpoint& checkpoint, const std::string& name) {
   const auto found = checkpoint.state().texts.find(name);
@@ -121,7 +121,7 @@ struct Shards {
 Result<Shards> plan_shards(const NameMap& map, const std::vector<SourceTensor>& sources, int64_t head_dim,
                            int64_t max_file_bytes) {
   Shards shards;
-  const auto turned = make_turned_matrix();
+  const auto buffers = make_assembly_buffers();
   int64_t bytes_of_file = 0;
   for (const TheirTensor& theirs : map.theirs) {
     std::vector<Box> boxes;
@@ -140,7 +140,7 @@ Result<Shards> plan_shards(const NameMap& map, const std::vector<SourceTensor>& 
     }
     bytes_of_file += bytes;
     shards.num_bytes += bytes;
-    const auto assembly = std::make_shared<Assembly>(theirs.shape, dtype, std::move(boxes), turned);
+    const auto assembly = std::make_shared<Assembly>(theirs.shape, dtype, std::move(boxes), buffers);
     shards.files.back().tensors.push_back(
         {.spec = {theirs.name, safetensors_name(dtype), {theirs.shape.sizes().begin(), theirs.shape.sizes().end()}},
          .read = [assembly](int64_t offset, std::span<std::byte> into) { return assembly->read(offset, into); }});
@@ -154,26 +154,53 @@ Result<Shards> plan_shards(const NameMap& map, const std::vector<SourceTensor>& 
   return shards;
 }
 
+Result<GenerationTokens> generation_of(const Checkpoint& checkpoint) {
+  const std::string* text = text_of(checkpoint, kGenerationFile);
+  if (!text) return GenerationTokens();
+  return parse_config<GenerationTokens>(*text, checkpoint.path() + "/" + kGenerationFile);
+}
+
 // The imported one where the network is what it says, else one of our own.
-std::string config_json(const Checkpoint& checkpoint, const ModelConfig& config, const Names& names, DType dtype) {
+std::string config_json(const Checkpoint& checkpoint, const ModelConfig& config, const GenerationTokens& generation,
+                        const Names& names, DType dtype) {
   if (const std::string* carried = text_of(checkpoint, std::string(kCarriedPrefix) + "config.json"))
     if (const auto json = parse_checked_json(*carried, "config.json"); json.ok())
       if (const auto read = read_hf_config(*json, "config.json");
           read.ok() && read->family == names.family && network_text(read->config) == network_text(config))
         return *carried;
-  return write_hf_config(config, *names.family, torch_name(dtype)).dump(2) + "\n";
+  Json json = write_hf_config(config, *names.family, torch_name(dtype));
+  if (!generation.begin.empty()) json["bos_token_id"] = generation.begin.front();
+  if (generation.end.size() == 1) json["eos_token_id"] = generation.end.front();
+  if (generation.end.size() > 1) json["eos_token_id"] = generation.end;
+  return json.dump(2) + "\n";
+}
+
+// In the kinds that others read. One made of a SentencePiece model keeps that whole in a tokenizer.json of our own
+// kind: it goes back as the model, and as steps of a tokenizer.json.
+Status write_tokenizer(FileSystem& files, const std::string& directory, const Checkpoint& checkpoint,
+                       std::vector<std::string>& notes) {
+  const std::string* text = text_of(checkpoint, "tokenizer.json");
+  if (!text) return ok_status();
+  const auto tokenizer = Tokenizer::from_json(*text);
+  // One that this program cannot use is given back as it came.
+  if (!tokenizer.ok() || tokenizer->spec().sentencepiece.empty())
+    return write_file_atomically(files, directory + "/tokenizer.json", *text);
+  if (text_of(checkpoint, std::string(kCarriedPrefix) + "tokenizer.model")) return ok_status();  // it is there already
+  ASSIGN_OR_RETURN(const PortableTokenizer portable, portable_json(*tokenizer));
+  for (const std::string& difference : portable.differences) notes.push_back("tokenizer.json: " + difference);
+  RETURN_IF_ERROR(write_file_atomically(files, directory + "/tokenizer.model", tokenizer->spec().sentencepiece));
+  return write_file_atomically(files, directory + "/tokenizer.json", portable.json);
 }
 
 Status write_small_files(FileSystem& files, const std::string& directory, const Checkpoint& checkpoint,
-                         const Shards& shards, const std::string& config) {
+                         const Shards& shards, const std::string& config, std::vector<std::string>& notes) {
   for (const auto& [name, text] : checkpoint.state().texts) {
     if (!name.starts_with(kCarriedPrefix)) continue;
     const std::string plain = name.substr(std::string_view(kCarriedPrefix).size());
     if (!is_plain_name(plain) || plain == "config.json") continue;
     RETURN_IF_ERROR(write_file_atomically(files, directory + "/" + plain, text));
   }
-  if (const std::string* tokenizer = text_of(checkpoint, "tokenizer.json"))
-    RETURN_IF_ERROR(write_file_atomically(files, directory + "/tokenizer.json", *tokenizer));
+  RETURN_IF_ERROR(write_tokenizer(files, directory, checkpoint, notes));
   RETURN_IF_ERROR(write_file_atomically(files, directory + "/config.json", config));
   if (shards.files.size() == 1) return files.remove_all(directory + "/" + kIndexName);
   const Json index = {{"metadata", {{"total_size", shards.num_bytes}}}, {"weight_map", shards.file_of}};
@@ -223,7 +250,8 @@ Result<ExportReport> export_hf(FileSystem& files, const std::string& from, const
   ASSIGN_OR_RETURN(const NameMap map, make_name_map(report.config, names.family->rules, names.strip));
   ASSIGN_OR_RETURN(const std::vector<SourceTensor> sources, open_sources(checkpoint, map));
   ASSIGN_OR_RETURN(const Shards shards, plan_shards(map, sources, report.config.head_dim, options.max_file_bytes));
-  const std::string config = config_json(checkpoint, report.config, names, sources.front().dtype);
+  ASSIGN_OR_RETURN(const GenerationTokens generation, generation_of(checkpoint));
+  const std::string config = config_json(checkpoint, report.config, generation, names, sources.front().dtype);
   RETURN_IF_ERROR(check_expressible(report.config, config));
   report.num_tensors = static_cast<int64_t>(map.theirs.size());
   report.num_bytes = shards.num_bytes;
@@ -238,7 +266,7 @@ Result<ExportReport> export_hf(FileSystem& files, const std::string& from, const
                                   {.identity = identity, .progress = [&](int64_t done) {
                                      return !options.progress || options.progress(done, shards.num_bytes);
                                    }}));
-  RETURN_IF_ERROR(write_small_files(files, unfinished, checkpoint, shards, config));
+  RETURN_IF_ERROR(write_small_files(files, unfinished, checkpoint, shards, config, report.notes));
   RETURN_IF_ERROR(files.sync_directory(unfinished));
   RETURN_IF_ERROR(files.rename(unfinished, place));
   // A record that stays does no harm.

@@ -12,8 +12,6 @@
 namespace colossus {
 namespace {
 
-using Json = nlohmann::json;
-
 // Of files, of training, of sampling, of other programs: nothing that logits depend on.
 void ignore_common(KeyReader& keys) {
   keys.ignore({"architectures",

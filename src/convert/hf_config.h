@@ -1,12 +1,12 @@
 // config.json of Hugging Face directories: what it says of the network, and what it says of ours.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
 #include "convert/family.h"
+#include "io/checked_json.h"
 #include "model/model_config.h"
 
 namespace colossus {
@@ -18,10 +18,10 @@ struct HfModel {
 };
 
 // Refuses what our network cannot express, with the key that asks for it. `place` is for messages.
-Result<HfModel> read_hf_config(const nlohmann::json& config, const std::string& place);
+Result<HfModel> read_hf_config(const Json& config, const std::string& place);
 
 // The same the other way: read_hf_config of it gives the model again, where the family has all its parts. `dtype` as
 // torch spells it: "bfloat16".
-nlohmann::json write_hf_config(const ModelConfig& model, const ModelFamily& family, const std::string& dtype);
+Json write_hf_config(const ModelConfig& model, const ModelFamily& family, const std::string& dtype);
 
 }  // namespace colossus

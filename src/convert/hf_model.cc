@@ -2,12 +2,10 @@
 
 #include <algorithm>
 
-#include "convert/checked_json.h"
 #include "convert/hf_config.h"
+#include "convert/hf_tokenizer.h"
 #include "convert/opened_model.h"
 #include "convert/tensor_files.h"
-#include "convert/vocab_merges.h"
-#include "text/tokenizer.h"
 
 namespace colossus {
 namespace {
@@ -35,24 +33,21 @@ Status carry_files(FileSystem& files, const std::string& directory, OpenedModel&
   return ok_status();
 }
 
-// tokenizer.json as it is, whether our tokenizer reads it or not: then an export gives it back, and whoever wants text
-// hears what is missing.
-Status take_tokenizer(FileSystem& files, const std::string& directory, OpenedModel& model) {
-  const std::string path = directory + "/tokenizer.json";
-  if (files.stat(path).ok()) {
-    ASSIGN_OR_RETURN(model.texts["tokenizer.json"], read_file(files, path, int64_t{256} << 20));
-  } else if (files.stat(directory + "/vocab.json").ok() && files.stat(directory + "/merges.txt").ok()) {
-    ASSIGN_OR_RETURN(model.texts["tokenizer.json"], tokenizer_of_vocab_and_merges(files, directory));
-  } else {
-    model.notes.push_back(
-        fmt::format("{}: no tokenizer.json; the model runs on token ids only (put one beside manifest.json and name it "
-                    "in a new import)",
-                    directory));
-    return ok_status();
+// The tokenizer, and how texts begin and end.
+Status take_texts(FileSystem& files, const std::string& directory, const Json& config, OpenedModel& model) {
+  ASSIGN_OR_RETURN(const HfTextFiles texts, read_hf_text_files(files, directory, config));
+  ASSIGN_OR_RETURN(const auto json, read_hf_tokenizer(files, directory, model.family, texts, model.notes));
+  std::optional<Tokenizer> tokenizer;
+  if (json) {
+    model.texts["tokenizer.json"] = *json;
+    auto read = Tokenizer::from_json(*json);
+    if (read.ok())
+      tokenizer = std::move(*read);
+    else
+      model.notes.push_back(fmt::format("{}/tokenizer.json: this program cannot use it, and keeps it for export: {}",
+                                        directory, read.status().message()));
   }
-  if (const auto tokenizer = Tokenizer::from_json(model.texts["tokenizer.json"]); !tokenizer.ok())
-    model.notes.push_back(
-        fmt::format("{}: this program cannot use it, and keeps it for export: {}", path, tokenizer.status().message()));
+  model.generation = read_hf_generation(texts, tokenizer ? &*tokenizer : nullptr, model.config.vocab_size, model.notes);
   return ok_status();
 }
 
@@ -66,7 +61,7 @@ Result<OpenedModel> open_hf_model(FileSystem& files, const std::string& director
   ASSIGN_OR_RETURN(TensorFiles opened, open_tensor_files(files, directory));
   if (!files.stat(directory + "/config.json").ok())
     return not_found(fmt::format("[{}] has tensors, but no config.json, which says what network they are", directory));
-  ASSIGN_OR_RETURN(const nlohmann::json json, read_checked_json(files, directory + "/config.json", kMaxCarriedBytes));
+  ASSIGN_OR_RETURN(const Json json, read_checked_json(files, directory + "/config.json", kMaxCarriedBytes));
   ASSIGN_OR_RETURN(const HfModel hf, read_hf_config(json, directory + "/config.json"));
   const ModelFamily& family =
       hf.family->name == "grok-1" && has_release_names(opened.tensors) ? grok1_release() : *hf.family;
@@ -78,6 +73,7 @@ Result<OpenedModel> open_hf_model(FileSystem& files, const std::string& director
                     .strip = {},
                     .tensors = std::move(opened.tensors),
                     .other_types = std::move(opened.other_types),
+                    .generation = {},
                     .identity = opened.identity + json.dump(),
                     .texts = {},
                     .notes = hf.notes};
@@ -86,7 +82,7 @@ Result<OpenedModel> open_hf_model(FileSystem& files, const std::string& director
       std::ranges::none_of(model.tensors, [&](const auto& t) { return t.first.starts_with(family.base); }))
     model.strip = family.base;
   RETURN_IF_ERROR(carry_files(files, directory, model));
-  RETURN_IF_ERROR(take_tokenizer(files, directory, model));
+  RETURN_IF_ERROR(take_texts(files, directory, json, model));
   return model;
 }
 

@@ -5,8 +5,6 @@
 namespace colossus {
 namespace {
 
-using Json = nlohmann::json;
-
 double standard_theta(const std::string& family) {
   return family == "mixtral" ? 1e6 : 10000;  // of the library's configuration classes
 }

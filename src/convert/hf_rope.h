@@ -1,7 +1,6 @@
 // What config.json says of the rotary embedding: rope_theta and rope_scaling, or both in rope_parameters.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "convert/key_reader.h"
@@ -9,6 +8,6 @@
 
 namespace colossus {
 
-void read_hf_rope(const nlohmann::json& config, KeyReader& keys, const std::string& family, ModelConfig& model);
+void read_hf_rope(const Json& config, KeyReader& keys, const std::string& family, ModelConfig& model);
 
 }  // namespace colossus

@@ -84,7 +84,7 @@ TEST_F(Hostile, TensorTwiceInAHeader) {
       "model.safetensors",
       R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
       8);
-  EXPECT_THAT(refusal(), HasSubstr("\"a\" comes twice"));
+  EXPECT_THAT(refusal(), HasSubstr("\"a\" stands twice"));
 }
 
 TEST_F(Hostile, TensorInTwoFiles) {
@@ -130,7 +130,7 @@ TEST_F(Hostile, NestingBeyondAHundredAndTwentyEight) {
 
 TEST_F(Hostile, JsonThatWasCut) {
   write_text(place("config.json"), R"({"model_type": "lla)");
-  EXPECT_THAT(refusal(), HasSubstr("not valid JSON"));
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("not JSON"), HasSubstr("line 1"), HasSubstr("missing closing quote")));
 }
 
 TEST_F(Hostile, NumbersThatNoNetworkHas) {

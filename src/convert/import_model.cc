@@ -1,81 +1,18 @@
 #include "convert/import_model.h"
 
-#include <fmt/format.h>
-
-#include <nlohmann/json.hpp>
-
 #include "checkpoint/stream_save.h"
-#include "convert/assemble.h"
-#include "convert/mapped_tensors.h"
-#include "io/config.h"
 
 namespace colossus {
-namespace {
-
-// Where our matrix (in, out) of link's is in the tensor of theirs.
-Box box_of(const MatrixLink& link, const SourceTensor& source, int64_t head_dim) {
-  Box box{.row = link.matrix * link.in, .rows = link.in, .cols = link.out, .source = &source};
-  if (link.layout == MatrixOrder::kSame) {
-    box.source_row = link.their_matrix * link.in;
-    box.source_col = link.first_out;
-    return box;
-  }
-  const int64_t their_out = source.shape[-2];
-  box.source_row = link.their_matrix * their_out + link.first_out;
-  box.transposed = true;
-  box.head_dim = link.layout == MatrixOrder::kTransposedPairs ? head_dim : 0;
-  box.pairs_in_source = true;
-  return box;
-}
-
-std::string record_of(const OpenedModel& model, const std::string& from) {
-  const size_t slash = from.find_last_not_of('/');
-  const std::string trimmed = from.substr(0, slash + 1);
-  const nlohmann::ordered_json json = {{"from", trimmed.substr(trimmed.rfind('/') + 1)},
-                                       {"format", model.format},
-                                       {"family", model.family},
-                                       {"without", model.strip}};
-  return json.dump(1) + "\n";
-}
-
-}  // namespace
 
 Result<ImportReport> import_model(FileSystem& files, const std::string& from, const std::string& to,
                                   const ImportOptions& options) {
-  ASSIGN_OR_RETURN(const OpenedModel model, open_foreign_model(files, from, options.tokenizer));
-  // What the file format allows and the network does not: with the names of our fields.
-  ASSIGN_OR_RETURN(const ModelConfig config,
-                   parse_config<ModelConfig>(print_config(model.config), "the imported model"));
-  ASSIGN_OR_RETURN(const NameMap map, make_name_map(config, model.rules, model.strip));
-  ImportReport report{.format = model.format, .family = model.family, .config = config, .notes = model.notes};
-  RETURN_IF_ERROR(check_tensors(map, model, report.notes).at(from));
-  const auto turned = make_turned_matrix();
-  std::vector<CheckpointTensor> tensors;
-  for (size_t i = 0; i < map.ours.size(); ++i) {
-    std::vector<Box> boxes;
-    for (const MatrixLink& link : map.of_ours(i))
-      boxes.push_back(box_of(link, model.tensors.at(map.theirs[link.theirs].name), config.head_dim));
-    const DType dtype = boxes.front().source->dtype;
-    const auto assembly = std::make_shared<Assembly>(map.ours[i].shape, dtype, std::move(boxes), turned);
-    tensors.push_back(
-        {.file = "model",
-         .name = map.ours[i].name,
-         .dtype = dtype,
-         .shape = map.ours[i].shape,
-         .piece = whole_piece(map.ours[i].shape),
-         .read = [assembly](int64_t offset, std::span<std::byte> into) { return assembly->read(offset, into); }});
-    report.num_bytes += tensors.back().num_bytes();
-  }
-  report.num_tensors = static_cast<int64_t>(tensors.size());
-  CheckpointState state{.step = 0, .validation_loss = {}, .texts = model.texts};
-  state.texts["model.toml"] = print_config(config);
-  state.texts[kImportRecord] = record_of(model, from);
+  ASSIGN_OR_RETURN(const ModelToImport model, open_import(files, from, options.tokenizer));
   RETURN_IF_ERROR(stream_checkpoint(
-      files, to, state, tensors,
-      {.identity = model.identity, .max_file_bytes = options.max_file_bytes, .progress = [&](int64_t done) {
-         return !options.progress || options.progress(done, report.num_bytes);
+      files, to, model.state, model.tensors,
+      {.identity = model.source->identity, .max_file_bytes = options.max_file_bytes, .progress = [&](int64_t done) {
+         return !options.progress || options.progress(done, model.report.num_bytes);
        }}));
-  return report;
+  return model.report;
 }
 
 }  // namespace colossus

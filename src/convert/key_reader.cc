@@ -5,31 +5,21 @@
 #include <cmath>
 
 namespace colossus {
-namespace {
-
-std::string short_text(const nlohmann::json& value) {
-  std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (text.size() > 80) text.replace(77, std::string::npos, "...");
-  return text;
-}
-
-}  // namespace
-
-const nlohmann::json& KeyReader::take(const std::string& key) {
-  static const nlohmann::json none;
+const Json& KeyReader::take(const std::string& key) {
+  static const Json none;
   seen_.insert(key);
   return object_.contains(key) ? object_.at(key) : none;
 }
 
 void KeyReader::refuse(const std::string& key, const std::string& why) {
   if (!status_.ok()) return;
-  const nlohmann::json& value = take(key);
+  const Json& value = take(key);
   status_ = invalid(value.is_null() ? fmt::format("[{}] {} is not there; {}", place_, key, why)
-                                    : fmt::format("[{}] {} = {}: {}", place_, key, short_text(value), why));
+                                    : fmt::format("[{}] {} = {}: {}", place_, key, brief_json(value), why));
 }
 
 int64_t KeyReader::whole(const std::string& key, std::optional<int64_t> standard, int64_t max) {
-  const nlohmann::json& value = take(key);
+  const Json& value = take(key);
   if (value.is_null() && standard) return *standard;
   if (value.is_number_unsigned() && value.get<uint64_t>() <= static_cast<uint64_t>(max)) return value.get<int64_t>();
   refuse(key, fmt::format("needed a whole number from 0 to {}", max));
@@ -37,7 +27,7 @@ int64_t KeyReader::whole(const std::string& key, std::optional<int64_t> standard
 }
 
 double KeyReader::number(const std::string& key, std::optional<double> standard) {
-  const nlohmann::json& value = take(key);
+  const Json& value = take(key);
   if (value.is_null() && standard) return *standard;
   if (value.is_number() && std::isfinite(value.get<double>())) return value.get<double>();
   refuse(key, "needed a number");
@@ -45,7 +35,7 @@ double KeyReader::number(const std::string& key, std::optional<double> standard)
 }
 
 bool KeyReader::flag(const std::string& key, bool standard) {
-  const nlohmann::json& value = take(key);
+  const Json& value = take(key);
   if (value.is_null()) return standard;
   if (value.is_boolean()) return value.get<bool>();
   refuse(key, "needed true or false");
@@ -53,7 +43,7 @@ bool KeyReader::flag(const std::string& key, bool standard) {
 }
 
 std::string KeyReader::text(const std::string& key, const std::string& standard) {
-  const nlohmann::json& value = take(key);
+  const Json& value = take(key);
   if (value.is_null()) return standard;
   if (value.is_string()) return value.get<std::string>();
   refuse(key, "needed a string");

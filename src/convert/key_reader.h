@@ -1,7 +1,6 @@
 // The keys of a JSON object, read one by one; what is wrong and what is left over is known at the end.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
@@ -9,13 +8,14 @@
 #include <vector>
 
 #include "base/status.h"
+#include "io/checked_json.h"
 
 namespace colossus {
 
 class KeyReader {
  public:
   // `object` outlives this; `place` is for messages.
-  KeyReader(const nlohmann::json& object, std::string place) : object_(object), place_(std::move(place)) {}
+  KeyReader(const Json& object, std::string place) : object_(object), place_(std::move(place)) {}
 
   bool contains(const std::string& key) const { return object_.contains(key); }  // also with null
   bool has(const std::string& key) const { return object_.contains(key) && !object_.at(key).is_null(); }
@@ -27,14 +27,14 @@ class KeyReader {
   // Another value than the wanted one is refused; absent is the standard.
   void want_flag(const std::string& key, bool wanted, bool standard, const std::string& why);
   void ignore(std::initializer_list<const char*> keys) { seen_.insert(keys.begin(), keys.end()); }
-  const nlohmann::json& take(const std::string& key);  // null where it is not there
+  const Json& take(const std::string& key);  // null where it is not there
 
   void refuse(const std::string& key, const std::string& why);  // what the key says
   const Status& status() const { return status_; }
   std::vector<std::string> unread() const;
 
  private:
-  const nlohmann::json& object_;
+  const Json& object_;
   const std::string place_;
   std::set<std::string> seen_;
   Status status_;  // the first fault

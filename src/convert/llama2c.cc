@@ -169,12 +169,17 @@ Result<OpenedModel> open_llama2c(FileSystem& files, const std::string& path, con
                     .strip = {},
                     .tensors = layout.take(),
                     .other_types = {},
+                    .generation = {},
                     .identity = {},
                     .texts = {},
                     .notes = {}};
   std::vector<std::byte> sample(static_cast<size_t>(std::min<int64_t>(file->size(), 1 << 20)));
   RETURN_IF_ERROR(read_exactly(*file, 0, sample));
   model.identity = fmt::format("llama2.c {} {:016x}", file->size(), checksum(sample));
+  // Its program stops at a text's beginning too: stories follow one another in training.
+  model.generation = {.begin = {1}, .add_begin = true, .end = {1, 2}};
+  std::erase_if(model.generation.end, [&](int32_t id) { return id >= model.config.vocab_size; });
+  if (model.config.vocab_size < 2) model.generation = {};
   std::string pieces = tokenizer;
   if (pieces.empty()) {
     const size_t slash = path.rfind('/');

@@ -8,6 +8,7 @@
 #include "convert/family.h"
 #include "convert/source.h"
 #include "io/file_system.h"
+#include "model/generation_tokens.h"
 #include "model/model_config.h"
 
 namespace colossus {
@@ -21,6 +22,7 @@ struct OpenedModel {
   std::string strip;                            // see make_name_map
   SourceTensors tensors;
   std::vector<std::string> other_types;
+  GenerationTokens generation;               // what the files say of it; the rest is the tokenizer's
   std::string identity;                      // changes with the files
   std::map<std::string, std::string> texts;  // what a checkpoint of it keeps
   std::vector<std::string> notes;            // for the user

@@ -6,6 +6,7 @@
 #include "convert/export_model.h"
 #include "convert/import_model.h"
 #include "convert/testing.h"
+#include "io/faulty_files.h"
 
 namespace colossus {
 namespace {
@@ -91,6 +92,58 @@ TEST_F(Resume, AnExportGoesOnBehindTheLastWholeFile) {
   const auto imported = import_model(local_files(), dir_ / "again", dir_ / "third");
   ASSERT_TRUE(imported.ok()) << imported.status().message();
   EXPECT_EQ(contents(dir_ / "third").at("model.safetensors"), contents(dir_ / "ours").at("model.safetensors"));
+}
+
+// What an interrupted command leaves beside the files: harmless, and gone with the next conversion.
+void drop_records(std::map<std::string, std::string>& files) {
+  std::erase_if(files, [](const auto& file) { return file.first.ends_with(".done"); });
+}
+
+// Converts with the disk failing at every operation in turn, then once more with a sound one: whatever was left, the
+// bytes are those of a conversion that nothing disturbed, and what was there before is as it was.
+template <class Convert>
+void break_at_every_operation(const TemporaryDirectory& dir, const std::string& from, const Convert& convert) {
+  FaultyFiles counting(local_files());
+  ASSERT_TRUE(convert(counting, dir / "whole").ok());
+  const auto whole = contents(dir / "whole"), before = contents(from);
+  ASSERT_GT(counting.operations(), 20);
+  for (const Fault fault : {Fault::kKilled, Fault::kShortWrite}) {
+    int num_stopped = 0;
+    for (int64_t k = 0; k < counting.operations(); ++k) {
+      FaultyFiles files(local_files());
+      files.arm(k, fault);
+      const Status first = convert(files, dir / "made");
+      if (!first.ok()) {
+        ++num_stopped;
+        EXPECT_EQ(first.code(), fault == Fault::kKilled ? ErrorCode::kInterrupted : ErrorCode::kExhausted)
+            << first.message();
+        EXPECT_THAT(first.message(), testing::HasSubstr(dir.path()));
+      }
+      if (!local_files().stat(dir / "made").ok()) {
+        const Status second = convert(local_files(), dir / "made");
+        ASSERT_TRUE(second.ok()) << "operation " << k << ": " << second.message();
+      }
+      auto made = contents(dir / "made");
+      drop_records(made);
+      ASSERT_EQ(made, whole) << "operation " << k;
+      ASSERT_EQ(contents(from), before) << "operation " << k;
+      ASSERT_TRUE(local_files().remove_all(dir / "made").ok());
+    }
+    EXPECT_GT(num_stopped, counting.operations() / 2);
+  }
+}
+
+TEST_F(Resume, AnImportSurvivesEveryFault) {
+  break_at_every_operation(dir_, dir_ / "theirs", [&](FileSystem& files, const std::string& to) {
+    return import_model(files, dir_ / "theirs", to, {.max_file_bytes = 7000}).status();
+  });
+}
+
+TEST_F(Resume, AnExportSurvivesEveryFault) {
+  ASSERT_TRUE(import_model(local_files(), dir_ / "theirs", dir_ / "ours").ok());
+  break_at_every_operation(dir_, dir_ / "ours", [&](FileSystem& files, const std::string& to) {
+    return export_hf(files, dir_ / "ours", to, {.family = {}, .max_file_bytes = 7000}).status();
+  });
 }
 
 }  // namespace

@@ -6,15 +6,13 @@
 #include <algorithm>
 #include <set>
 
-#include "convert/checked_json.h"
 #include "convert/int8_weights.h"
 #include "convert/plain_name.h"
+#include "io/checked_json.h"
 #include "io/checksum.h"
 
 namespace colossus {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr std::string_view kSuffix = ".safetensors";
 constexpr int64_t kSampleBytes = 64 << 10;

@@ -2,24 +2,25 @@
 
 #include <fmt/format.h>
 
-#include "convert/checked_json.h"
+#include <unordered_set>
+
+#include "io/checked_json.h"
+#include "text/gguf_vocabulary.h"
+#include "text/piece_vocabulary.h"
 
 namespace colossus {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr int64_t kMaxBytes = 64 << 20;
 
-// Tokens that no merge makes and that look like markers.
 bool looks_special(const std::string& token) {
   return token.size() > 2 &&
          ((token.starts_with("<|") && token.ends_with("|>")) || (token.front() == '<' && token.back() == '>'));
 }
 
-Result<Json> read_merges(FileSystem& files, const std::string& path) {
+Result<std::vector<std::string>> read_merges(FileSystem& files, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, read_file(files, path, kMaxBytes));
-  Json merges = Json::array();
+  std::vector<std::string> merges;
   for (size_t at = 0, line = 1; at < text.size(); ++line) {
     const size_t end = std::min(text.find('\n', at), text.size());
     std::string_view merge = std::string_view(text).substr(at, end - at);
@@ -29,54 +30,51 @@ Result<Json> read_merges(FileSystem& files, const std::string& path) {
     const size_t space = merge.find(' ');
     if (space == 0 || space == std::string_view::npos || merge.find(' ', space + 1) != std::string_view::npos ||
         space + 1 == merge.size())
-      return invalid(fmt::format("[{}:{}] \"{}\"; needed two tokens with a blank between", path, line, merge));
-    merges.push_back(merge);
+      return invalid(fmt::format("[{}:{}] {}; needed two tokens with a blank between", path, line,
+                                 brief_json(Json(std::string(merge)))));
+    merges.emplace_back(merge);
   }
   return merges;
 }
 
+// Tokens by id, behind the merges; ids that none has are there too, as unused ones.
+Status place_tokens(const Json& vocab, const std::string& path, GgufVocabulary& vocabulary) {
+  std::unordered_set<std::string> merged;
+  for (std::string merge : vocabulary.merges) merged.insert(merge.erase(merge.find(' '), 1));
+  const size_t limit = 2 * vocab.size() + 1024;  // gaps are real, but memory must not follow one number in a file
+  for (const auto& [token, id] : vocab.items()) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= limit)
+      return invalid(fmt::format("[{}] {} has the id {}; needed a whole number below {}", path, brief_json(Json(token)),
+                                 brief_json(id), limit));
+    const auto place = id.get<size_t>();
+    if (place >= vocabulary.tokens.size()) {
+      vocabulary.tokens.resize(place + 1);
+      vocabulary.types.resize(place + 1, static_cast<int32_t>(PieceType::kUnused));
+    }
+    if (!vocabulary.tokens[place].empty())
+      return invalid(fmt::format("[{}] {} and {} both have the id {}", path, brief_json(Json(vocabulary.tokens[place])),
+                                 brief_json(Json(token)), place));
+    vocabulary.tokens[place] = token;
+    const bool special = looks_special(token) && !merged.contains(token);
+    vocabulary.types[place] = static_cast<int32_t>(special ? PieceType::kControl : PieceType::kNormal);
+  }
+  return ok_status();
+}
+
 }  // namespace
 
-Result<std::string> tokenizer_of_vocab_and_merges(FileSystem& files, const std::string& directory) {
+Result<std::string> tokenizer_of_vocab_and_merges(FileSystem& files, const std::string& directory,
+                                                  const std::string& split) {
   const std::string vocab_path = directory + "/vocab.json";
-  ASSIGN_OR_RETURN(const nlohmann::json vocab, read_checked_json(files, vocab_path, kMaxBytes));
-  if (!vocab.is_object()) return invalid(fmt::format("[{}] is no JSON object of tokens and ids", vocab_path));
-  ASSIGN_OR_RETURN(const Json merges, read_merges(files, directory + "/merges.txt"));
-  Json added = Json::array(), tokens = Json::object();
-  for (const auto& [token, id] : vocab.items()) {
-    if (!id.is_number_unsigned())
-      return invalid(fmt::format("[{}] \"{}\" has no id; needed a whole number", vocab_path, token));
-    tokens[token] = id;
-    if (looks_special(token))
-      added.push_back({{"id", id},
-                       {"content", token},
-                       {"single_word", false},
-                       {"lstrip", false},
-                       {"rstrip", false},
-                       {"normalized", false},
-                       {"special", true}});
-  }
-  const Json byte_level = {
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-  const Json tokenizer = {{"version", "1.0"},
-                          {"truncation", nullptr},
-                          {"padding", nullptr},
-                          {"added_tokens", added},
-                          {"normalizer", nullptr},
-                          {"pre_tokenizer", byte_level},
-                          {"post_processor", nullptr},
-                          {"decoder", byte_level},
-                          {"model",
-                           {{"type", "BPE"},
-                            {"dropout", nullptr},
-                            {"unk_token", nullptr},
-                            {"continuing_subword_prefix", nullptr},
-                            {"end_of_word_suffix", nullptr},
-                            {"fuse_unk", false},
-                            {"byte_fallback", false},
-                            {"vocab", tokens},
-                            {"merges", merges}}}};
-  return tokenizer.dump();
+  ASSIGN_OR_RETURN(const Json vocab, read_checked_json(files, vocab_path, kMaxBytes));
+  if (!vocab.is_object())
+    return invalid(fmt::format("[{}] is {}; needed an object of tokens and ids", vocab_path, brief_json(vocab)));
+  GgufVocabulary vocabulary{.model = "gpt2", .pre = split};
+  ASSIGN_OR_RETURN(vocabulary.merges, read_merges(files, directory + "/merges.txt"));
+  RETURN_IF_ERROR(place_tokens(vocab, vocab_path, vocabulary));
+  const auto tokenizer = tokenizer_from_gguf(vocabulary);
+  if (!tokenizer.ok()) return tokenizer.status().at(directory);
+  return tokenizer->to_json();
 }
 
 }  // namespace colossus

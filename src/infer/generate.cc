@@ -15,15 +15,22 @@ const char* end_reason_name(EndReason reason) {
   return "?";
 }
 
+TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop_strings,
+                       std::span<const int32_t> before)
+    : decoder_(tokenizer), stop_strings_(std::move(stop_strings)) {
+  for (const int32_t id : before)
+    if (!tokenizer.is_special(id)) decoder_.push(id);
+}
+
 std::string TextStream::push(int32_t token) {
   if (stopped_) return {};
-  held_ += utf8_.push(tokenizer_.token_bytes(token));
+  held_ += decoder_.push(token);
   return release();
 }
 
 std::string TextStream::flush() {
   if (stopped_) return {};
-  held_ += utf8_.flush();
+  held_ += decoder_.flush();
   std::string shown = release();
   if (!stopped_) shown += std::exchange(held_, {});
   return shown;
@@ -58,7 +65,8 @@ Result<std::vector<Generation>> generate(DecodeSession& session, const Tokenizer
   Sampler sampler(options.sampler);
   std::vector<Generation> results(prompts.size());
   std::vector<std::vector<int32_t>> histories(prompts.begin(), prompts.end()), next(prompts.size());
-  std::vector<TextStream> streams(prompts.size(), TextStream(tokenizer, options.stop_strings));
+  std::vector<TextStream> streams;
+  for (const auto& prompt : prompts) streams.emplace_back(tokenizer, options.stop_strings, prompt);
   std::vector<bool> ended(prompts.size(), false);
   size_t num_running = prompts.size();
   const auto show = [&](size_t i, std::string text) {

@@ -9,7 +9,6 @@
 #include "infer/decode_session.h"
 #include "infer/sampler.h"
 #include "text/tokenizer.h"
-#include "text/utf8.h"
 
 namespace colossus {
 
@@ -33,8 +32,9 @@ struct Generation {
 // Turns tokens into text that can be shown at once: whole characters only, and never a part of a stop string.
 class TextStream {
  public:
-  TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop_strings)
-      : tokenizer_(tokenizer), stop_strings_(std::move(stop_strings)) {}
+  // `before`: the ids that it goes on from. Where they are none but special ones a text begins here, and loses what
+  // tokenizers put in front of a text.
+  TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop_strings, std::span<const int32_t> before = {});
 
   std::string push(int32_t token);           // what may be shown now; "" is common
   std::string flush();                       // the rest, at the end
@@ -43,9 +43,8 @@ class TextStream {
  private:
   std::string release();
 
-  const Tokenizer& tokenizer_;
+  TokenDecoder decoder_;
   std::vector<std::string> stop_strings_;
-  Utf8Stream utf8_;
   std::string held_;
   bool stopped_ = false;
 };

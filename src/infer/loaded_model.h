@@ -6,6 +6,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "device/tensor_set.h"
+#include "infer/text_bounds.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
@@ -25,11 +26,21 @@ struct LoadedModel {
   ModelConfig config;
   TensorSet parameters;
   Tokenizer tokenizer;
+  GenerationTokens bounds;          // how its texts begin and end
   std::vector<Status> passed_over;  // newer checkpoints that cannot be read
 };
 
 // `path` is a run's directory (its newest good checkpoint is taken) or a checkpoint.
 Result<LoadedModel> load_model(FileSystem& files, Device& device, const std::string& path);
+
+// What a checkpoint would hold, wherever it is: a model of others that was not imported. `place` is for messages.
+struct ModelSource {
+  std::string place;
+  const CheckpointState& state;
+  std::span<const CheckpointTensor> tensors;  // whole
+};
+Result<LoadedNetwork> load_network(Device& device, const ModelSource& source);
+Result<LoadedModel> load_model(Device& device, const ModelSource& source);
 
 // bf16 for models of 20M parameters or more, whose decoding is bound by the bytes of weights; fp32 for smaller ones.
 DType decoding_dtype(const ModelConfig& config);

@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
 #include <optional>
+#include <thread>
 
 #include "io/checksum.h"
 
@@ -35,6 +39,75 @@ std::optional<std::string> find_record(FileSystem& files, const std::string& pat
   if (!body.starts_with(head)) return std::nullopt;
   return std::string(body.substr(head.size(), body.size() - head.size() - 1));
 }
+
+// Writes blocks on a thread of its own, in their order, while the next are made.
+class WriteBehind {
+ public:
+  explicit WriteBehind(SafetensorsWriter& writer) : writer_(writer), thread_([this] { run(); }) {}
+  ~WriteBehind() { static_cast<void>(finish()); }
+
+  // A block to fill; waits until one is free. It keeps the size it had.
+  std::vector<std::byte> take() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !free_.empty() || num_blocks_ < kNumBlocks; });
+    if (free_.empty()) {
+      ++num_blocks_;
+      return {};
+    }
+    std::vector<std::byte> block = std::move(free_.back());
+    free_.pop_back();
+    return block;
+  }
+  // An error is of this block or one before: nothing behind it was written.
+  Status give(std::vector<std::byte> block) {
+    const std::lock_guard lock(mutex_);
+    full_.push_back(std::move(block));
+    changed_.notify_all();
+    return status_;
+  }
+  // All that was given is written, or the first error.
+  Status finish() {
+    if (!thread_.joinable()) return status_;
+    {
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+      changed_.notify_all();
+    }
+    thread_.join();
+    return status_;
+  }
+
+ private:
+  static constexpr int kNumBlocks = 8;
+
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return !full_.empty() || ended_; });
+      if (full_.empty()) return;
+      std::vector<std::byte> block = std::move(full_.front());
+      full_.pop_front();
+      if (status_.ok()) {
+        lock.unlock();
+        Status written = writer_.append(block);
+        lock.lock();
+        status_ = std::move(written);
+      }
+      free_.push_back(std::move(block));
+      changed_.notify_all();
+    }
+  }
+
+  SafetensorsWriter& writer_;  // the thread's until finish()
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::vector<std::byte>> full_;
+  std::vector<std::vector<std::byte>> free_;
+  int num_blocks_ = 0;
+  bool ended_ = false;
+  Status status_;
+  std::thread thread_;  // last: it uses what is above
+};
 
 class Writing {
  public:
@@ -68,16 +141,19 @@ class Writing {
     for (const TensorToWrite& tensor : file.tensors) specs.push_back(tensor.spec);
     ASSIGN_OR_RETURN(SafetensorsWriter writer,
                      SafetensorsWriter::create(files_, path, std::move(specs), file.metadata));
+    WriteBehind behind(writer);
     for (const TensorToWrite& tensor : file.tensors) {
       ASSIGN_OR_RETURN(const int64_t bytes, safetensors_tensor_bytes(tensor.spec.dtype, tensor.spec.shape));
       for (int64_t at = 0; at < bytes; at += options_.block_bytes) {
         RETURN_IF_ERROR(tell());
-        block_.resize(static_cast<size_t>(std::min(options_.block_bytes, bytes - at)));
-        RETURN_IF_ERROR(tensor.read(at, block_));
-        RETURN_IF_ERROR(writer.append(block_));
-        done_bytes_ += static_cast<int64_t>(block_.size());
+        std::vector<std::byte> block = behind.take();
+        block.resize(static_cast<size_t>(std::min(options_.block_bytes, bytes - at)));
+        RETURN_IF_ERROR(tensor.read(at, block));
+        done_bytes_ += static_cast<int64_t>(block.size());
+        RETURN_IF_ERROR(behind.give(std::move(block)));
       }
     }
+    RETURN_IF_ERROR(behind.finish());
     RETURN_IF_ERROR(tell());
     RETURN_IF_ERROR(writer.finish());
     return writer.file_bytes();
@@ -86,7 +162,6 @@ class Writing {
   FileSystem& files_;
   const std::string& directory_;
   const ResumeOptions& options_;
-  std::vector<std::byte> block_;
   int64_t done_bytes_ = 0;
 };
 

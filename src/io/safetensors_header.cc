@@ -5,14 +5,13 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
+#include "io/checked_json.h"
+
 namespace colossus {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr size_t kMaxDimensions = 64;
 constexpr const char* kMetadataKey = "__metadata__";
@@ -35,95 +34,65 @@ constexpr std::array<std::pair<std::string_view, int64_t>, 17> kDtypes = {{{"BOO
                                                                            {"F64", 8},
                                                                            {"C64", 8}}};
 
-// Reads exactly the shape a header has and refuses everything else at the first token. A tree of JSON would forget
-// that a name came twice, and let a hostile header take many times its size in memory.
-class HeaderReader final : public nlohmann::json_sax<Json> {
+// Reads exactly the shape a header has and refuses everything else at the first token: a tree of a hostile header would
+// take many times its size in memory.
+class HeaderReader final : public JsonVisitor {
  public:
-  bool start_object(std::size_t) override {
+  Status begin_object() override {
     switch (place_) {
-      case Place::kStart: place_ = Place::kNames; return true;
-      case Place::kTensorStart: place_ = Place::kFields; return true;
-      case Place::kMetadataStart: place_ = Place::kMetadata; return true;
+      case Place::kStart: return go(Place::kNames);
+      case Place::kTensorStart: return go(Place::kFields);
+      case Place::kMetadataStart: return go(Place::kMetadata);
       default: return refuse("an object");
     }
   }
 
-  bool end_object() override {
+  Status end_object() override {
     switch (place_) {
-      case Place::kNames: place_ = Place::kEnd; return true;
-      case Place::kMetadata: place_ = Place::kNames; return true;
-      case Place::kFields: place_ = Place::kNames; return finish_tensor();
+      case Place::kNames: return go(Place::kEnd);
+      case Place::kMetadata: return go(Place::kNames);
+      case Place::kFields: RETURN_IF_ERROR(finish_tensor()); return go(Place::kNames);
       default: return refuse("the end of an object");
     }
   }
 
-  bool key(std::string& name) override {
+  Status key(const std::string& name) override {
     key_ = name;
     switch (place_) {
-      case Place::kNames: return start_name(name);
-      case Place::kMetadata:
-        if (header_.metadata.contains(name))
-          return fail(fmt::format("{} has the key \"{}\" twice", kMetadataKey, name));
-        place_ = Place::kMetadataValue;
-        return true;
-      case Place::kFields: return start_field(name);
+      case Place::kNames: return start_name();
+      case Place::kMetadata: return go(Place::kMetadataValue);
+      case Place::kFields: return start_field();
       default: return refuse("a key");
     }
   }
 
-  bool string(std::string& text) override {
-    if (place_ == Place::kMetadataValue) {
-      header_.metadata.emplace(key_, text);
-      place_ = Place::kMetadata;
-      return true;
-    }
-    if (place_ != Place::kDtype) return refuse("a string");
-    tensor_.dtype = text;
-    place_ = Place::kFields;
-    return true;
+  Status begin_list() override {
+    if (place_ == Place::kShapeStart) return go(Place::kShape);
+    if (place_ == Place::kOffsetsStart) return go(Place::kOffsets);
+    return refuse("a list");
   }
 
-  bool start_array(std::size_t) override {
-    if (place_ == Place::kShapeStart)
-      place_ = Place::kShape;
-    else if (place_ == Place::kOffsetsStart)
-      place_ = Place::kOffsets;
-    else
-      return refuse("a list");
-    return true;
-  }
-
-  bool end_array() override {
+  Status end_list() override {
     if (place_ != Place::kShape && place_ != Place::kOffsets) return refuse("the end of a list");
     if (place_ == Place::kOffsets && offsets_.size() != 2) {
-      return fail(fmt::format("\"{}\": data_offsets has {} numbers, not 2", tensor_.name, offsets_.size()));
+      return invalid(fmt::format("{}: data_offsets has {} numbers, not 2", quoted(tensor_.name), offsets_.size()));
     }
-    place_ = Place::kFields;
-    return true;
+    return go(Place::kFields);
   }
 
-  bool number_unsigned(number_unsigned_t value) override {
-    if (place_ != Place::kShape && place_ != Place::kOffsets) return refuse("a number");
-    if (value > static_cast<uint64_t>(INT64_MAX))
-      return fail(fmt::format("\"{}\": {} is too large", tensor_.name, value));
-    auto& list = place_ == Place::kShape ? tensor_.shape : offsets_;
-    if (list.size() == kMaxDimensions) {
-      return fail(fmt::format("\"{}\": {} has more than {} numbers", tensor_.name, key_, kMaxDimensions));
+  Status value(Json value) override {
+    if (place_ == Place::kMetadataValue && value.is_string()) {
+      header_.metadata.emplace(*key_, std::move(value.get_ref<std::string&>()));
+      return go(Place::kMetadata);
     }
-    list.push_back(static_cast<int64_t>(value));
-    return true;
+    if (place_ == Place::kDtype && value.is_string()) {
+      tensor_.dtype = std::move(value.get_ref<std::string&>());
+      return go(Place::kFields);
+    }
+    if ((place_ == Place::kShape || place_ == Place::kOffsets) && value.is_number()) return take_number(value);
+    return refuse(brief_json(value).c_str());
   }
 
-  bool number_integer(number_integer_t) override { return refuse("a negative number"); }
-  bool number_float(number_float_t, const std::string&) override { return refuse("a fraction or a number too large"); }
-  bool boolean(bool) override { return refuse("true or false"); }
-  bool null() override { return refuse("null"); }
-  bool binary(binary_t&) override { return refuse("binary"); }
-  bool parse_error(std::size_t position, const std::string&, const Json::exception&) override {
-    return fail(fmt::format("byte {} of the header is not valid JSON", position));
-  }
-
-  const std::string& error() const { return error_; }
   SafetensorsHeader take() && { return std::move(header_); }
 
  private:
@@ -143,55 +112,79 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
     kEnd
   };
 
-  bool fail(std::string message) {
-    if (error_.empty()) error_ = std::move(message);
-    return false;
-  }
-  bool refuse(const char* what) {
-    return fail(fmt::format("{} where the format has none, after the key \"{}\"", what, key_));
+  static std::string quoted(const std::string& name) { return brief_json(Json(name)); }
+
+  Status go(Place place) {
+    place_ = place;
+    return ok_status();
   }
 
-  bool start_name(const std::string& name) {
-    if (!names_.insert(name).second) return fail(fmt::format("the name \"{}\" comes twice", name));
-    if (name == kMetadataKey) {
-      place_ = Place::kMetadataStart;
-      return true;
+  Status refuse(const char* what) const {
+    const std::string where = key_ ? "behind the key " + quoted(*key_) : "at the start";
+    return invalid(fmt::format("{} {}, where the format has {}", what, where, wanted()));
+  }
+
+  const char* wanted() const {
+    switch (place_) {
+      case Place::kStart: return "an object of tensors by name";
+      case Place::kTensorStart: return "an object with dtype, shape and data_offsets";
+      case Place::kMetadataStart: return "an object of strings";
+      case Place::kMetadataValue:
+      case Place::kDtype: return "a string";
+      case Place::kShapeStart:
+      case Place::kOffsetsStart: return "a list of whole numbers";
+      case Place::kShape:
+      case Place::kOffsets: return "whole numbers from 0 to 2^63 - 1";
+      case Place::kNames:
+      case Place::kMetadata:
+      case Place::kFields:
+      case Place::kEnd: break;
     }
-    tensor_ = SafetensorsEntry{.name = name, .dtype = {}, .shape = {}, .offset = 0, .size_bytes = 0};
+    return "none";
+  }
+
+  Status take_number(const Json& value) {
+    // A fraction, a negative number, or one that no int64 holds.
+    if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
+      return refuse(brief_json(value).c_str());
+    auto& list = place_ == Place::kShape ? tensor_.shape : offsets_;
+    if (list.size() == kMaxDimensions)
+      return invalid(fmt::format("{}: {} has more than {} numbers", quoted(tensor_.name), *key_, kMaxDimensions));
+    list.push_back(value.get<int64_t>());
+    return ok_status();
+  }
+
+  Status start_name() {
+    if (*key_ == kMetadataKey) return go(Place::kMetadataStart);
+    tensor_ = SafetensorsEntry{.name = *key_, .dtype = {}, .shape = {}, .offset = 0, .size_bytes = 0};
     offsets_.clear();
-    fields_.clear();
-    place_ = Place::kTensorStart;
-    return true;
+    num_fields_ = 0;
+    return go(Place::kTensorStart);
   }
 
-  bool start_field(const std::string& name) {
-    if (!fields_.insert(name).second) return fail(fmt::format("\"{}\" has {} twice", tensor_.name, name));
-    if (name == "dtype")
-      place_ = Place::kDtype;
-    else if (name == "shape")
-      place_ = Place::kShapeStart;
-    else if (name == "data_offsets")
-      place_ = Place::kOffsetsStart;
-    else
-      return fail(fmt::format("\"{}\" has the unknown field \"{}\"", tensor_.name, name));
-    return true;
+  Status start_field() {
+    ++num_fields_;
+    if (*key_ == "dtype") return go(Place::kDtype);
+    if (*key_ == "shape") return go(Place::kShapeStart);
+    if (*key_ == "data_offsets") return go(Place::kOffsetsStart);
+    return invalid(fmt::format("{} has the unknown field {}", quoted(tensor_.name), quoted(*key_)));
   }
 
-  bool finish_tensor() {
-    if (fields_.size() != 3) return fail(fmt::format("\"{}\" lacks one of dtype, shape, data_offsets", tensor_.name));
+  Status finish_tensor() {
+    if (num_fields_ != 3)
+      return invalid(fmt::format("{} lacks one of dtype, shape, data_offsets", quoted(tensor_.name)));
     tensor_.offset = offsets_[0];
     tensor_.size_bytes = offsets_[1] - offsets_[0];  // both are in 0..2^63-1: no overflow
     header_.tensors.push_back(std::move(tensor_));
-    return true;
+    return ok_status();
   }
 
   Place place_ = Place::kStart;
-  std::string key_;
-  std::set<std::string> names_, fields_;
+  std::optional<std::string> key_;  // the last one
+  int num_fields_ = 0;              // of the tensor; each is there once
   SafetensorsEntry tensor_;
   std::vector<int64_t> offsets_;
   SafetensorsHeader header_;
-  std::string error_;
 };
 
 Status check_layout(std::vector<SafetensorsEntry>& tensors, int64_t data_bytes) {
@@ -250,7 +243,7 @@ Result<SafetensorsHeader> parse_safetensors_header(std::string_view json, int64_
   HeaderReader reader;
   // The format says that the header begins with the brace; spaces may only follow it.
   if (json.empty() || json.front() != '{') return invalid("the header does not begin with {: not a safetensors file");
-  if (!Json::sax_parse(json, &reader)) return invalid(reader.error());
+  RETURN_IF_ERROR(visit_checked_json(json, reader));
   SafetensorsHeader header = std::move(reader).take();
   RETURN_IF_ERROR(check_layout(header.tensors, data_bytes));
   return header;

@@ -3,79 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unordered_set>
 
 namespace colossus {
-
-namespace {
-
-constexpr int kMaxDepth = 128;
-
-// A key twice in one object: JSON libraries keep either; a vocabulary must not depend on which. Counting keys against
-// what the object ends up with finds that out; only then is it worth keeping them all to name the one.
-class RepeatedKeys {
- public:
-  explicit RepeatedKeys(bool keep_names) : keep_names_(keep_names) {}
-
-  bool operator()(int depth, Json::parse_event_t event, Json& value) {
-    if (depth > kMaxDepth) {
-      too_deep_ = true;
-      return false;
-    }
-    if (event == Json::parse_event_t::object_start) open_.emplace_back();
-    if (event == Json::parse_event_t::key) {
-      ++open_.back().num_keys;
-      const std::string& key = value.get_ref<const std::string&>();
-      if (keep_names_ && !open_.back().names.insert(key).second && name_.empty()) name_ = key;
-    }
-    if (event == Json::parse_event_t::object_end) {
-      found_ |= open_.back().num_keys != value.size();
-      open_.pop_back();
-    }
-    return true;
-  }
-  bool found() const { return found_; }
-  bool too_deep() const { return too_deep_; }
-  const std::string& name() const { return name_; }
-
- private:
-  struct OpenObject {
-    size_t num_keys = 0;
-    std::unordered_set<std::string> names;
-  };
-  const bool keep_names_;
-  std::vector<OpenObject> open_;
-  bool found_ = false;
-  bool too_deep_ = false;
-  std::string name_;
-};
-
-}  // namespace
-
-std::string brief_json(const Json& value) {
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
-}
 
 Status wanted_json(const std::string& path, const Json& got, std::string_view what) {
   return invalid(fmt::format("{} is {}; wanted {}", path, brief_json(got), what));
 }
 
 Result<Json> parse_json_object(std::string_view text) {
-  RepeatedKeys repeated(false);
-  Json json;
-  try {
-    json = Json::parse(text, std::ref(repeated));
-    if (repeated.too_deep()) return invalid(fmt::format("nested more than {} deep", kMaxDepth));
-    if (repeated.found()) {
-      RepeatedKeys named(true);
-      json = Json::parse(text, std::ref(named));
-      return invalid(fmt::format("the key '{}' stands twice in one object", named.name()));
-    }
-  } catch (const Json::exception& error) {
-    return corrupt(fmt::format("not JSON ({} bytes): {}", text.size(), error.what()));
-  }
+  ASSIGN_OR_RETURN(Json json, parse_checked_json(text));
   if (!json.is_object()) return wanted_json("$", json, "an object");
   return json;
 }

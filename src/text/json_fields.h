@@ -2,20 +2,17 @@
 #pragma once
 
 #include <initializer_list>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
 #include "base/status.h"
+#include "io/checked_json.h"
 
 namespace colossus {
 
-using Json = nlohmann::json;
-
-std::string brief_json(const Json& value);
 Status wanted_json(const std::string& path, const Json& got, std::string_view what);
 
-// Refuses what no two libraries read alike: a key twice in one object; and nesting beyond 128.
+// parse_checked_json, of an object.
 Result<Json> parse_json_object(std::string_view text);
 
 // Every key of `object` must be in `known`.

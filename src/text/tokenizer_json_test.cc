@@ -176,7 +176,7 @@ TEST(TokenizerJson, AKeyTwiceIsRefused) {
   std::string file = sound_file();
   const size_t vocab = file.find("\"vocab\": {") + 10;
   file.insert(vocab, "\"a\": 259, ");
-  EXPECT_EQ(Tokenizer::from_json(file).status().message(), "the key 'a' stands twice in one object");
+  EXPECT_TRUE(Tokenizer::from_json(file).status().message().starts_with("$.model.vocab: the key \"a\" stands twice"));
 }
 
 TEST(TokenizerJson, DeepNestingIsNoTrap) {

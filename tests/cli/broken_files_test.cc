@@ -296,7 +296,6 @@ TEST(BrokenFiles, Checkpoints) {
         {"generate", "run", "--prompt", std::string(400, 'x')},
         kExhausted,
         {"context"}},
-       {"an empty prompt", [](const Workplace&) {}, {"generate", "run", "--prompt", ""}, kWrong, {"empty"}},
        {"shards of another tokenizer",
         shell(std::string(COLOSSUS_BINARY) + " tokenizer train --vocab 290 --out other.json text.txt && " +
               COLOSSUS_BINARY + " data build --tokenizer other.json --out other text.txt"),

@@ -52,6 +52,10 @@ TEST(Command, TakesTextToAModelThatAnswers) {
   const Outcome several = place.must_succeed({"generate", "run", "--prompt", "the", "--prompt", "a ship", "--json",
                                               "--max-tokens", "5", "--temperature", "0"});
   EXPECT_EQ(std::count(several.out.begin(), several.out.end(), '\n'), 2);
+  // From the beginning of a text, which is what no prompt means too.
+  const Outcome empty = place.must_succeed({"generate", "run", "--prompt", "", "--max-tokens", "20"});
+  EXPECT_GT(empty.out.size(), 10u);
+  EXPECT_EQ(place.must_succeed({"generate", "run", "--max-tokens", "20"}).out, empty.out);
 
   const Outcome chatted =
       place.must_succeed({"chat", "run", "--max-tokens", "10"}, "the sea\n/reset\na ship\n/quit\nnot read\n");
