@@ -15,6 +15,7 @@
 #include "io/checksum.h"
 #include "io/config.h"
 #include "io/resumable_files.h"
+#include "text/tokenizer_convert.h"
 
 namespace colossus {
 namespace {
@@ -101,6 +102,18 @@ std::string config_json(const Checkpoint& checkpoint, const ModelConfig& config,
   return write_hf_config(config, *names.family, torch_name(dtype)).dump(2) + "\n";
 }
 
+// As it is; a SentencePiece model that stands in it whole, which only this program reads, as others have it.
+Status write_tokenizer(FileSystem& files, const std::string& directory, const Checkpoint& checkpoint,
+                       const std::string& json) {
+  const auto tokenizer = Tokenizer::from_json(json);
+  if (!tokenizer.ok() || tokenizer->spec().sentencepiece.empty())
+    return write_file_atomically(files, directory + "/tokenizer.json", json);
+  if (!text_of(checkpoint, std::string(kCarriedPrefix) + "tokenizer.model"))
+    RETURN_IF_ERROR(write_file_atomically(files, directory + "/tokenizer.model", tokenizer->spec().sentencepiece));
+  const auto portable = portable_json(*tokenizer);
+  return portable.ok() ? write_file_atomically(files, directory + "/tokenizer.json", portable->json) : ok_status();
+}
+
 Status write_small_files(FileSystem& files, const std::string& directory, const Checkpoint& checkpoint,
                          const Shards& shards, const std::string& config) {
   for (const auto& [name, text] : checkpoint.state().texts) {
@@ -110,7 +123,7 @@ Status write_small_files(FileSystem& files, const std::string& directory, const 
     RETURN_IF_ERROR(write_file_atomically(files, directory + "/" + plain, text));
   }
   if (const std::string* tokenizer = text_of(checkpoint, "tokenizer.json"))
-    RETURN_IF_ERROR(write_file_atomically(files, directory + "/tokenizer.json", *tokenizer));
+    RETURN_IF_ERROR(write_tokenizer(files, directory, checkpoint, *tokenizer));
   RETURN_IF_ERROR(write_file_atomically(files, directory + "/config.json", config));
   if (shards.files.size() == 1) return files.remove_all(directory + "/" + kIndexName);
   const Json index = {{"metadata", {{"total_size", shards.num_bytes}}}, {"weight_map", shards.file_of}};

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "convert/export_model.h"
 #include "convert/gguf_testing.h"
 #include "convert/import_model.h"
 #include "text/chat.h"
@@ -133,6 +134,36 @@ TEST_F(GgufTokenizers, WhatCameAlongIsKept) {
   EXPECT_EQ(read.chat_template, "{{ x }}");
   EXPECT_EQ(read.end_ids, std::vector<int32_t>{9});
   EXPECT_NE(read.begin_ids, std::vector<int32_t>{7});  // the tokenizer itself puts <s> before a text
+}
+
+// What only this program reads becomes what others read.
+TEST_F(GgufTokenizers, LeaveForHuggingFace) {
+  const Json family = golden("llama2");
+  const Tokenizer tokenizer = tokenizer_of(family);
+  ModelConfig model = small_model_of("llama");
+  model.vocab_size = tokenizer.vocab_size();
+  GgufToWrite file = small_gguf(model);
+  const auto keys = gguf_tokenizer(tokenizer, model.vocab_size, {});
+  ASSERT_TRUE(keys.ok());
+  file.metadata.insert(keys->metadata.begin(), keys->metadata.end());
+  file.lists = keys->lists;
+  write_small_gguf(dir_ / "model.gguf", file);
+  const auto imported = import_model(local_files(), dir_ / "model.gguf", dir_ / "ours");
+  ASSERT_TRUE(imported.ok()) << imported.status().message();
+  const auto exported = export_hf(local_files(), dir_ / "ours", dir_ / "hf");
+  ASSERT_TRUE(exported.ok()) << exported.status().message();
+  EXPECT_EQ(exported->family, "llama");
+  const auto json = read_file(local_files(), dir_ / "hf/tokenizer.json");
+  ASSERT_TRUE(json.ok());
+  EXPECT_EQ(Json::parse(*json)["model"]["type"], "BPE");
+  const auto after = Tokenizer::from_json(*json);
+  ASSERT_TRUE(after.ok()) << after.status().message();
+  EXPECT_TRUE(load_tokenizer(local_files(), dir_ / "hf/tokenizer.model").ok());
+  const std::string text = "Hello there, 345  people";
+  EXPECT_EQ(*after->encode(text), *tokenizer.encode(text));
+  const auto generation = read_file(local_files(), dir_ / "hf/generation_config.json");
+  ASSERT_TRUE(generation.ok());
+  EXPECT_EQ(Json::parse(*generation)["eos_token_id"], 2);
 }
 
 // llama.cpp's converter fills vocabularies of pieces up with unused tokens.
