@@ -8,6 +8,7 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
+#include "convert/export_gguf.h"
 #include "convert/export_model.h"
 #include "convert/import_model.h"
 #include "convert/inspect.h"
@@ -64,16 +65,31 @@ Status run_import(const ImportArguments& arguments) {
 }
 
 struct ExportArguments {
-  std::string from, to = "hf", out, family;
+  std::string from, to = "hf", out, family, type = "stored";
   double shard_gigabytes = 5;
 };
 
+Result<ExportReport> export_as(const ExportArguments& arguments, ByteProgress& progress) {
+  const auto tell = [&](int64_t done, int64_t all) { return progress(done, all); };
+  if (arguments.to == "hf") {
+    if (arguments.type != "stored")
+      return invalid("[--type] is for gguf; tensors of a Hugging Face directory keep their type");
+    return export_hf(all_files(), arguments.from, arguments.out,
+                     {.family = arguments.family,
+                      .max_file_bytes = static_cast<int64_t>(arguments.shard_gigabytes * 1e9),
+                      .progress = tell});
+  }
+  if (!arguments.family.empty()) return invalid("[--family] is for hf; a GGUF file is what fits the network");
+  GgufExportType type = GgufExportType::kAsStored;
+  if (arguments.type == "f32") type = GgufExportType::kF32;
+  if (arguments.type == "bf16") type = GgufExportType::kBF16;
+  if (arguments.type == "q8_0") type = GgufExportType::kQ8_0;
+  return export_gguf(all_files(), arguments.from, arguments.out, {.type = type, .progress = tell});
+}
+
 Status run_export(const ExportArguments& arguments) {
   ByteProgress progress("export");
-  const auto report = export_hf(all_files(), arguments.from, arguments.out,
-                                {.family = arguments.family,
-                                 .max_file_bytes = static_cast<int64_t>(arguments.shard_gigabytes * 1e9),
-                                 .progress = [&](int64_t done, int64_t all) { return progress(done, all); }});
+  const auto report = export_as(arguments, progress);
   progress.finish();
   if (!report.ok()) return report.status();
   print_notes(report->notes);
@@ -99,7 +115,8 @@ Result<int> run_inspect(const InspectArguments& arguments) {
 void add_import_command(Command root) {
   const auto arguments = std::make_shared<ImportArguments>();
   Command command = root.add_command(
-      "import", "Take over somebody else's model: a Hugging Face directory with safetensors, or a llama2.c .bin");
+      "import",
+      "Take over somebody else's model: a Hugging Face directory with safetensors, a GGUF file, or a llama2.c .bin");
   command.option("from", arguments->from, "directory with config.json, or file", {.required = true});
   command.option("to", arguments->to,
                  "a directory that is not there yet: a checkpoint, for generate, chat, eval, train",
@@ -114,10 +131,16 @@ void add_export_command(Command root) {
   const auto arguments = std::make_shared<ExportArguments>();
   Command command = root.add_command("export", "Write a model for other programs");
   command.option("from", arguments->from, "a run (its newest checkpoint) or a checkpoint", {.required = true});
-  command.option("--to", arguments->to, "format: hf is a Hugging Face directory", {.choices = {"hf"}});
-  command.option("--out", arguments->out, "a directory that is not there yet", {.required = true});
-  command.option("--family", arguments->family, "names of its tensors; \"\": as imported, or what fits the network");
-  command.option("--shard-gb", arguments->shard_gigabytes, "most of a file, in 10^9 bytes", {.min = 1e-6, .max = 1e6});
+  command.option("--to", arguments->to, "format: hf is a Hugging Face directory, gguf a file for llama.cpp",
+                 {.choices = {"hf", "gguf"}});
+  command.option("--out", arguments->out, "a directory, or for gguf a file, that is not there yet", {.required = true});
+  command.option("--type", arguments->type,
+                 "of matrices in a GGUF file; stored: bf16 where the model is that, else f32",
+                 {.choices = {"stored", "f32", "bf16", "q8_0"}});
+  command.option("--family", arguments->family,
+                 "hf: names of its tensors; \"\": as imported, or what fits the network");
+  command.option("--shard-gb", arguments->shard_gigabytes, "hf: most of a file, in 10^9 bytes",
+                 {.min = 1e-6, .max = 1e6});
   command.run([arguments] { return run_export(*arguments); });
 }
 
@@ -126,7 +149,7 @@ void add_inspect_command(Command root) {
   Command command = root.add_command(
       "inspect",
       "What is in a model's files, and what is wrong with them: safetensors, a Hugging Face directory, a "
-      "llama2.c .bin, a checkpoint, a tokenizer");
+      "GGUF file, a llama2.c .bin, a checkpoint, a tokenizer");
   command.option("path", arguments->path, "file or directory", {.required = true});
   command.flag("--json", arguments->json, "one JSON object");
   command.flag("--checksums", arguments->checksums,

@@ -8,6 +8,7 @@
 
 #include "base/quantity.h"
 #include "checkpoint/checkpoint.h"
+#include "convert/gguf_model.h"
 #include "convert/llama2c.h"
 #include "convert/mapped_tensors.h"
 #include "convert/tensor_files.h"
@@ -102,7 +103,7 @@ void try_import(FileSystem& files, Inspection& out) {
   const auto model = open_foreign_model(files, out.path, "");
   if (!model.ok()) return out.faults.push_back(model.status().message());
   out.facts.emplace_back("family", model->family.empty() ? model->format : model->family);
-  out.notes = model->notes;
+  out.notes.insert(out.notes.end(), model->notes.begin(), model->notes.end());
   const auto config = parse_config<ModelConfig>(print_config(model->config), "the network");
   if (!config.ok()) return out.faults.push_back(config.status().message());
   add_model_facts(*config, out);
@@ -203,6 +204,62 @@ void inspect_bin(FileSystem& files, const InspectOptions& options, Inspection& o
   }
 }
 
+std::string shown(const GgufFile& file, const GgufValue& value) {
+  constexpr size_t kMostBytes = 200;
+  if (const std::string* text = value.text()) return text->substr(0, kMostBytes);
+  if (const auto flag = value.flag()) return *flag ? "true" : "false";
+  if (const auto whole = value.whole()) return std::to_string(*whole);
+  if (const auto number = value.number()) return fmt::format("{}", *number);
+  const GgufArray& array = *value.array();
+  const std::string what = fmt::format("{} {}", with_separators(array.count), gguf_type_name(array.element));
+  constexpr int64_t kMostShown = 8;
+  if (array.count > kMostShown || array.count == 0) return what;
+  if (const auto texts = file.texts(array, kMostShown); texts.ok())
+    return fmt::format("{}: {}", what, fmt::join(*texts, ", ")).substr(0, kMostBytes);
+  return what;
+}
+
+void add_gguf_tensor(const std::shared_ptr<const GgufFile>& file, const GgufTensor& entry,
+                     const InspectOptions& options, Inspection& out) {
+  InspectedTensor tensor{.name = entry.name,
+                         .dtype = std::string(entry.type_name()),
+                         .shape = entry.shape.to_string(),
+                         .file = file->path().substr(file->path().rfind('/') + 1),
+                         .num_elements = entry.shape.num_elements(),
+                         .num_bytes = entry.num_bytes,
+                         .checksum = {}};
+  if (options.checksums) {
+    Status read = read_all(tensor, [&](int64_t at, std::span<std::byte> into) { return file->read(entry, at, into); });
+    // Quantized numbers hide what is not finite in their scales.
+    if (read.ok() && tensor.dtype.find('Q') != std::string::npos && is_readable(entry.type)) {
+      const SourceTensor source = gguf_source(file, entry);
+      InspectedTensor numbers{.dtype = "F32", .num_bytes = source.num_bytes(), .checksum = {}};
+      read = read_all(numbers, source.read);
+      tensor.num_nans = numbers.num_nans;
+      tensor.num_infinities = numbers.num_infinities;
+    }
+    if (!read.ok()) out.faults.push_back(read.message());
+  }
+  out.tensors.push_back(std::move(tensor));
+}
+
+void inspect_gguf(FileSystem& files, const InspectOptions& options, Inspection& out) {
+  out.kind = "GGUF file";
+  const auto opened = open_gguf_files(files, out.path);
+  if (!opened.ok()) return out.faults.push_back(opened.status().message());
+  const GgufFile& first = *opened->front();
+  out.facts.emplace_back("version", fmt::format("{}, tensors at multiples of {}", first.version(), first.alignment()));
+  if (opened->size() > 1) out.facts.emplace_back("parts", std::to_string(opened->size()));
+  for (const auto& [key, value] : first.metadata()) out.facts.emplace_back(key, shown(first, value));
+  for (const auto& file : *opened) {
+    for (const GgufTensor& tensor : file->tensors()) add_gguf_tensor(file, tensor, options, out);
+    if (file->bytes_behind() > 0)
+      out.notes.push_back(fmt::format("{}: {} bytes behind the last tensor mean nothing", file->path(),
+                                      with_separators(file->bytes_behind())));
+  }
+  try_import(files, out);
+}
+
 }  // namespace
 
 Result<Inspection> inspect_path(FileSystem& files, const std::string& path, const InspectOptions& options) {
@@ -219,14 +276,16 @@ Result<Inspection> inspect_path(FileSystem& files, const std::string& path, cons
   out.facts.emplace_back("size", format_quantity(static_cast<double>(entry.size_bytes), "bytes"));
   if (out.path.ends_with(".safetensors"))
     inspect_safetensors(files, options, out);
+  else if (out.path.ends_with(".gguf"))
+    inspect_gguf(files, options, out);
   else if (out.path.ends_with(".bin"))
     inspect_bin(files, options, out);
   else if (out.path.ends_with(".json") || out.path.ends_with(".tiktoken") || out.path.ends_with(".model"))
     inspect_tokenizer(files, out);
   else
     return invalid(fmt::format(
-        "[{}] is nothing that is known here; give a *.safetensors, a llama2.c .bin, a tokenizer.json, or the directory "
-        "of a model, a checkpoint or a run",
+        "[{}] is nothing that is known here; give a *.safetensors, a .gguf, a llama2.c .bin, a tokenizer.json, or the "
+        "directory of a model, a checkpoint or a run",
         out.path));
   return out;
 }

@@ -25,8 +25,9 @@ Status check_present(const NameMap& map, const OpenedModel& model) {
     if (found == model.tensors.end())
       missing.push_back(theirs.name);
     else if (!(found->second.shape == theirs.shape))
-      return invalid(fmt::format("[{}] {} is {}; config.json describes a network that needs {}", found->second.place,
-                                 theirs.name, found->second.shape.to_string(), theirs.shape.to_string()));
+      return invalid(fmt::format("[{}] {} is {}; the configuration describes a network that needs {}",
+                                 found->second.place, theirs.name, found->second.shape.to_string(),
+                                 theirs.shape.to_string()));
   }
   if (missing.empty()) return ok_status();
   const std::string beginning = fmt::format("{}: ", missing.front());

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "convert/gguf_model.h"
 #include "convert/llama2c.h"
 #include "convert/opened_model.h"
 
@@ -18,8 +19,10 @@ Result<OpenedModel> open_foreign_model(FileSystem& files, const std::string& pat
   }
   if (place.ends_with(".safetensors"))
     return invalid(fmt::format("[{}] holds tensors alone; give the directory with config.json beside it", place));
-  if (place.ends_with(".gguf"))
-    return invalid(fmt::format("[{}] GGUF is not read; give the Hugging Face directory that it was made from", place));
+  if (place.ends_with(".gguf")) {
+    if (!tokenizer.empty()) return invalid("[--tokenizer] is for llama2.c files; a GGUF file has its own");
+    return open_gguf_model(files, place);
+  }
   if (place.ends_with(".bin")) {
     ASSIGN_OR_RETURN(const auto file, files.open(place));
     std::array<std::byte, 4> first{};
@@ -34,7 +37,8 @@ Result<OpenedModel> open_foreign_model(FileSystem& files, const std::string& pat
     return open_llama2c(files, place, tokenizer);
   }
   return invalid(fmt::format(
-      "[{}] is no model that is known here; give a directory with config.json and *.safetensors, or a llama2.c .bin",
+      "[{}] is no model that is known here; give a directory with config.json and *.safetensors, a .gguf file, or a "
+      "llama2.c .bin",
       place));
 }
 

@@ -14,7 +14,7 @@
 namespace colossus {
 
 struct OpenedModel {
-  std::string format;  // "hf", "llama2.c"
+  std::string format;  // "hf", "gguf", "llama2.c"
   std::string family;  // of the names; "" where the format has one only
   ModelConfig config;
   std::vector<NameRule> rules;
@@ -32,8 +32,8 @@ struct OpenedModel {
 inline constexpr const char* kCarriedPrefix = "hf.";  // before the name that a file has in a Hugging Face directory
 inline constexpr const char* kImportRecord = "import.json";  // where the model came from
 
-// `path` is a directory with config.json and safetensors, or a llama2.c .bin. Everything that can be wrong with headers
-// and configuration is found here; tensors' bytes are not read.
+// `path` is a directory with config.json and safetensors, a .gguf file, or a llama2.c .bin. Everything that can be
+// wrong with headers and configuration is found here; tensors' bytes are not read.
 Result<OpenedModel> open_foreign_model(FileSystem& files, const std::string& path, const std::string& tokenizer);
 
 Result<OpenedModel> open_hf_model(FileSystem& files, const std::string& directory);

@@ -57,20 +57,6 @@ Result<std::map<std::string, std::string>> read_index(FileSystem& files, const s
   return file_of;
 }
 
-// Two files of the same length with the same headers are told apart by samples; reading all would double the work.
-Result<std::string> identity_of(FileSystem& files, const std::string& path) {
-  ASSIGN_OR_RETURN(const auto file, files.open(path));
-  StreamingChecksum sum;
-  std::vector<std::byte> sample;
-  const int64_t step = std::max(kSampleBytes, file->size() / kNumSamples);
-  for (int64_t at = 0; at < file->size(); at += step) {
-    sample.resize(static_cast<size_t>(std::min(kSampleBytes, file->size() - at)));
-    RETURN_IF_ERROR(read_exactly(*file, at, sample).at(path));
-    sum.add(sample);
-  }
-  return fmt::format("{}:{:016x} ", file->size(), sum.value());
-}
-
 std::optional<DType> importable(const std::string& word) {
   if (word == "F32") return DType::kF32;
   if (word == "F16") return DType::kF16;
@@ -102,6 +88,19 @@ Status add_tensors(const std::shared_ptr<const SafetensorsFile>& file, TensorFil
 }
 
 }  // namespace
+
+Result<std::string> identity_of_file(FileSystem& files, const std::string& path) {
+  ASSIGN_OR_RETURN(const auto file, files.open(path));
+  StreamingChecksum sum;
+  std::vector<std::byte> sample;
+  const int64_t step = std::max(kSampleBytes, file->size() / kNumSamples);
+  for (int64_t at = 0; at < file->size(); at += step) {
+    sample.resize(static_cast<size_t>(std::min(kSampleBytes, file->size() - at)));
+    RETURN_IF_ERROR(read_exactly(*file, at, sample).at(path));
+    sum.add(sample);
+  }
+  return fmt::format("{}:{:016x} ", file->size(), sum.value());
+}
 
 Result<std::vector<std::string>> list_tensor_files(FileSystem& files, const std::string& directory) {
   ASSIGN_OR_RETURN(const auto entries, files.list(directory));
@@ -139,7 +138,7 @@ Result<TensorFiles> open_tensor_files(FileSystem& files, const std::string& dire
     ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::open(files, path));
     opened.files.push_back(std::make_shared<const SafetensorsFile>(std::move(file)));
     RETURN_IF_ERROR(add_tensors(opened.files.back(), opened, place_of, int8));
-    ASSIGN_OR_RETURN(const std::string identity, identity_of(files, path));
+    ASSIGN_OR_RETURN(const std::string identity, identity_of_file(files, path));
     opened.identity += name + ":" + identity;
   }
   RETURN_IF_ERROR(int8.add_to(opened.tensors, opened.other_types));

@@ -18,6 +18,10 @@ struct TensorFiles {
   std::string identity;                  // of the files: sizes, headers, and samples of their bytes
 };
 
+// Of one file: its size, and samples from front to back. Files of the same length with the same headers are told apart
+// by these; reading all would double the work.
+Result<std::string> identity_of_file(FileSystem& files, const std::string& path);
+
 // Which files those are, in the order of their names: what the index names, or model.safetensors, or every
 // *.safetensors. A directory without any is refused; where there are pickles, with what to do.
 Result<std::vector<std::string>> list_tensor_files(FileSystem& files, const std::string& directory);

@@ -43,7 +43,7 @@ TEST(Usage, EveryCommandHasHelp) {
       {{"eval", "loss"}, {"--split", "train|validation", "xz -9"}},
       {{"checkpoint"}, {"show", "verify", "consolidate"}},
       {{"import"}, {"--tokenizer", "llama2.c", "REQUIRED"}},
-      {{"export"}, {"--family", "--shard-gb", "REQUIRED"}},
+      {{"export"}, {"--family", "--shard-gb", "hf|gguf", "q8_0", "REQUIRED"}},
       {{"inspect"}, {"--checksums", "--json"}},
       {{"checkpoint", "consolidate"}, {"--model-only", "REQUIRED"}},
       {{"program"}, {"show"}},
