@@ -65,6 +65,7 @@ def tiktoken_peer(encoding):
 
 def hugging_face_peer(path):
     made = tokenizers.Tokenizer.from_file(path)
+    made.encode_special_tokens = True  # as ordinary text, which is what we and tiktoken do here
     # Without offsets, which we do not make here either.
     return lambda documents: timed(lambda: made.encode_batch_fast(documents, add_special_tokens=False), lambda e: e.ids)
 
@@ -146,4 +147,5 @@ def main():
             print(json.dumps(line), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
