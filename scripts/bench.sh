@@ -1,9 +1,10 @@
 #!/bin/bash
 # Measures every line of docs/benchmarks.md on this machine: name, value, bar, holds or short. Under 20 minutes.
 #   make bench                      all
-#   scripts/bench.sh train race     some: train tokenizer decode memory start ranks keeping verifying sums packets many race lowest peers
+#   scripts/bench.sh train race     some: train tokenizer tokenizers decode memory start ranks keeping verifying sums packets many race lowest peers
 #   SHAKESPEARE=file TEXTS=dir      the texts; without them the lines that need them are skipped and counted
 #   PYTHON=venv/bin/python          a Python with torch: measures PyTorch beside us (bench/peers); else those lines are skipped
+#   TOKENIZERS=dir                  published vocabularies; with tiktoken, tokenizers, sentencepiece in PYTHON beside those
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +12,7 @@ build=${BUILD:-build/release}
 colossus=${COLOSSUS:-$build/bin/colossus}
 shakespeare=${SHAKESPEARE:-../shared/data/text/en/tinyshakespeare.txt}
 texts=${TEXTS:-../shared/data/text}
+tokenizers=${TOKENIZERS:-../shared/data/tokenizers}
 python=${PYTHON:-}
 work=${WORK:-out/bench}
 lines=("$@")
@@ -98,6 +100,22 @@ bench_tokenizer() {
   local peak
   peak=$("$build/bench/peak_memory" "$colossus" tokenizer train --vocab 32768 --out "$work/tok.json" "$texts" 2>&1 > /dev/null | field peak_bytes)
   report "tokenizer: peak memory, GB" "$(calculate "$peak / 1e9")" GB "<= 1"
+}
+
+# Encoding and decoding with published vocabularies, beside the libraries they come from.
+bench_tokenizers() {
+  [[ -d $texts && -d $tokenizers ]] || { skip "encoding and decoding" "no $texts or $tokenizers"; return; }
+  [[ -n $python ]] || { skip "encoding and decoding" "set PYTHON"; return; }
+  "$python" bench/peers/tokenizer_speed.py --bench "$build/bench/tokenizer_bench" --colossus "$colossus" --texts "$texts" \
+    --tokenizers "$tokenizers" > "$work/tokenizers.jsonl" || { skip "encoding and decoding" "tokenizer_speed.py failed"; return; }
+  local json name
+  while read -r json; do
+    name=$(sed 's/.*"tokenizer": "\([^"]*\)".*/\1/' <<< "$json")
+    report "$name: encoding over the faster of tiktoken and tokenizers" "$(field times_faster_than_the_faster <<< "$json")" \
+      "$(field encode_mb_per_second <<< "$json") MB/s" ">= 3"
+    report "$name: two threads over one" "$(field two_threads_over_one <<< "$json")" "" ">= 1.9"
+    report "$name: decoding" "$(field decode_mb_per_second <<< "$json")" MB/s ">= 200"
+  done < "$work/tokenizers.jsonl"
 }
 
 bench_memory() {
@@ -234,7 +252,7 @@ bench_many() {
     "$(many_ranks --set mesh.data=16 --set mesh.tensor=2 --set mesh.pipeline=2)" s "<= 10"
 }
 
-for line in train decode tokenizer memory start ranks keeping verifying sums packets many race lowest; do
+for line in train decode tokenizer tokenizers memory start ranks keeping verifying sums packets many race lowest; do
   if wanted $line; then bench_$line; fi
 done
 echo "held $held, short $short, skipped $skipped"

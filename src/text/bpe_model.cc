@@ -8,55 +8,11 @@
 #include <cstring>
 #include <span>
 
-#include "text/hash_bytes.h"
+#include "base/check.h"
+#include "text/piece_cache.h"
 #include "text/utf8.h"
 
 namespace colossus {
-
-namespace {
-
-// Text repeats its pieces: nine of ten are found here and need no merging. One cache per thread, direct-mapped, so that
-// encoding is safe from any number of threads without a lock. Slots of other tokenizers are simply overwritten.
-class PieceCache {
- public:
-  static constexpr size_t kMaxBytes = 22;
-  static constexpr size_t kMaxIds = 8;
-  struct alignas(64) Slot {
-    uint64_t serial = 0;
-    uint8_t num_bytes = 0;
-    uint8_t num_ids = 0;
-    char bytes[kMaxBytes];
-    int32_t ids[kMaxIds];
-
-    bool holds(uint64_t owner, std::string_view piece) const {
-      return serial == owner && num_bytes == piece.size() && std::memcmp(bytes, piece.data(), piece.size()) == 0;
-    }
-    void set(uint64_t owner, std::string_view piece, std::span<const int32_t> piece_ids) {
-      serial = owner;
-      num_bytes = static_cast<uint8_t>(piece.size());
-      num_ids = static_cast<uint8_t>(piece_ids.size());
-      std::memcpy(bytes, piece.data(), piece.size());
-      std::copy(piece_ids.begin(), piece_ids.end(), ids);
-    }
-  };
-
-  Slot& slot(std::string_view piece) { return slots_[hash_bytes(piece) % kNumSlots]; }
-  std::vector<int32_t>& symbols() { return symbols_; }
-  std::vector<size_t>& unknown_sizes() { return unknown_sizes_; }
-
-  static PieceCache& of_this_thread() {
-    thread_local PieceCache cache;
-    return cache;
-  }
-
- private:
-  static constexpr size_t kNumSlots = 1 << 14;  // 1 MB
-  std::vector<Slot> slots_ = std::vector<Slot>(kNumSlots);
-  std::vector<int32_t> symbols_;  // of the piece at work
-  std::vector<size_t> unknown_sizes_;
-};
-
-}  // namespace
 
 Result<BpeModel> BpeModel::create(const TokenizerSpec& spec, const Vocabulary& vocabulary) {
   static std::atomic<uint64_t> num_made = 0;
@@ -64,6 +20,8 @@ Result<BpeModel> BpeModel::create(const TokenizerSpec& spec, const Vocabulary& v
   made.serial_ = ++num_made;
   RETURN_IF_ERROR(made.index_merges());
   for (const int32_t id : spec.whole) made.whole_.insert(spec.tokens[id], id);
+  const bool merges = !spec.merges.empty() || spec.ignore_merges;
+  made.one_word_a_piece_ = merges && made.whole_.empty() && !made.blanks_begin_words_;
   return made;
 }
 
@@ -132,19 +90,61 @@ Status BpeModel::encode_words(std::string_view text, size_t begin, size_t end, T
   return ok_status();
 }
 
+Status BpeModel::encode_pieces(std::string_view text, size_t begin, std::span<const size_t> ends,
+                               std::vector<int32_t>& ids) const {
+  CHECK(ends.size() <= kMostPieces);
+  if (!one_word_a_piece_) {
+    for (const size_t end : ends) {
+      RETURN_IF_ERROR(encode(text, begin, end, {ids}));
+      begin = end;
+    }
+    return ok_status();
+  }
+  PieceCache& cache = PieceCache::of_this_thread();
+  // First all places in the cache, so that they come from memory at once; then what is there.
+  std::array<PieceCache::Key, kMostPieces> keys;
+  std::array<PieceCache::Set*, kMostPieces> sets;
+  for (size_t i = 0, at = begin; i < ends.size(); at = ends[i++]) {
+    const size_t size = ends[i] - at;
+    if (size > PieceCache::kMaxBytes) continue;
+    keys[i] = PieceCache::key_of(serial_, text, at, size);
+    sets[i] = &cache.set_of(keys[i]);
+    __builtin_prefetch(sets[i]);
+  }
+  std::array<int32_t, kMostPieces * PieceCache::kMaxIds> found;
+  size_t num_found = 0;
+  const auto flush = [&] {
+    ids.insert(ids.end(), found.begin(), found.begin() + num_found);
+    num_found = 0;
+  };
+  for (size_t i = 0; i < ends.size(); begin = ends[i++]) {
+    const bool fits = ends[i] - begin <= PieceCache::kMaxBytes;
+    if (const auto* slot = fits ? PieceCache::find(*sets[i], keys[i]) : nullptr) {
+      std::memcpy(found.data() + num_found, slot->ids.data(), sizeof(slot->ids));  // a whole slot's: no loop
+      num_found += slot->num_ids();
+      continue;
+    }
+    flush();
+    const size_t before = ids.size();
+    RETURN_IF_ERROR(merge_word(text, begin, ends[i], {ids}));
+    if (fits) PieceCache::put(*sets[i], keys[i], std::span(ids).subspan(before));
+  }
+  flush();
+  return ok_status();
+}
+
 Status BpeModel::encode_word(std::string_view text, size_t begin, size_t end, TokenSink out) const {
-  const std::string_view piece = text.substr(begin, end - begin);
   // The cache knows no sizes.
-  if (piece.size() > PieceCache::kMaxBytes || out.sizes != nullptr) return merge_word(text, begin, end, out);
-  PieceCache::Slot& slot = PieceCache::of_this_thread().slot(piece);
-  if (slot.holds(serial_, piece)) {
-    out.ids.insert(out.ids.end(), slot.ids, slot.ids + slot.num_ids);
+  if (end - begin > PieceCache::kMaxBytes || out.sizes != nullptr) return merge_word(text, begin, end, out);
+  const PieceCache::Key key = PieceCache::key_of(serial_, text, begin, end - begin);
+  PieceCache::Set& set = PieceCache::of_this_thread().set_of(key);
+  if (const auto* slot = PieceCache::find(set, key)) {
+    out.ids.insert(out.ids.end(), slot->ids.begin(), slot->ids.begin() + slot->num_ids());
     return ok_status();
   }
   const size_t before = out.ids.size();
   RETURN_IF_ERROR(merge_word(text, begin, end, out));
-  const size_t num_ids = out.ids.size() - before;
-  if (num_ids <= PieceCache::kMaxIds) slot.set(serial_, piece, {out.ids.data() + before, num_ids});
+  PieceCache::put(set, key, std::span(out.ids).subspan(before));
   return ok_status();
 }
 
@@ -157,8 +157,8 @@ Status BpeModel::merge_word(std::string_view text, size_t begin, size_t end, Tok
     }
   }
   PieceCache& cache = PieceCache::of_this_thread();
-  std::vector<int32_t>& symbols = cache.symbols();
-  std::vector<size_t>& unknown_sizes = cache.unknown_sizes();
+  std::vector<int32_t>& symbols = cache.symbols;
+  std::vector<size_t>& unknown_sizes = cache.unknown_sizes;
   symbols.clear();
   unknown_sizes.clear();
   const Status status = append_symbols(text, begin, end, symbols, &unknown_sizes);

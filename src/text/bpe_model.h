@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -26,6 +27,10 @@ class BpeModel {
   // Appends the tokens of the piece [begin, end) of `text`. Fails where the vocabulary lacks a character and nothing
   // stands for it: the message gives the offset in `text`, and `out` keeps what came before it.
   Status encode(std::string_view text, size_t begin, size_t end, TokenSink out) const;
+  // The same for the pieces [begin, ends[0]), [ends[0], ends[1]) and so on, at most kMostPieces.
+  Status encode_pieces(std::string_view text, size_t begin, std::span<const size_t> ends,
+                       std::vector<int32_t>& ids) const;
+  static constexpr size_t kMostPieces = 64;
   // Of the character at text[at].
   Status unknown_symbol(std::string_view text, size_t at) const;
 
@@ -45,6 +50,7 @@ class BpeModel {
   const Vocabulary* vocabulary_;
   MergeTable merges_;
   ByteTrie whole_;
+  bool one_word_a_piece_ = false;    // nothing to cut a piece at
   bool blanks_begin_words_ = false;  // no merge joins U+2581 to what stands before it, unless that is U+2581 too
   uint64_t serial_ = 0;              // tells this model's entries in the threads' caches from others'
 };

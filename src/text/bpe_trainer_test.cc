@@ -29,11 +29,8 @@ std::vector<std::pair<std::string, std::string>> train_plainly(const std::vector
                                                                int64_t min_count) {
   std::map<std::string, int64_t> counts;
   for (const std::string& text : documents) {
-    for (size_t at = 0; at < text.size();) {
-      const size_t end = split_function(pattern)(text, at);
-      ++counts[text.substr(at, end - at)];
-      at = end;
-    }
+    for_each_piece(split_function(pattern), text, 0,
+                   [&](size_t begin, size_t end) { ++counts[text.substr(begin, end - begin)]; });
   }
   std::vector<std::pair<std::vector<std::string>, int64_t>> words;
   for (const auto& [piece, count] : counts) {

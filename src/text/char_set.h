@@ -1,6 +1,7 @@
 // A set of characters as a class of a regular expression describes it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <utility>
@@ -28,6 +29,12 @@ class CharSet {
   }
   // Of kInvalidCodePoint, a byte that is no UTF-8, too: it has no class but "not".
   bool contains(uint32_t code_point) const { return code_point < 128 ? ascii_[code_point] : evaluate(code_point); }
+
+  // Whether it surely holds nothing else.
+  bool ascii_only() const {
+    return categories_ == 0 && scripts_ == 0 && !space_ && !word_ && !fold_ && !negated_ && unions_.empty() &&
+           std::all_of(ranges_.begin(), ranges_.end(), [](const auto& range) { return range.second < 128; });
+  }
 
  private:
   bool evaluate(uint32_t c) const {

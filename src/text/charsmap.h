@@ -3,6 +3,7 @@
 // that end in a zero byte.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,12 +26,20 @@ class Charsmap {
   // The longest string of the map that text[from..] begins with.
   std::optional<Match> longest_prefix(std::string_view text, size_t from) const;
 
+  // Whether this byte stays as it is before another one of ASCII and before the end.
+  bool keeps_ascii(uint8_t byte) const { return byte < 128 && !changes_ascii_[byte]; }
+
   bool empty() const { return units_.empty(); }
   const std::string& blob() const { return blob_; }
 
  private:
+  size_t root() const;
+  // From `node` to where `byte` leads, by way of `unit`; false where nothing goes on.
+  bool step(size_t& node, uint8_t byte, uint32_t& unit) const;
+
   std::string blob_;
   std::vector<uint32_t> units_;
+  std::array<bool, 128> changes_ascii_{};
   std::string_view replacements() const { return std::string_view(blob_).substr(4 + 4 * units_.size()); }
 };
 

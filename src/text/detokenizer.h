@@ -48,7 +48,10 @@ class Detokenizer {
     int strip_left = -1;   // of what StripDecoder may still take; -1: not begun
   };
   void append(int32_t id, State& state, std::string& out) const;
-  bool plain() const { return start_ == Start::kPlain; }  // a text is its tokens' bytes
+  // Whether from here on a text is its tokens' bytes.
+  bool is_plain_from(const State& state) const {
+    return start_ == Start::kPlain || (start_ != Start::kJoin && !state.at_start);
+  }
 
  private:
   enum class Start { kPlain, kJoin, kMetaspace, kStrip, kSentencePiece };

@@ -10,8 +10,6 @@ namespace colossus {
 
 namespace {
 
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
 // Calls visit(code point, begin, end) for each character, one for each byte that is no UTF-8.
 template <class Visit>
 void for_each_character(std::string_view text, Visit&& visit) {
@@ -128,8 +126,18 @@ Mapped map_prefix(const SentencePieceNormalizer& step, std::string_view text, si
   }
   if (const auto match = step.map->longest_prefix(text, at)) return {match->replacement, match->length};
   const Utf8Char c = decode_utf8(text.substr(at));
-  if (c.code_point == kInvalidCodePoint) return {kReplacement, 1};
+  if (c.code_point == kInvalidCodePoint) return {kReplacementCharacter, 1};
   return {text.substr(at, c.num_bytes), c.num_bytes};
+}
+
+// Where the characters of ASCII from `at` on end that stay as they are, blanks left aside.
+size_t end_of_plain(const SentencePieceNormalizer& step, std::string_view text, size_t at) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  while (at < text.size() && byte(at) != ' ' && step.map->keeps_ascii(byte(at)) &&
+         (at + 1 == text.size() || byte(at + 1) < 0x80) && (step.kept == nullptr || !step.kept->begins_any(text[at]))) {
+    ++at;
+  }
+  return at;
 }
 
 Status apply(const SentencePieceNormalizer& step, AlignedText& text) {
@@ -146,6 +154,12 @@ Status apply(const SentencePieceNormalizer& step, AlignedText& text) {
     if (step.add_dummy_prefix && !step.whitespace_as_suffix) made.append(blank, text, at, at);
     bool after_blank = step.remove_extra_whitespaces;
     while (at < input.size()) {
+      if (const size_t end = end_of_plain(step, input, at); end != at) {
+        made.copy(text, at, end);
+        after_blank = false;
+        at = end;
+        continue;
+      }
       const Mapped mapped = map_prefix(step, input, at);
       std::string_view bytes = mapped.bytes;
       while (after_blank && bytes.starts_with(' ')) bytes.remove_prefix(1);

@@ -96,14 +96,12 @@ class Counters {
     for (size_t begin = 0; begin < text.size();) {
       const auto special = finder_.find(text, begin, true);
       const std::string_view part = text.substr(0, special ? special->begin : text.size());
-      while (begin < part.size()) {
-        const size_t end = split_(part, begin);
-        const std::string_view piece = part.substr(begin, end - begin);
+      for_each_piece(split_, part, begin, [&](size_t piece_begin, size_t piece_end) {
+        const std::string_view piece = part.substr(piece_begin, piece_end - piece_begin);
         const uint32_t hash = PieceCounts::hash_of(piece);
         counts[shard_of(hash)].add(piece, 1, hash);
-        begin = end;
-      }
-      if (special) begin = special->end;
+      });
+      begin = special ? special->end : part.size();
     }
   }
 

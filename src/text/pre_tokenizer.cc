@@ -125,10 +125,8 @@ class PreTokenization {
     return split(step.behavior, [&](std::string_view piece) -> Result<std::vector<Stretch>> {
       Stretches stretches(step.invert);
       if (step.known) {
-        for (size_t at = 0, end; at < piece.size(); at = end) {
-          end = split_function(*step.known)(piece, at);
-          stretches.add(at, end);
-        }
+        for_each_piece(split_function(*step.known), piece, 0,
+                       [&](size_t begin, size_t end) { stretches.add(begin, end); });
       } else if (step.regex) {
         RETURN_IF_ERROR(
             step.regex->for_each_match(piece, [&](size_t begin, size_t end) { stretches.add(begin, end); }));
@@ -219,14 +217,11 @@ class PreTokenization {
     });
   }
 
-  void cut(SplitFunction split_at) {
+  void cut(SplitFunction split) {
     std::vector<TextSpan> cut;
     for (const TextSpan& piece : pieces_) {
       const std::string_view until = text_.text().substr(0, piece.end);  // it must not look beyond its piece
-      for (size_t at = piece.begin, end; at < piece.end; at = end) {
-        end = split_at(until, at);
-        cut.push_back({at, end});
-      }
+      for_each_piece(split, until, piece.begin, [&](size_t begin, size_t end) { cut.push_back({begin, end}); });
     }
     pieces_ = std::move(cut);
   }

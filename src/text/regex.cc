@@ -21,7 +21,8 @@ class RegexMatcher {
       : program_(program),
         sets_(sets),
         text_(text),
-        steps_left_(Regex::kFreeSteps + Regex::kStepsPerByte * static_cast<int64_t>(text.size())) {}
+        budget_(Regex::kFreeSteps + Regex::kStepsPerByte * static_cast<int64_t>(text.size())),
+        steps_left_(budget_) {}
 
   // The end of the match of the program at `pc` that begins at `at`; npos if there is none, or no budget.
   size_t match(uint32_t pc, size_t at) {
@@ -42,6 +43,8 @@ class RegexMatcher {
     }
   }
   bool exhausted() const { return steps_left_ < 0; }
+  int64_t budget() const { return budget_; }
+  int64_t num_steps() const { return budget_ - steps_left_; }
   size_t after(size_t at) const { return at + decode_utf8(text_.substr(at)).num_bytes; }
 
  private:
@@ -162,20 +165,28 @@ class RegexMatcher {
   const std::vector<RegexInstruction>& program_;
   const std::vector<CharSet>& sets_;
   std::string_view text_;
+  const int64_t budget_;
   int64_t steps_left_;
   std::vector<Frame> stack_;
 };
 
 }  // namespace
 
-Status Regex::for_each_match(std::string_view text, FunctionRef<void(size_t begin, size_t end)> found) const {
+Status Regex::for_each_match(std::string_view text, FunctionRef<void(size_t begin, size_t end)> found,
+                             int64_t* num_steps) const {
   RegexMatcher matcher(program_, sets_, text);
+  if (num_steps != nullptr) *num_steps = 0;
   for (size_t at = 0; at < text.size();) {
+    if (!may_begin_[static_cast<uint8_t>(text[at])]) {
+      ++at;  // of a character of several bytes one by one, where none of those may begin
+      continue;
+    }
     const size_t end = matcher.match(0, at);
+    if (num_steps != nullptr) *num_steps = matcher.num_steps();
     if (matcher.exhausted()) {
       return colossus::exhausted(
           fmt::format("the expression '{}' needs more than {} steps for {} bytes of text, at byte {}; it runs away",
-                      pattern_, kFreeSteps + kStepsPerByte * static_cast<int64_t>(text.size()), text.size(), at));
+                      pattern_, matcher.budget(), text.size(), at));
     }
     if (end == std::string_view::npos || end == at) {
       at = matcher.after(at);

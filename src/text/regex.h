@@ -7,6 +7,7 @@
 // expression that runs away ends in an error. Unicode 16.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,8 +52,9 @@ class Regex {
   static Result<Regex> compile(std::string_view pattern);
 
   // Calls `found` for each match from left to right; none overlaps the one before. Fails when the budget is spent:
-  // kStepsPerByte steps a byte, and kFreeSteps.
-  Status for_each_match(std::string_view text, FunctionRef<void(size_t begin, size_t end)> found) const;
+  // kStepsPerByte steps a byte, and kFreeSteps. `num_steps`: how many were taken.
+  Status for_each_match(std::string_view text, FunctionRef<void(size_t begin, size_t end)> found,
+                        int64_t* num_steps = nullptr) const;
   static constexpr int64_t kStepsPerByte = 256;
   static constexpr int64_t kFreeSteps = 1 << 16;
 
@@ -60,9 +62,11 @@ class Regex {
 
  private:
   friend class RegexCompiler;
+  void find_beginnings(uint32_t pc, std::vector<bool>& seen);
   std::string pattern_;
   std::vector<internal::RegexInstruction> program_;
   std::vector<CharSet> sets_;
+  std::array<bool, 256> may_begin_{};  // by the first byte of a match
 };
 
 }  // namespace colossus

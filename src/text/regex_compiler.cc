@@ -41,6 +41,8 @@ class RegexCompiler {
     regex.pattern_ = pattern_;
     regex.program_ = std::move(whole.code);
     regex.sets_ = std::move(sets_);
+    std::vector<bool> seen(regex.program_.size());
+    regex.find_beginnings(0, seen);
     return regex;
   }
 
@@ -422,6 +424,36 @@ class RegexCompiler {
   int num_alternatives_ = 0;
   std::vector<CharSet> sets_;
 };
+
+// What a match that has come to `pc` without taking a character may begin with; at the very least.
+void Regex::find_beginnings(uint32_t pc, std::vector<bool>& seen) {
+  while (!seen[pc]) {
+    seen[pc] = true;
+    const RegexInstruction& instruction = program_[pc];
+    switch (instruction.op) {
+      case Op::kMatch: return;  // of a group, whose own instruction goes on behind it: the whole takes a character
+      case Op::kSet:
+      case Op::kLoop: {
+        const CharSet& set = sets_[instruction.a];
+        for (uint32_t byte = 0; byte < 256; ++byte) {
+          if (byte < 128 ? set.contains(byte) : !set.ascii_only()) may_begin_[byte] = true;
+        }
+        if (instruction.op == Op::kSet || instruction.min > 0) return;
+        break;
+      }
+      case Op::kSplit: find_beginnings(instruction.b, seen); [[fallthrough]];
+      case Op::kJump:
+      case Op::kAhead: pc = instruction.a; continue;
+      case Op::kAtomic: find_beginnings(instruction.a, seen); break;
+      case Op::kLineBegin:
+      case Op::kLineEnd:
+      case Op::kTextBegin:
+      case Op::kTextEnd:
+      case Op::kWordBorder: break;
+    }
+    ++pc;
+  }
+}
 
 Result<Regex> Regex::compile(std::string_view pattern) { return RegexCompiler(pattern).compile(); }
 

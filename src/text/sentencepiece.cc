@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <concepts>
 #include <memory>
 
 #include "text/piece_vocabulary.h"
@@ -36,57 +37,84 @@ Result<ScoredPiece> read_piece(std::string_view bytes) {
   }
 }
 
-Status read_trainer(std::string_view bytes, Model& model) {
+// The fields that we know of the two parts of a model beside its pieces, for reading and for writing: visit(number,
+// value). How a model was trained, the names of rules and what a map was compiled from change nothing.
+template <class AnyModel, class Visit>
+void visit_trainer(AnyModel& model, Visit&& visit) {
+  visit(3, model.type);
+  visit(24, model.whitespace_as_suffix);
+  visit(35, model.byte_fallback);
+  visit(44, model.unknown_surface);
+}
+template <class AnyModel, class Visit>
+void visit_normalizer(AnyModel& model, Visit&& visit) {
+  visit(2, model.charsmap);
+  visit(3, model.add_dummy_prefix);
+  visit(4, model.remove_extra_whitespaces);
+  visit(5, model.escape_whitespaces);
+}
+
+// Takes `field` where it is the one that is visited.
+class FieldReader {
+ public:
+  FieldReader(const ProtobufField& field, std::string_view part) : field_(field), part_(part) {}
+  void operator()(uint32_t number, std::string& value) {
+    if (number != field_.number) return;
+    if (!field_.is_bytes) status_ = wrong_kind(part_, field_);
+    value = field_.bytes;
+  }
+  template <std::unsigned_integral Number>
+  void operator()(uint32_t number, Number& value) {
+    if (number == field_.number) value = static_cast<Number>(field_.value);
+  }
+  const Status& status() const { return status_; }
+
+ private:
+  const ProtobufField& field_;
+  std::string_view part_;
+  Status status_;
+};
+
+template <class VisitPart>
+Status read_part(std::string_view bytes, std::string_view part, VisitPart&& visit_part) {
   ProtobufReader reader(bytes);
   ProtobufField field;
   while (true) {
     ASSIGN_OR_RETURN(const bool more, reader.next(field));
     if (!more) return ok_status();
-    switch (field.number) {
-      case 3: model.type = field.value; break;
-      case 24: model.whitespace_as_suffix = field.value != 0; break;
-      case 35: model.byte_fallback = field.value != 0; break;
-      case 44:
-        if (!field.is_bytes) return wrong_kind("the trainer's settings", field);
-        model.unknown_surface = field.bytes;
-        break;
-      default: break;  // how it was trained changes nothing
-    }
+    FieldReader read(field, part);
+    visit_part(read);
+    RETURN_IF_ERROR(read.status());
   }
 }
 
 Status read_normalizer(std::string_view bytes, Model& model) {
-  ProtobufReader reader(bytes);
-  ProtobufField field;
-  while (true) {
-    ASSIGN_OR_RETURN(const bool more, reader.next(field));
-    if (!more) return ok_status();
-    switch (field.number) {
-      case 2:
-        if (!field.is_bytes) return wrong_kind("the normalizer's settings", field);
-        model.charsmap = field.bytes;
-        break;
-      case 3: model.add_dummy_prefix = field.value != 0; break;
-      case 4: model.remove_extra_whitespaces = field.value != 0; break;
-      case 5: model.escape_whitespaces = field.value != 0; break;
-      default: break;  // a name, and the rules that the map was compiled from
-    }
-  }
+  return read_part(bytes, "the normalizer's settings", [&](FieldReader& read) { visit_normalizer(model, read); });
 }
 
 void append_varint(std::string& out, uint64_t value) {
   for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
   out += static_cast<char>(value);
 }
-void append_number(std::string& out, uint32_t field, uint64_t value) {
-  append_varint(out, field << 3);
-  append_varint(out, value);
-}
 void append_bytes(std::string& out, uint32_t field, std::string_view bytes) {
   append_varint(out, field << 3 | 2);
   append_varint(out, bytes.size());
   out += bytes;
 }
+
+// Appends the fields that are visited.
+class FieldWriter {
+ public:
+  explicit FieldWriter(std::string& out) : out_(out) {}
+  void operator()(uint32_t number, const std::string& value) { append_bytes(out_, number, value); }
+  void operator()(uint32_t number, uint64_t value) {
+    append_varint(out_, number << 3);
+    append_varint(out_, value);
+  }
+
+ private:
+  std::string& out_;
+};
 
 }  // namespace
 
@@ -104,7 +132,10 @@ Result<SentencePieceModel> read_sentencepiece(std::string_view bytes) {
         model.pieces.push_back(std::move(piece));
         break;
       }
-      case 2: RETURN_IF_ERROR(read_trainer(field.bytes, model)); break;
+      case 2:
+        RETURN_IF_ERROR(
+            read_part(field.bytes, "the trainer's settings", [&](FieldReader& read) { visit_trainer(model, read); }));
+        break;
       case 3: RETURN_IF_ERROR(read_normalizer(field.bytes, model)); break;
       case 5: {
         Model denormalizer;
@@ -119,25 +150,20 @@ Result<SentencePieceModel> read_sentencepiece(std::string_view bytes) {
 
 std::string write_sentencepiece(const SentencePieceModel& model) {
   std::string out, part;
+  FieldWriter write(part);
   for (const ScoredPiece& piece : model.pieces) {
     part.clear();
-    append_bytes(part, 1, piece.text);
+    write(1, piece.text);
     append_varint(part, 2 << 3 | 5);
     part.append(reinterpret_cast<const char*>(&piece.score), sizeof(piece.score));
-    append_number(part, 3, static_cast<uint64_t>(piece.type));
+    write(3, static_cast<uint64_t>(piece.type));
     append_bytes(out, 1, part);
   }
   part.clear();
-  append_number(part, 3, model.type);
-  append_number(part, 24, model.whitespace_as_suffix);
-  append_number(part, 35, model.byte_fallback);
-  append_bytes(part, 44, model.unknown_surface);
+  visit_trainer(model, write);
   append_bytes(out, 2, part);
   part.clear();
-  append_bytes(part, 2, model.charsmap);
-  append_number(part, 3, model.add_dummy_prefix);
-  append_number(part, 4, model.remove_extra_whitespaces);
-  append_number(part, 5, model.escape_whitespaces);
+  visit_normalizer(model, write);
   append_bytes(out, 3, part);
   return out;
 }

@@ -1,6 +1,7 @@
 #include "text/splitter.h"
 
 #include <array>
+#include <type_traits>
 
 #include "text/unicode_classes.h"
 #include "text/utf8.h"
@@ -30,33 +31,53 @@ constexpr std::array<PatternEntry, 5> kPatterns = {{
      R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
 }};
 
-// Reads characters' classes from `text`, never past its end.
-class Cursor {
+constexpr ClassMask kLonger = 128;  // no class: the first byte of a character of several, or no character
+
+// What unicode_classes() says of ASCII (splitter_test holds the two together): no memory but this for most of a text.
+constexpr std::array<ClassMask, 256> kByteClasses = [] {
+  std::array<ClassMask, 256> classes{};
+  for (int c = 'A'; c <= 'Z'; ++c) classes[c] = kUpper;
+  for (int c = 'a'; c <= 'z'; ++c) classes[c] = kLower;
+  for (int c = '0'; c <= '9'; ++c) classes[c] = kNumber;
+  for (const char c : {' ', '\t', '\v', '\f'}) classes[c] = kSpace;
+  for (const char c : {'\r', '\n'}) classes[c] = kSpace | kNewline;
+  for (int byte = 0x80; byte < 0x100; ++byte) classes[byte] = kLonger;
+  return classes;
+}();
+
+// Reads characters' classes from `text`, never past its end. `counts`: and counts how often, for count_split_reads().
+template <bool counts>
+class CharacterCursor {
  public:
-  explicit Cursor(std::string_view text) : text_(text), classes_(unicode_classes()) {}
+  explicit CharacterCursor(std::string_view text) : text_(text), classes_(unicode_classes()) {}
 
   bool at_end(size_t at) const { return at >= text_.size(); }
-  uint8_t byte(size_t at) const { return at_end(at) ? 0 : static_cast<uint8_t>(text_[at]); }
+  uint8_t byte(size_t at) const {
+    count();
+    return at_end(at) ? 0 : static_cast<uint8_t>(text_[at]);
+  }
 
   // The class of the character at `at` and, in `next`, where it ends. At the end of the text: no class, next = at.
   ClassMask read(size_t at, size_t& next) const {
+    count();
     if (at_end(at)) {
       next = at;
       return 0;
     }
-    const uint8_t first = static_cast<uint8_t>(text_[at]);
-    if (first < 0x80) {
-      next = at + 1;
-      return classes_[first];
-    }
-    const Utf8Char c = decode_utf8(text_.substr(at));
-    next = at + c.num_bytes;
-    return c.code_point == kInvalidCodePoint ? 0 : classes_[c.code_point];
+    const ClassMask mask = byte_class(at);
+    if (mask == kLonger) return read_longer(at, next);
+    next = at + 1;
+    return mask;
   }
 
   // Past the longest run at `at` of characters with any bit of `mask`.
   size_t skip(size_t at, ClassMask mask) const {
-    for (size_t next; (read(at, next) & mask) != 0; at = next) {
+    while (!at_end(at)) {
+      count();
+      const ClassMask one = byte_class(at);
+      size_t next = at + 1;
+      if ((one & mask) == 0 && (one != kLonger || (read_longer(at, next) & mask) == 0)) break;
+      at = next;
     }
     return at;
   }
@@ -66,13 +87,26 @@ class Cursor {
     }
     return at;
   }
+  int64_t num_reads() const { return num_reads_; }
 
  private:
+  void count() const {
+    if constexpr (counts) ++num_reads_;
+  }
+  ClassMask byte_class(size_t at) const { return kByteClasses[static_cast<uint8_t>(text_[at])]; }
+  ClassMask read_longer(size_t at, size_t& next) const {
+    const Utf8Char c = decode_utf8(text_.substr(at));
+    next = at + c.num_bytes;
+    return c.code_point == kInvalidCodePoint ? 0 : classes_[c.code_point];
+  }
+
   std::string_view text_;
   const ClassMask* classes_;
+  mutable int64_t num_reads_ = 0;
 };
 
 // Past 's 't 're 've 'm 'll 'd at `at`, or `at`. Without regard to case, U+017F (long s) counts as an s.
+template <class Cursor>
 size_t skip_contraction(const Cursor& cursor, size_t at, bool any_case) {
   if (cursor.byte(at) != '\'') return at;
   const auto letter = [&](size_t i) {
@@ -90,6 +124,7 @@ size_t skip_contraction(const Cursor& cursor, size_t at, bool any_case) {
 
 // \s+(?!\S)|\s+ for the white space at `begin`: all of it at the end of the text, else all but its last character,
 // which the next piece may want; but at least one.
+template <class Cursor>
 size_t split_space(const Cursor& cursor, size_t begin) {
   size_t last = begin;
   size_t at = begin;
@@ -98,6 +133,7 @@ size_t split_space(const Cursor& cursor, size_t begin) {
 }
 
 // \s*[\r\n]+ : up to and with the last line end of the white space at `begin`; `begin` if it holds none.
+template <class Cursor>
 size_t split_lines(const Cursor& cursor, size_t begin) {
   size_t end = begin;
   ClassMask mask;
@@ -107,13 +143,13 @@ size_t split_lines(const Cursor& cursor, size_t begin) {
   return end;
 }
 
-size_t split_gpt2(std::string_view text, size_t begin) {
-  const Cursor cursor(text);
+template <class Cursor>
+size_t split_gpt2(const Cursor& cursor, size_t begin) {
   if (const size_t end = skip_contraction(cursor, begin, false); end != begin) return end;
   size_t at = begin;
   size_t next;
   ClassMask mask = cursor.read(begin, next);
-  if (text[begin] == ' ') {  // joins what follows, unless that is white space or nothing
+  if (cursor.byte(begin) == ' ') {  // joins what follows, unless that is white space or nothing
     at = next;
     mask = cursor.at_end(at) ? kSpace : cursor.read(at, next);
   }
@@ -124,6 +160,7 @@ size_t split_gpt2(std::string_view text, size_t begin) {
 }
 
 // What cl100k and o200k share once letters are ruled out.
+template <class Cursor>
 size_t split_rest(const Cursor& cursor, size_t begin, int max_digits, bool slash_ends) {
   size_t next;
   ClassMask mask = cursor.read(begin, next);
@@ -146,9 +183,8 @@ size_t split_rest(const Cursor& cursor, size_t begin, int max_digits, bool slash
   return lines != begin ? lines : split_space(cursor, begin);
 }
 
-template <int max_digits>
-size_t split_cl100k(std::string_view text, size_t begin) {
-  const Cursor cursor(text);
+template <int max_digits, class Cursor>
+size_t split_cl100k(const Cursor& cursor, size_t begin) {
   if (const size_t end = skip_contraction(cursor, begin, true); end != begin) return end;
   size_t next;
   const ClassMask mask = cursor.read(begin, next);
@@ -161,6 +197,7 @@ size_t split_cl100k(std::string_view text, size_t begin) {
 
 // [upper]*[lower]+ of o200k at `at`, where marks and caseless letters are both; `at` if there is no match.
 // When the first run took all that is there, the match ends with its last character that is lower as well.
+template <class Cursor>
 size_t split_ends_lower(const Cursor& cursor, size_t at) {
   constexpr ClassMask kUpperSet = kUpper | kNeutral | kMark;
   constexpr ClassMask kLowerSet = kLower | kNeutral | kMark;
@@ -174,10 +211,10 @@ size_t split_ends_lower(const Cursor& cursor, size_t at) {
   return lower_end != end ? lower_end : shared_end;
 }
 
-size_t split_o200k(std::string_view text, size_t begin) {
+template <class Cursor>
+size_t split_o200k(const Cursor& cursor, size_t begin) {
   constexpr ClassMask kUpperSet = kUpper | kNeutral | kMark;
   constexpr ClassMask kLowerSet = kLower | kNeutral | kMark;
-  const Cursor cursor(text);
   size_t next;
   const ClassMask mask = cursor.read(begin, next);
   const bool may_prefix = (mask & (kNewline | kLetter | kNumber)) == 0;
@@ -195,7 +232,31 @@ size_t split_o200k(std::string_view text, size_t begin) {
   return split_rest(cursor, begin, 3, true);
 }
 
-size_t split_none(std::string_view text, size_t) { return text.size(); }
+// The end of the piece of `pattern` at `begin`.
+template <SplitPattern pattern, class Cursor>
+size_t piece_end(const Cursor& cursor, std::string_view text, size_t begin) {
+  switch (pattern) {
+    case SplitPattern::kGpt2: return split_gpt2(cursor, begin);
+    case SplitPattern::kCl100k: return split_cl100k<3>(cursor, begin);
+    case SplitPattern::kQwen2: return split_cl100k<1>(cursor, begin);
+    case SplitPattern::kO200k: return split_o200k(cursor, begin);
+    case SplitPattern::kNone: break;
+  }
+  return text.size();
+}
+
+// Calls visit(std::integral_constant<SplitPattern, pattern>).
+template <class Visit>
+auto visit_pattern(SplitPattern pattern, Visit&& visit) {
+  switch (pattern) {
+    case SplitPattern::kGpt2: return visit(std::integral_constant<SplitPattern, SplitPattern::kGpt2>());
+    case SplitPattern::kCl100k: return visit(std::integral_constant<SplitPattern, SplitPattern::kCl100k>());
+    case SplitPattern::kQwen2: return visit(std::integral_constant<SplitPattern, SplitPattern::kQwen2>());
+    case SplitPattern::kO200k: return visit(std::integral_constant<SplitPattern, SplitPattern::kO200k>());
+    case SplitPattern::kNone: break;
+  }
+  return visit(std::integral_constant<SplitPattern, SplitPattern::kNone>());
+}
 
 }  // namespace
 
@@ -218,14 +279,24 @@ std::optional<SplitPattern> split_pattern_of_regex(std::string_view regex) {
 }
 
 SplitFunction split_function(SplitPattern pattern) {
-  switch (pattern) {
-    case SplitPattern::kNone: return split_none;
-    case SplitPattern::kGpt2: return split_gpt2;
-    case SplitPattern::kCl100k: return split_cl100k<3>;
-    case SplitPattern::kQwen2: return split_cl100k<1>;
-    case SplitPattern::kO200k: return split_o200k;
-  }
-  return split_none;
+  return visit_pattern(pattern, [](auto known) -> SplitFunction {
+    return [](std::string_view text, size_t begin, std::span<size_t> ends) {
+      const CharacterCursor<false> cursor(text);
+      size_t num_pieces = 0;
+      while (num_pieces < ends.size() && begin < text.size()) {
+        ends[num_pieces++] = begin = piece_end<decltype(known)::value>(cursor, text, begin);
+      }
+      return num_pieces;
+    };
+  });
+}
+
+int64_t count_split_reads(SplitPattern pattern, std::string_view text) {
+  return visit_pattern(pattern, [&](auto known) {
+    const CharacterCursor<true> cursor(text);
+    for (size_t at = 0; at < text.size();) at = piece_end<decltype(known)::value>(cursor, text, at);
+    return cursor.num_reads();
+  });
 }
 
 }  // namespace colossus

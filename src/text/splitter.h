@@ -2,7 +2,10 @@
 // one pass, no backtracking, any bytes. splitter_test holds each against PCRE2.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -23,9 +26,26 @@ std::optional<SplitPattern> split_pattern_named(std::string_view name);
 const char* split_pattern_regex(SplitPattern pattern);
 std::optional<SplitPattern> split_pattern_of_regex(std::string_view regex);
 
-// The end of the piece that begins at `begin`; needs begin < text.size(); never returns `begin`. A byte that is not
-// UTF-8 is one character that is neither letter, number nor space.
-using SplitFunction = size_t (*)(std::string_view text, size_t begin);
+// Fills in the ends of the pieces from `begin` on, as many as there is room or text for, and returns their number. A
+// piece ends where the next one begins; none is empty. A byte that is not UTF-8 is one character that is neither
+// letter, number nor space.
+using SplitFunction = size_t (*)(std::string_view text, size_t begin, std::span<size_t> ends);
 SplitFunction split_function(SplitPattern pattern);
+
+// Calls piece(begin, end) for each piece of text[begin..], in order.
+template <class Piece>
+void for_each_piece(SplitFunction split, std::string_view text, size_t begin, Piece&& piece) {
+  std::array<size_t, 64> ends;
+  while (begin < text.size()) {
+    const size_t num_pieces = split(text, begin, ends);
+    for (size_t i = 0; i < num_pieces; ++i) {
+      piece(begin, ends[i]);
+      begin = ends[i];
+    }
+  }
+}
+
+// How often a character is looked at when all of `text` is split: what the time of splitting is in proportion to.
+int64_t count_split_reads(SplitPattern pattern, std::string_view text);
 
 }  // namespace colossus

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <iterator>
 
 #include "text/utf8.h"
 
@@ -54,6 +56,9 @@ Result<Tokenizer> Tokenizer::create(TokenizerSpec spec) {
   }
   if (!made.decoder.empty()) {
     ASSIGN_OR_RETURN(tokenizer.detokenizer_, Detokenizer::create(made));
+  }
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    tokenizer.token_bytes_.add(tokenizer.detokenizer_ ? tokenizer.detokenizer_->bytes(id) : made.tokens[id]);
   }
   tokenizer.split_ = split_function(made.pattern);
   tokenizer.plain_ = made.normalizer.empty() && made.pre_tokenizer.empty() && !made.unigram;
@@ -123,7 +128,7 @@ Status Tokenizer::encode_gaps(std::string_view text, const EncodeOptions& option
 // Text between added tokens: normalized, and searched for those that are only seen then.
 Status Tokenizer::encode_gap(std::string_view text, size_t begin, size_t end, const EncodeOptions& options,
                              Sink& sink) const {
-  if (plain_ && sink.spans == nullptr) return encode_plain(text, begin, end, {sink.ids});
+  if (plain_ && sink.spans == nullptr) return encode_plain(text, begin, end, sink.ids);
   AlignedText gap(text.substr(begin, end - begin), begin, sink.spans != nullptr);
   RETURN_IF_ERROR(normalize(spec().normalizer, gap));
   if (normalized_finder_.empty()) return encode_normalized(std::move(gap), begin == 0, sink);
@@ -146,10 +151,10 @@ Status Tokenizer::encode_gap(std::string_view text, size_t begin, size_t end, co
 Status Tokenizer::encode_normalized(AlignedText text, bool at_start, Sink& sink) const {
   if (spec().pre_tokenizer.empty()) {
     sink.pieces.clear();
-    for (size_t at = 0, end; at < text.text().size(); at = end) {
-      end = unigram_ ? text.text().size() : split_(text.text(), at);
-      sink.pieces.push_back({at, end});
-    }
+    for_each_piece(unigram_ ? split_function(SplitPattern::kNone) : split_, text.text(), 0,
+                   [&](size_t begin, size_t end) {
+                     sink.pieces.push_back({begin, end});
+                   });
   } else {
     RETURN_IF_ERROR(pre_tokenize(spec().pre_tokenizer, at_start, text, sink.pieces));
   }
@@ -169,12 +174,13 @@ Status Tokenizer::encode_normalized(AlignedText text, bool at_start, Sink& sink)
   return ok_status();
 }
 
-Status Tokenizer::encode_plain(std::string_view text, size_t begin, size_t end, TokenSink out) const {
+Status Tokenizer::encode_plain(std::string_view text, size_t begin, size_t end, std::vector<int32_t>& ids) const {
   const std::string_view part = text.substr(0, end);  // a piece must not look beyond an added token
+  std::array<size_t, BpeModel::kMostPieces> ends;
   while (begin < end) {
-    const size_t piece_end = split_(part, begin);
-    RETURN_IF_ERROR(bpe_->encode(part, begin, piece_end, out));
-    begin = piece_end;
+    const size_t num_pieces = split_(part, begin, ends);
+    RETURN_IF_ERROR(bpe_->encode_pieces(part, begin, std::span(ends).first(num_pieces), ids));
+    begin = ends[num_pieces - 1];
   }
   return ok_status();
 }
@@ -213,26 +219,32 @@ Status Tokenizer::encode_unigram(std::string_view text, size_t begin, size_t end
 
 void Tokenizer::append_token(int32_t id, Detokenizer::State& state, std::string& out) const {
   if (id < 0 || id >= vocab_size()) {
-    out += "\xEF\xBF\xBD";
+    out += kReplacementCharacter;
   } else if (detokenizer_) {
     detokenizer_->append(id, state, out);
   } else {
-    out += spec().tokens[id];
+    out += token_bytes_.of(id);
   }
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, DetokenizeOptions options) const {
+  std::vector<int32_t> shown;
+  if (options.skip_special) {
+    std::copy_if(ids.begin(), ids.end(), std::back_inserter(shown), [&](int32_t id) { return !is_special(id); });
+    ids = shown;
+  }
   std::string text;
   Detokenizer::State state;
-  for (const int32_t id : ids) {
-    if (!options.skip_special || !is_special(id)) append_token(id, state, text);
+  while (detokenizer_ && !ids.empty() && !detokenizer_->is_plain_from(state)) {
+    append_token(ids.front(), state, text);
+    ids = ids.subspan(1);
   }
+  token_bytes_.append(ids, text);
   return text;
 }
 
 std::string_view Tokenizer::token_bytes(int32_t id) const {
-  if (id < 0 || id >= vocab_size()) return {};
-  return detokenizer_ ? detokenizer_->bytes(id) : std::string_view(spec().tokens[id]);
+  return id < 0 || id >= vocab_size() ? std::string_view() : token_bytes_.of(id);
 }
 
 std::optional<int32_t> Tokenizer::special(std::string_view text) const {

@@ -19,6 +19,7 @@
 #include "text/bpe_model.h"
 #include "text/detokenizer.h"
 #include "text/splitter.h"
+#include "text/token_bytes.h"
 #include "text/tokenizer_spec.h"
 #include "text/unigram_model.h"
 #include "text/utf8.h"
@@ -86,7 +87,7 @@ class Tokenizer {
   Status encode_gaps(std::string_view text, const EncodeOptions& options, Sink& sink) const;
   Status encode_gap(std::string_view text, size_t begin, size_t end, const EncodeOptions& options, Sink& sink) const;
   Status encode_normalized(AlignedText text, bool at_start, Sink& sink) const;
-  Status encode_plain(std::string_view text, size_t begin, size_t end, TokenSink out) const;
+  Status encode_plain(std::string_view text, size_t begin, size_t end, std::vector<int32_t>& ids) const;
   Status encode_model(std::string_view text, size_t begin, size_t end, TokenSink out) const;
   Status encode_unigram(std::string_view text, size_t begin, size_t end, TokenSink out) const;
   void append_token(int32_t id, Detokenizer::State& state, std::string& out) const;
@@ -97,6 +98,7 @@ class Tokenizer {
   std::optional<BpeModel> bpe_;
   std::optional<UnigramModel> unigram_;
   std::optional<Detokenizer> detokenizer_;  // none: tokens are their bytes
+  TokenBytes token_bytes_;                  // wherever they do not begin a text
   AddedTokenFinder added_finder_;           // in the text as it comes
   AddedTokenFinder normalized_finder_;      // in the normalized text
   SplitFunction split_ = nullptr;

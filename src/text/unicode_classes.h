@@ -1,5 +1,5 @@
 // What the splitting patterns ask of a character: letter (and its case), mark, number, white space, line end.
-// Unicode 16. The table is generated: see tests/oracle/make_unicode_classes.py.
+// Unicode 16 (text/unicode_data.h).
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ inline constexpr ClassMask kSpace = 32;    // White_Space
 inline constexpr ClassMask kNewline = 64;  // \r \n, which are kSpace too
 inline constexpr ClassMask kLetter = kUpper | kLower | kNeutral;
 
-// One mask per code point, 0x110000 of them; expanded from the runs on first use. Never null.
+// One mask per code point, 0x110000 of them; made on first use. Never null.
 const ClassMask* unicode_classes();
 
 }  // namespace colossus

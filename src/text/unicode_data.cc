@@ -10,18 +10,12 @@
 namespace colossus {
 
 namespace internal {
-extern const uint32_t kCategoryRuns[];
-extern const int kNumCategoryRuns;
-extern const uint32_t kScriptRuns[];
-extern const int kNumScriptRuns;
-extern const uint32_t kCombiningClassRuns[];
-extern const int kNumCombiningClassRuns;
-extern const uint32_t kDecompositions[];
-extern const int kNumDecompositions;
-extern const uint32_t kCompositions[];
-extern const int kNumCompositions;
-extern const uint32_t kLowerCases[];
-extern const int kNumLowerCases;
+extern const char kCategoryRuns[];
+extern const char kScriptRuns[];
+extern const char kCombiningClassRuns[];
+extern const char kDecompositions[];
+extern const char kCompositions[];
+extern const char kLowerCases[];
 }  // namespace internal
 
 namespace {
@@ -33,34 +27,75 @@ constexpr uint32_t kSyllables = 0xAC00, kLeads = 0x1100, kVowels = 0x1161, kTrai
 constexpr uint32_t kNumLeads = 19, kNumVowels = 21, kNumTrails = 28,
                    kNumSyllables = kNumLeads * kNumVowels * kNumTrails;
 
-// One byte per code point, made from runs on first use: an inner loop then needs no search.
-std::vector<uint8_t> expand_runs(const uint32_t* runs, int num_runs, int bits) {
-  std::vector<uint8_t> table(kEnd);
-  for (int i = 0; i < num_runs; ++i) {
-    const uint32_t first = runs[i] >> bits;
-    const uint32_t end = i + 1 == num_runs ? kEnd : runs[i + 1] >> bits;
-    std::fill(table.begin() + first, table.begin() + end, static_cast<uint8_t>(runs[i] & ((1u << bits) - 1)));
+// The numbers of a generated table; unicode_data_table.cc tells how they are written.
+class TableReader {
+ public:
+  explicit TableReader(const char* table) : at_(table) {}
+  bool at_end() const { return *at_ == '\0'; }
+  uint32_t number() {
+    uint32_t value = 0;
+    for (int shift = 0;; shift += 5) {
+      const uint32_t digit = kDigits[static_cast<uint8_t>(*at_++)];
+      value |= (digit & 31) << shift;
+      if (digit < 32) return value;
+    }
   }
+  // `before` and the difference that follows.
+  uint32_t number_from(uint32_t before) {
+    const uint32_t value = number();
+    return before + (value >> 1 ^ (0 - (value & 1)));
+  }
+
+ private:
+  static constexpr std::array<uint8_t, 256> kDigits = [] {
+    constexpr std::string_view kInOrder = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::array<uint8_t, 256> digits{};
+    for (size_t i = 0; i < kInOrder.size(); ++i) digits[static_cast<uint8_t>(kInOrder[i])] = static_cast<uint8_t>(i);
+    return digits;
+  }();
+  const char* at_;
+};
+
+template <class Visit>
+void for_each_run(const char* runs, Visit&& visit) {
+  TableReader reader(runs);
+  uint32_t first = reader.number();
+  while (!reader.at_end()) {
+    const uint8_t value = static_cast<uint8_t>(reader.number());
+    const uint32_t end = reader.at_end() ? kEnd : first + reader.number();
+    visit(first, end, value);
+    first = end;
+  }
+}
+
+// One byte per code point, on first use: an inner loop then needs no search.
+std::vector<uint8_t> expand_runs(const char* runs) {
+  std::vector<uint8_t> table(kEnd);
+  for_each_run(runs, [&](uint32_t first, uint32_t end, uint8_t value) {
+    std::fill(table.begin() + first, table.begin() + end, value);
+  });
   return table;
 }
 
-// Of each code point, where its entries begin in kDecompositions (+ 1).
 struct Decompositions {
-  std::unordered_map<uint32_t, uint32_t> canonical;
-  std::unordered_map<uint32_t, uint32_t> compatible;
+  struct Entry {
+    uint32_t first;  // in code_points
+    uint32_t size;
+  };
+  std::vector<uint32_t> code_points;
+  std::unordered_map<uint32_t, Entry> canonical;
+  std::unordered_map<uint32_t, Entry> compatible;
 
   Decompositions() {
-    for (int at = 0; at < internal::kNumDecompositions;) {
-      const uint32_t header = internal::kDecompositions[at];
-      ((header & 0x80) != 0 ? compatible : canonical)[header >> 8] = static_cast<uint32_t>(at);
-      at += 1 + static_cast<int>(header & 0x7F);
+    TableReader reader(internal::kDecompositions);
+    for (uint32_t code_point = 0, last = 0; !reader.at_end();) {
+      code_point += reader.number();
+      const uint32_t header = reader.number();
+      const Entry entry{static_cast<uint32_t>(code_points.size()), header >> 1};
+      ((header & 1) != 0 ? compatible : canonical)[code_point] = entry;
+      for (uint32_t i = 0; i < entry.size; ++i) code_points.push_back(last = reader.number_from(last));
     }
   }
-};
-
-struct CategoryName {
-  std::string_view name;
-  uint32_t mask;
 };
 
 constexpr std::array<std::string_view, 30> kCategoryNames = {
@@ -73,18 +108,17 @@ constexpr std::array<std::string_view, 12> kScriptNames = {"",       "Han",    "
 }  // namespace
 
 Category category_of(uint32_t code_point) {
-  static const std::vector<uint8_t> table = expand_runs(internal::kCategoryRuns, internal::kNumCategoryRuns, 5);
+  static const std::vector<uint8_t> table = expand_runs(internal::kCategoryRuns);
   return code_point < kEnd ? static_cast<Category>(table[code_point]) : Category::kCn;
 }
 
 Script script_of(uint32_t code_point) {
-  static const std::vector<uint8_t> table = expand_runs(internal::kScriptRuns, internal::kNumScriptRuns, 5);
+  static const std::vector<uint8_t> table = expand_runs(internal::kScriptRuns);
   return code_point < kEnd ? static_cast<Script>(table[code_point]) : Script::kOther;
 }
 
 uint8_t combining_class(uint32_t code_point) {
-  static const std::vector<uint8_t> table =
-      expand_runs(internal::kCombiningClassRuns, internal::kNumCombiningClassRuns, 8);
+  static const std::vector<uint8_t> table = expand_runs(internal::kCombiningClassRuns);
   return code_point < kEnd ? table[code_point] : 0;
 }
 
@@ -101,6 +135,11 @@ std::optional<Script> script_named(std::string_view name) {
     if (name == kScriptNames[i]) return static_cast<Script>(i);
   }
   return std::nullopt;
+}
+
+void for_each_category_run(FunctionRef<void(uint32_t first, uint32_t end, Category category)> visit) {
+  for_each_run(internal::kCategoryRuns,
+               [&](uint32_t first, uint32_t end, uint8_t value) { visit(first, end, static_cast<Category>(value)); });
 }
 
 bool is_white_space(uint32_t code_point) { return code_point < kEnd && (unicode_classes()[code_point] & kSpace) != 0; }
@@ -130,8 +169,8 @@ void append_decomposition(std::vector<uint32_t>& out, uint32_t code_point, bool 
   for (const auto* entries : {compatibility ? &decompositions.compatible : nullptr, &decompositions.canonical}) {
     if (entries == nullptr) continue;
     if (const auto found = entries->find(code_point); found != entries->end()) {
-      const uint32_t* entry = internal::kDecompositions + found->second;
-      out.insert(out.end(), entry + 1, entry + 1 + (*entry & 0x7F));
+      const auto first = decompositions.code_points.begin() + found->second.first;
+      out.insert(out.end(), first, first + found->second.size);
       return;
     }
   }
@@ -141,9 +180,11 @@ void append_decomposition(std::vector<uint32_t>& out, uint32_t code_point, bool 
 uint32_t composition(uint32_t first, uint32_t second) {
   static const std::unordered_map<uint64_t, uint32_t> pairs = [] {
     std::unordered_map<uint64_t, uint32_t> made;
-    for (int i = 0; i < internal::kNumCompositions; i += 3) {
-      made[static_cast<uint64_t>(internal::kCompositions[i]) << 32 | internal::kCompositions[i + 1]] =
-          internal::kCompositions[i + 2];
+    TableReader reader(internal::kCompositions);
+    for (uint32_t last = 0; !reader.at_end();) {
+      const uint64_t before = reader.number_from(last);
+      const uint32_t after = reader.number_from(static_cast<uint32_t>(before));
+      made[before << 32 | after] = last = reader.number_from(after);
     }
     return made;
   }();
@@ -160,7 +201,12 @@ uint32_t composition(uint32_t first, uint32_t second) {
 void append_lower_case(std::vector<uint32_t>& out, uint32_t code_point) {
   static const std::unordered_map<uint32_t, uint32_t> lower = [] {
     std::unordered_map<uint32_t, uint32_t> made;
-    for (int i = 0; i < internal::kNumLowerCases; i += 2) made[internal::kLowerCases[i]] = internal::kLowerCases[i + 1];
+    TableReader reader(internal::kLowerCases);
+    for (uint32_t from = 0, distance = 0; !reader.at_end();) {
+      from += reader.number();
+      distance = reader.number_from(distance);
+      made[from] = from + distance;
+    }
     return made;
   }();
   if (code_point < 0x80) {

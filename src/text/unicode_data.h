@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/function_ref.h"
+
 namespace colossus {
 
 // In the order of the generated table.
@@ -62,6 +64,9 @@ enum class Script : uint8_t {
 Category category_of(uint32_t code_point);
 Script script_of(uint32_t code_point);
 uint8_t combining_class(uint32_t code_point);
+
+// Runs of one category each that cover [0, 0x110000), in order.
+void for_each_category_run(FunctionRef<void(uint32_t first, uint32_t end, Category category)> visit);
 
 // "Lu" -> bit of kLu; "L" -> all letters; nothing for a name that is none.
 std::optional<uint32_t> category_mask(std::string_view name);

@@ -6,8 +6,6 @@ namespace colossus {
 
 namespace {
 
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
 uint8_t byte_at(std::string_view text, size_t index) { return static_cast<uint8_t>(text[index]); }
 
 // Bytes a character needs that begins with `lead`; 0 if none begins so.
@@ -33,16 +31,6 @@ uint32_t valid_prefix(std::string_view text, uint32_t length) {
 }
 
 }  // namespace
-
-Utf8Char decode_utf8(std::string_view text) {
-  const uint8_t lead = byte_at(text, 0);
-  const uint32_t length = sequence_length(lead);
-  if (length == 1) return {lead, 1};
-  if (length == 0 || text.size() < length || valid_prefix(text, length) < length) return {};
-  uint32_t code_point = lead & (0x7F >> length);
-  for (uint32_t i = 1; i < length; ++i) code_point = code_point << 6 | (byte_at(text, i) & 0x3F);
-  return {code_point, length};
-}
 
 void append_utf8(std::string& out, uint32_t code_point) {
   if (code_point < 0x80) {
@@ -74,7 +62,7 @@ std::string Utf8Stream::push(std::string_view bytes) {
     const uint32_t length = sequence_length(byte_at(rest, 0));
     const uint32_t valid = length == 0 ? 1 : valid_prefix(rest, length);
     if (length != 0 && valid == rest.size() && valid < length) break;  // more bytes may complete it
-    out += valid == length ? rest.substr(0, length) : kReplacement;
+    out += valid == length ? rest.substr(0, length) : kReplacementCharacter;
     at += valid;
   }
   pending_.erase(0, at);
@@ -82,7 +70,7 @@ std::string Utf8Stream::push(std::string_view bytes) {
 }
 
 std::string Utf8Stream::flush() {
-  std::string out(pending_.empty() ? std::string_view() : kReplacement);
+  std::string out(pending_.empty() ? std::string_view() : kReplacementCharacter);
   pending_.clear();
   return out;
 }

@@ -77,7 +77,6 @@ INSTANTIATE_TEST_SUITE_P(
         Sample{"src/base/a.cc", std::string(600, '\n'), ""},
         Sample{"src/base/a.cc", std::string(601, '\n'), "601 lines"},
         Sample{"src/base/a.h", std::string(301, '\n'), "301 lines"},
-        Sample{"src/text/unicode_classes_table.cc", std::string(5000, '\n'), ""},
         Sample{"docs/long.md", std::string(5000, '\n'), ""},
         // Machines.
         Sample{"docs/a.md", "see\n`" + kHome + "`", "docs/a.md:2:"}, Sample{"scripts/a.sh", kHome, "scripts/a.sh:1:"},
