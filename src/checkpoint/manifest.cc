@@ -10,6 +10,7 @@
 
 #include "checkpoint/coverage.h"
 #include "io/checksum.h"
+#include "io/json_depth.h"
 
 namespace colossus {
 namespace {
@@ -221,6 +222,7 @@ Result<Manifest> parse_manifest(std::string_view text) {
   const std::string_view body = text.substr(0, text.size() - std::min(text.size(), kGuardBytes));
   if (guard_of(body) != text.substr(body.size()))
     return corrupt("the manifest was cut or altered: its checksum does not match; use an earlier checkpoint");
+  RETURN_IF_ERROR(check_json_depth(body));
   try {
     return parse_json(Json::parse(body));
   } catch (const nlohmann::json::exception& error) {  // no JSON, or a value of another type
