@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "convert/llama2c.h"
 
@@ -15,6 +16,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kMaxBytes = 256 << 20;
 constexpr std::string_view kBlank = "\xE2\x96\x81";  // SentencePiece's sign for a blank
+// A piece is a word. Each place to cut it is looked at: the time is the square of its length.
+constexpr int32_t kMaxPieceBytes = 4096;
 constexpr int kUnknown = 0, kBegin = 1, kEnd = 2;
 
 struct ScoredPiece {
@@ -35,7 +38,8 @@ Result<std::vector<ScoredPiece>> read_pieces(std::string_view bytes, int64_t voc
     std::memcpy(&score, bytes.data() + at, 4);
     std::memcpy(&length, bytes.data() + at + 4, 4);
     at += 8;
-    if (length < 0 || static_cast<size_t>(length) > bytes.size() - at || !std::isfinite(score))
+    if (length < 0 || length > kMaxPieceBytes || static_cast<size_t>(length) > bytes.size() - at ||
+        !std::isfinite(score))
       return corrupt(fmt::format("piece {} would be {} bytes long with the score {}; {} bytes are left", pieces.size(),
                                  length, score, bytes.size() - at));
     pieces.push_back({std::string(bytes.substr(at, static_cast<size_t>(length))), score});
@@ -115,9 +119,13 @@ Result<std::string> llama2c_tokenizer_json(FileSystem& files, const std::string&
   names[kBegin] = "<s>";  // in the file between line breaks, to look well when printed
   names[kEnd] = "</s>";
   Json vocab = Json::object();
-  for (size_t id = 0; id < names.size(); ++id)
-    if (!vocab.emplace(names[id], id).second)
+  std::set<std::string_view> seen;
+  for (size_t id = 0; id < names.size(); ++id) {
+    if (!seen.insert(names[id]).second)
       return invalid(fmt::format("[{}] the piece \"{}\" is there twice", path, names[id]));
+    // push_back: the ordered object would look through all names for each new one.
+    vocab.get_ref<Json::object_t&>().push_back({names[id], id});
+  }
   const Json blank_for_space = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kBlank}};
   const Json space_for_blank = {{"type", "Replace"}, {"pattern", {{"String", kBlank}}}, {"content", " "}};
   const Json begin = {{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}};

@@ -46,7 +46,8 @@ Result<std::string> tokenizer_of_vocab_and_merges(FileSystem& files, const std::
   for (const auto& [token, id] : vocab.items()) {
     if (!id.is_number_unsigned())
       return invalid(fmt::format("[{}] \"{}\" has no id; needed a whole number", vocab_path, token));
-    tokens[token] = id;
+    // push_back: the ordered object would look through all tokens for each new one.
+    tokens.get_ref<Json::object_t&>().push_back({token, Json(id)});
     if (looks_special(token))
       added.push_back({{"id", id},
                        {"content", token},
@@ -76,7 +77,11 @@ Result<std::string> tokenizer_of_vocab_and_merges(FileSystem& files, const std::
                             {"byte_fallback", false},
                             {"vocab", tokens},
                             {"merges", merges}}}};
-  return tokenizer.dump();
+  try {
+    return tokenizer.dump();
+  } catch (const nlohmann::json::exception&) {  // merges.txt is no JSON, whose reader would have seen it
+    return invalid(fmt::format("[{}/merges.txt] a merge is not valid UTF-8", directory));
+  }
 }
 
 }  // namespace colossus
