@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/base64.h"
+#include "io/json_depth.h"
 
 namespace colossus {
 namespace {
@@ -34,6 +35,7 @@ Status no_answer(std::string_view what, std::string_view body) {
 }
 
 Result<Json> parse_answer(std::string_view body) {
+  if (!check_json_depth(body).ok()) return no_answer("nesting without end", body);
   Json answer = Json::parse(body, nullptr, /*allow_exceptions=*/false);
   if (!answer.is_object()) return no_answer("no JSON object", body);
   if (!answer.contains("header") || !answer["header"].is_object()) return no_answer("no header", body);
@@ -120,7 +122,7 @@ Result<bool> parse_etcd_put_if(std::string_view body) {
 Status parse_etcd_done(std::string_view body) { return parse_answer(body).status(); }
 
 Status etcd_error(int64_t http_code, std::string_view body) {
-  const Json answer = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const Json answer = check_json_depth(body).ok() ? Json::parse(body, nullptr, /*allow_exceptions=*/false) : Json();
   const Json* reason = answer.is_object() ? find(answer, "error") : nullptr;
   const Json* code = answer.is_object() ? find(answer, "code") : nullptr;
   if (reason == nullptr || !reason->is_string() || code == nullptr || !code->is_number_integer()) {

@@ -24,6 +24,8 @@ constexpr size_t kTurnBytes = size_t{8} << 20;
 // Read at once where a long message may begin: heads, and little that has to be copied to its place.
 constexpr size_t kHeadsBytes = size_t{2} << 10;
 constexpr size_t kMaxReasonBytes = 500;
+// A run has a channel for each of its groups; one that speaks on more takes memory for nothing.
+constexpr size_t kMaxChannels = 1 << 16;
 
 std::string mismatch_text(const char* verb, uint8_t kind, uint64_t bytes, uint8_t own_kind, uint64_t own_bytes) {
   return fmt::format("{} {} bytes{}, not {}", verb, bytes, kind == own_kind ? "" : " of another operation", own_bytes);
@@ -297,7 +299,14 @@ void TcpConnection::consume(std::span<const std::byte> bytes) {
 
 // A frame's head has come.
 void TcpConnection::start_payload() {
-  if (head_.magic != kMagic) return lose("it sends what is no frame; it may be another build");
+  // Each kind of frame says how long it may be, before memory is taken for it.
+  const bool possible = head_.type == FrameType::kReady   ? head_.frame_bytes == 0
+                        : head_.type == FrameType::kBytes ? head_.frame_bytes <= head_.message_bytes
+                        : head_.type == FrameType::kLeave ? head_.frame_bytes <= kMaxReasonBytes
+                                                          : false;
+  if (head_.magic != kMagic || !possible) return lose("it sends what is no frame; it may be another build");
+  if (ports_.size() >= kMaxChannels && !ports_.contains(head_.channel))
+    return lose(fmt::format("it speaks on more than {} channels; it may be another build", kMaxChannels));
   TcpPort& port = this->port(head_.channel);
   payload_port_ = &port;
   payload_left_ = head_.frame_bytes;

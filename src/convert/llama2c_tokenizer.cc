@@ -12,6 +12,8 @@ namespace {
 
 constexpr int64_t kMaxBytes = 256 << 20;
 constexpr std::string_view kBlank = "\xE2\x96\x81";  // SentencePiece's sign for a blank
+// A piece is a word. Each place to cut it is looked at: the time is the square of its length.
+constexpr int32_t kMaxPieceBytes = 4096;
 constexpr int kUnknown = 0, kBegin = 1, kEnd = 2;
 
 struct RawPiece {
@@ -32,7 +34,8 @@ Result<std::vector<RawPiece>> read_pieces(std::string_view bytes, int64_t vocab_
     std::memcpy(&score, bytes.data() + at, 4);
     std::memcpy(&length, bytes.data() + at + 4, 4);
     at += 8;
-    if (length < 0 || static_cast<size_t>(length) > bytes.size() - at || !std::isfinite(score))
+    if (length < 0 || length > kMaxPieceBytes || static_cast<size_t>(length) > bytes.size() - at ||
+        !std::isfinite(score))
       return corrupt(fmt::format("piece {} would be {} bytes long with the score {}; {} bytes are left", pieces.size(),
                                  length, score, bytes.size() - at));
     pieces.push_back({std::string(bytes.substr(at, static_cast<size_t>(length))), score});

@@ -5,11 +5,14 @@
 #include <nlohmann/json.hpp>
 
 #include "data/shard_set.h"
+#include "io/json_depth.h"
 
 namespace colossus {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
+// For writing alone: it looks through all keys of an object for each new one.
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr const char* kFormat = "colossus token shards";
 constexpr int kVersion = 1;
@@ -37,8 +40,8 @@ Result<int64_t> count_field(const Json& object, const char* name, int64_t limit)
   return invalid(fmt::format("\"{}\" should be a number from 0 to {}", name, limit));
 }
 
-Json to_json(const std::vector<ShardListing>& shards) {
-  Json list = Json::array();
+OrderedJson to_json(const std::vector<ShardListing>& shards) {
+  OrderedJson list = OrderedJson::array();
   for (const ShardListing& shard : shards) {
     list.push_back({{"file", shard.file},
                     {"num_tokens", shard.counts.num_tokens},
@@ -55,7 +58,7 @@ Result<ShardListing> parse_listing(const Json& object) {
   const auto file = object.find("file");
   if (file == object.end() || !file->is_string()) return invalid("a shard lacks \"file\"");
   shard.file = file->get<std::string>();
-  if (shard.file.empty() || shard.file.find('/') != std::string::npos) {
+  if (shard.file.empty() || shard.file == "." || shard.file == ".." || shard.file.find('/') != std::string::npos) {
     return invalid(fmt::format("the shard file \"{}\" is not a name in this directory", shard.file));
   }
   ASSIGN_OR_RETURN(shard.counts.num_tokens, count_field(object, "num_tokens", kMaxShardTokens));
@@ -78,6 +81,7 @@ Result<std::vector<ShardListing>> parse_split(const Json& splits, const char* na
 }
 
 Result<ShardIndex> parse_index(const std::string& text) {
+  RETURN_IF_ERROR(check_json_depth(text));
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return corrupt("not valid JSON; build the shards again");
   if (json.value("format", Json()) != kFormat || json.value("version", Json()) != kVersion) {
@@ -117,16 +121,16 @@ Result<ShardIndex> read_shard_index(FileSystem& files, const std::string& direct
 }
 
 Status write_shard_index(FileSystem& files, const std::string& directory, const ShardIndex& index) {
-  Json json = {{"format", kFormat},
-               {"version", kVersion},
-               {"dtype", index.identity.token_bytes() == 2 ? "uint16" : "uint32"},
-               {"vocab_size", index.identity.vocab_size},
-               {"tokenizer_hash", hex(index.identity.tokenizer_hash)},
-               {"bos_token", index.bos_token ? Json(*index.bos_token) : Json()},
-               {"eos_token", index.eos_token ? Json(*index.eos_token) : Json()},
-               {"split_rule", index.split_rule},
-               {kTrainSplit, to_json(index.train)},
-               {kValidationSplit, to_json(index.validation)}};
+  OrderedJson json = {{"format", kFormat},
+                      {"version", kVersion},
+                      {"dtype", index.identity.token_bytes() == 2 ? "uint16" : "uint32"},
+                      {"vocab_size", index.identity.vocab_size},
+                      {"tokenizer_hash", hex(index.identity.tokenizer_hash)},
+                      {"bos_token", index.bos_token ? OrderedJson(*index.bos_token) : OrderedJson()},
+                      {"eos_token", index.eos_token ? OrderedJson(*index.eos_token) : OrderedJson()},
+                      {"split_rule", index.split_rule},
+                      {kTrainSplit, to_json(index.train)},
+                      {kValidationSplit, to_json(index.validation)}};
   return write_file_atomically(files, directory + "/index.json", json.dump(2) + "\n");
 }
 

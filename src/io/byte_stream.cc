@@ -168,6 +168,31 @@ class ZstdStream final : public ByteStream {
   size_t wanted_ = 0;  // 0: between frames
 };
 
+// Stops at what kMaxExpansion says.
+class BoundedStream final : public ByteStream {
+ public:
+  BoundedStream(std::string path, std::unique_ptr<ByteStream> stream)
+      : path_(std::move(path)), stream_(std::move(stream)) {}
+
+  Result<int64_t> read(std::span<std::byte> into) override {
+    ASSIGN_OR_RETURN(const int64_t got, stream_->read(into));
+    given_ += static_cast<size_t>(got);
+    const auto consumed = static_cast<size_t>(consumed_bytes());
+    if (given_ > kFreeExpandedBytes && (given_ - kFreeExpandedBytes) / kMaxExpansion > consumed)
+      return exhausted(fmt::format(
+          "[{}] {} bytes of compressed data gave {}, more than {} times as many: made to fill a disk? If it "
+          "is meant so, decompress it first and give the plain file",
+          path_, consumed, given_, kMaxExpansion));
+    return got;
+  }
+  int64_t consumed_bytes() const override { return stream_->consumed_bytes(); }
+
+ private:
+  const std::string path_;
+  const std::unique_ptr<ByteStream> stream_;
+  size_t given_ = 0;
+};
+
 }  // namespace
 
 Compression detect_compression(std::span<const std::byte> first_bytes) {
@@ -184,12 +209,13 @@ Result<std::unique_ptr<ByteStream>> open_byte_stream(FileSystem& files, const st
   ASSIGN_OR_RETURN(auto file, files.open(path));
   Input input(path, std::move(file));
   RETURN_IF_ERROR(input.refill());
+  std::unique_ptr<ByteStream> stream;
   switch (detect_compression(input.rest())) {
-    case Compression::kGzip: return std::unique_ptr<ByteStream>(std::make_unique<GzipStream>(std::move(input)));
-    case Compression::kZstd: return std::unique_ptr<ByteStream>(std::make_unique<ZstdStream>(std::move(input)));
-    case Compression::kNone: break;
+    case Compression::kGzip: stream = std::make_unique<GzipStream>(std::move(input)); break;
+    case Compression::kZstd: stream = std::make_unique<ZstdStream>(std::move(input)); break;
+    case Compression::kNone: return std::unique_ptr<ByteStream>(std::make_unique<PlainStream>(std::move(input)));
   }
-  return std::unique_ptr<ByteStream>(std::make_unique<PlainStream>(std::move(input)));
+  return std::unique_ptr<ByteStream>(std::make_unique<BoundedStream>(path, std::move(stream)));
 }
 
 }  // namespace colossus

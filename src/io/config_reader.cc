@@ -11,6 +11,7 @@ namespace colossus {
 namespace {
 
 constexpr int64_t kMaxConfigBytes = 4 << 20;
+constexpr size_t kMaxFaults = 100;      // before unknown keys are told of no more
 constexpr size_t kMaxExtends = 16;  // files one behind another; more is a mistake
 
 std::string joined_path(const std::string& directory, const std::string& path) {
@@ -273,6 +274,8 @@ void ConfigReader::report_unknown_keys(const Frame& frame) {
   const std::vector<std::string> here(frame.seen.begin(), frame.seen.end());
   for (const ConfigEntry& entry : *frame.node.table()) {
     if (frame.seen.contains(entry.key)) continue;
+    if (faults_.size() >= kMaxFaults)
+      return fault(invalid("more unknown keys follow; is this the right file?").at(entry.node.place.label));
     std::string advice;
     if (const std::string nearest = nearest_name(entry.key, here); !nearest.empty()) {
       advice = fmt::format("; did you mean {}{}?", frame.path, nearest);

@@ -10,6 +10,7 @@
 // begins with a key's character, which broken text can make untrue: an abort, or undefined behaviour with NDEBUG.
 // Without the assumption it goes on to the branch that reports the error.
 #define TOML_EXCEPTIONS 0
+#define TOML_MAX_NESTED_VALUES 16
 #include <toml++/impl/preprocessor.h>
 #undef TOML_ASSERT_ASSUME
 #define TOML_ASSERT_ASSUME(condition) static_assert(true)
@@ -23,26 +24,43 @@ std::string directory_of(const std::string& path) {
   return slash == std::string::npos ? "" : path.substr(0, slash + 1);
 }
 
+// Tables that nest. The library bounds how deep values do, but a dotted key makes a table for each of its parts, which
+// are taken down by recursion: with the library's own bound these two keep the stack to some thousand levels.
+constexpr int kMaxDotsOfALine = 250;  // commas aside; where they are text, nobody has so many either
+constexpr int kMaxDepth = 64;         // of what is then read
+
+Status check_keys(std::string_view text, const std::string& path) {
+  int line = 1, dots = 0;
+  for (const char c : text) {
+    line += c == '\n';
+    dots = c == '\n' || c == ',' ? 0 : dots + (c == '.');
+    if (dots > kMaxDotsOfALine)
+      return invalid(fmt::format("a key of more than {} parts", kMaxDotsOfALine)).at(fmt::format("{}:{}", path, line));
+  }
+  return ok_status();
+}
+
 struct Source {
   std::string path;
   std::string directory;
 };
 
-// Fails only on dates; the parser bounds how deep values nest.
-Result<ConfigNode> convert(const toml::node& node, const Source& source) {
+Result<ConfigNode> convert(const toml::node& node, const Source& source, int depth = 0) {
   ConfigNode result;
   result.place = {fmt::format("{}:{}", source.path, node.source().begin.line), source.directory};
+  if (depth > kMaxDepth)
+    return invalid(fmt::format("tables nested more than {} deep", kMaxDepth)).at(result.place.label);
   if (const auto* table = node.as_table()) {
     ConfigTable entries;
     for (const auto& [key, child] : *table) {
-      ASSIGN_OR_RETURN(ConfigNode converted, convert(child, source));
+      ASSIGN_OR_RETURN(ConfigNode converted, convert(child, source, depth + 1));
       entries.push_back({std::string(key.str()), std::move(converted)});
     }
     result.value = std::move(entries);
   } else if (const auto* array = node.as_array()) {
     ConfigArray values;
     for (const auto& child : *array) {
-      ASSIGN_OR_RETURN(ConfigNode converted, convert(child, source));
+      ASSIGN_OR_RETURN(ConfigNode converted, convert(child, source, depth + 1));
       values.push_back(std::move(converted));
     }
     result.value = std::move(values);
@@ -142,6 +160,7 @@ ConfigNode* find_key(ConfigTable& table, std::string_view key) {
 }
 
 Result<ConfigNode> parse_toml(std::string_view text, const std::string& path) {
+  RETURN_IF_ERROR(check_keys(text, path));
   const toml::parse_result parsed = toml::parse(text);
   if (!parsed) {
     return invalid(fmt::format("not valid TOML: {}", parsed.error().description()))
@@ -157,7 +176,6 @@ Status apply_override(ConfigNode& root, const std::string& assignment) {
   }
   const std::string path = assignment.substr(0, equals);
   const ConfigPlace place = {"--set " + path, ""};
-  constexpr int kMaxDepth = 64;  // trees are walked by recursion
   if (std::count(path.begin(), path.end(), '.') >= kMaxDepth) {
     return invalid(fmt::format("more than {} groups inside each other", kMaxDepth)).at("--set");
   }
@@ -227,6 +245,9 @@ std::string toml_text(const ConfigNode& node) {
 }
 
 std::string nearest_name(std::string_view name, std::span<const std::string> names) {
+  // Nobody mistypes so much; and looking would take time in proportion to it, for each name.
+  constexpr size_t kMaxNameBytes = 200;
+  if (name.size() > kMaxNameBytes) return "";
   std::string best;
   size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
   for (const std::string& candidate : names) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 namespace colossus {
 namespace {
@@ -81,10 +82,9 @@ Result<CsvTable> CsvTable::parse(std::string_view text, const std::string& place
   if (reader.at_end()) return invalid(fmt::format("[{}] is empty; needed a line with the names of columns", place));
   CsvTable table;
   ASSIGN_OR_RETURN(table.header_, reader.record());
-  for (size_t i = 0; i < table.header_.size(); ++i)
-    if (std::find(table.header_.begin(), table.header_.begin() + static_cast<long>(i), table.header_[i]) !=
-        table.header_.begin() + static_cast<long>(i))
-      return invalid(fmt::format("[{}:1] two columns are called {}", place, table.header_[i]));
+  std::set<std::string_view> names;
+  for (const std::string& name : table.header_)
+    if (!names.insert(name).second) return invalid(fmt::format("[{}:1] two columns are called {}", place, name));
   while (!reader.at_end()) {
     if (reader.skip_empty_line()) continue;
     const int line = reader.line();

@@ -150,6 +150,7 @@ Result<std::vector<std::string>> expand_host_list(std::string_view list) {
       if (close == std::string_view::npos) return wrong("a bracket is not closed");
       const size_t end = std::min(list.find(',', close), list.size());
       const std::string_view prefix = list.substr(at, bracket - at), suffix = list.substr(close + 1, end - close - 1);
+      if (!is_host_name(fmt::format("{}0{}", prefix, suffix))) return wrong("this is no list of host names");
       std::string_view ranges = list.substr(bracket + 1, close - bracket - 1);
       while (!ranges.empty()) {
         const std::string_view range = ranges.substr(0, ranges.find(','));

@@ -13,6 +13,8 @@ namespace colossus {
 namespace {
 
 constexpr size_t kMaxLineShown = 200;
+// Of trouble in one log. More than all devices of a machine can have says no more than these.
+constexpr size_t kMaxKinds = 1000;
 
 struct LinePattern {
   const char* kind;
@@ -138,7 +140,10 @@ std::vector<KernelLogFinding> scan_kernel_log(std::string_view log, const Kernel
       continue;
     auto known = std::find_if(findings.begin(), findings.end(),
                               [&](const KernelLogFinding& finding) { return finding.kind == found->kind; });
-    if (known == findings.end()) known = findings.insert(findings.end(), *found);
+    if (known == findings.end()) {
+      if (findings.size() == kMaxKinds) continue;
+      known = findings.insert(findings.end(), *found);
+    }
     // Xid 154 and the NVLink errors differ from line to line: the worst counts.
     if (found->verdict > known->verdict) {
       known->verdict = found->verdict;

@@ -12,6 +12,10 @@ namespace {
 // One GPU of a listing: the fields' paths ("Remapped Rows/Pending") or CSV names, with their values.
 using Fields = std::map<std::string, std::string, std::less<>>;
 
+// Far beyond any listing. A path is as long as all its sections: what is longer or deeper is no listing, and would take
+// memory as the square of its size.
+constexpr size_t kMaxLineBytes = 4096, kMaxDepth = 16, kMaxDevices = 4096;
+
 std::string_view trim(std::string_view text) {
   const size_t begin = text.find_first_not_of(" \t\r");
   if (begin == std::string_view::npos) return {};
@@ -67,7 +71,10 @@ std::optional<int64_t> number_of(const Fields& fields, std::initializer_list<std
 std::optional<int64_t> sum_of(const Fields& fields, std::initializer_list<std::string_view> names) {
   std::optional<int64_t> sum;
   for (const std::string_view name : names)
-    if (const auto value = number_of(fields, {name})) sum = sum.value_or(0) + *value;
+    if (const auto value = number_of(fields, {name})) {
+      int64_t both = 0;  // counters that overflow together have counted too many errors already
+      sum = __builtin_add_overflow(sum.value_or(0), *value, &both) ? INT64_MAX : both;
+    }
   return sum;
 }
 
@@ -171,6 +178,8 @@ Result<std::vector<GpuState>> parse_smi_query(std::string_view text) {
     }
     const size_t depth = indent / 4;
     if (depth == 0) continue;
+    if (depth > kMaxDepth || line.size() > kMaxLineBytes)
+      return invalid("this is no listing of `nvidia-smi -q`: a line is too long, or too far to the right");
     sections.resize(depth - 1);
     std::string path;
     for (const std::string& section : sections) path += section + "/";
@@ -237,6 +246,8 @@ Result<SmiTopology> parse_smi_topology(std::string_view text) {
       while (num_columns + 1 < cells.size() && cells[num_columns + 1].find(' ') == std::string::npos &&
              !cells[num_columns + 1].empty())
         ++num_columns;
+      if (num_columns > kMaxDevices)
+        return invalid(fmt::format("this is no listing of `nvidia-smi topo -m`: {} devices", num_columns));
       continue;
     }
     if (topology.names.size() == num_columns || cells.size() <= num_columns) break;

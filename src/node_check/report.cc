@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "io/json_depth.h"
+
 namespace colossus {
 namespace {
 
@@ -129,6 +131,7 @@ std::string to_json_line(const NodeReport& report) {
 
 Result<NodeReport> parse_node_report(std::string_view line) {
   if (line.size() > kMaxLineBytes) return invalid(fmt::format("a report of {} bytes is too long", line.size()));
+  RETURN_IF_ERROR(check_json_depth(line));
   const Json object = Json::parse(line, nullptr, false);
   if (!object.is_object()) return invalid("not a JSON object");
   NodeReport report{.host = text_of(object, "host"), .seconds = number_of(object, "seconds").value_or(0)};

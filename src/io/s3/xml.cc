@@ -50,9 +50,9 @@ std::vector<std::string_view> xml_elements(std::string_view xml, std::string_vie
   for (size_t at = 0; (at = xml.find(open, at)) != std::string_view::npos;) {
     at += open.size();
     // "<Key" is not "<KeyCount"; a tag may have attributes (xmlns).
+    if (at == xml.size() || (xml[at] != '>' && xml[at] != ' ' && xml[at] != '/')) continue;
     const size_t tag_end = xml.find('>', at);
     if (tag_end == std::string_view::npos) break;
-    if (xml[at] != '>' && xml[at] != ' ' && xml[at] != '/') continue;
     if (xml[tag_end - 1] == '/') {
       found.emplace_back();
       at = tag_end;
@@ -74,9 +74,12 @@ std::optional<std::string> xml_text(std::string_view xml, std::string_view name)
 std::string xml_decode(std::string_view text) {
   std::string decoded;
   for (size_t at = 0; at < text.size(); ++at) {
-    const size_t end = text[at] == '&' ? text.find(';', at) : std::string_view::npos;
-    if (end != std::string_view::npos && append_entity(text.substr(at + 1, end - at - 1), decoded))
-      at = end;
+    // No entity is longer: whoever writes nothing but '&' must not have all of the text searched for each.
+    constexpr size_t kMaxEntityBytes = 16;
+    const std::string_view ahead = text.substr(at + 1, kMaxEntityBytes);
+    const size_t length = text[at] == '&' ? ahead.find(';') : std::string_view::npos;
+    if (length != std::string_view::npos && append_entity(ahead.substr(0, length), decoded))
+      at += 1 + length;
     else
       decoded += text[at];
   }

@@ -234,7 +234,14 @@ Result<Assignment> parse_assignment(const std::string& text) {
   RETURN_IF_ERROR(read_lines(text, "the run's assignment", [&](const std::string& word, std::istringstream& in) {
     return read_assignment_line(word, in, a);
   }));
+  // Before they are multiplied: a text of a few bytes can tell of more ranks than numbers go, or than there is memory
+  // for.
+  const Status too_large = corrupt("the run's assignment in the store tells of more ranks than any run has");
+  for (const int number :
+       {a.shape.ranks_per_machine, a.shape.ranks_per_data_rank, a.shape.data_ranks, a.shape.num_spares})
+    if (number > kMostMachines) return too_large;
   RETURN_IF_ERROR(check(a.shape));
+  if (int64_t{a.shape.num_blocks()} * a.shape.ranks_per_block() > kMostMachines) return too_large;
   const auto num_machines = static_cast<int>(a.machines.size());
   const bool slots_exist =
       std::ranges::all_of(a.machine_of_slot, [&](int machine) { return machine >= -1 && machine < num_machines; });
