@@ -116,31 +116,19 @@ Status check_expressible(const ModelConfig& config, const GgufMetadata& keys, co
       fmt::format("a GGUF file of the architecture {}", gguf_architecture_name(read.architecture)));
 }
 
-std::optional<int32_t> id_of(const nlohmann::json& json, const char* key) {
-  if (!json.is_object() || !json.contains(key)) return std::nullopt;
-  const nlohmann::json& value = json[key].is_array() && !json[key].empty() ? json[key].front() : json[key];
-  return value.is_number_unsigned() && value < (1 << 30) ? std::optional(value.get<int32_t>()) : std::nullopt;
-}
-
 // What came with an imported model beside its tokenizer.json.
-CarriedTokenizer carried_tokenizer(const Checkpoint& checkpoint) {
+Result<CarriedTokenizer> carried_tokenizer(const Checkpoint& checkpoint) {
   CarriedTokenizer carried;
-  const auto json_of = [&](const std::string& name) {
-    const std::string* text = text_of(checkpoint, kCarriedPrefix + name);
-    auto json = text ? parse_checked_json(*text, name) : Result<nlohmann::json>(nlohmann::json());
-    return json.ok() ? *json : nlohmann::json();
-  };
-  for (const char* name : {"generation_config.json", "config.json"}) {
-    const nlohmann::json json = json_of(name);
-    if (!carried.begin_id) carried.begin_id = id_of(json, "bos_token_id");
-    if (!carried.end_id) carried.end_id = id_of(json, "eos_token_id");
-  }
+  ASSIGN_OR_RETURN(const GenerationTokens generation, generation_of(checkpoint));
+  if (!generation.begin.empty()) carried.begin_id = generation.begin.front();
+  if (!generation.end.empty()) carried.end_id = generation.end.front();
   if (const std::string* text = text_of(checkpoint, std::string(kCarriedPrefix) + "chat_template.jinja"))
     carried.chat_template = *text;
-  const nlohmann::json tokenizer = json_of("tokenizer_config.json");
-  if (carried.chat_template.empty() && tokenizer.is_object() && tokenizer.contains("chat_template") &&
-      tokenizer["chat_template"].is_string())
-    carried.chat_template = tokenizer["chat_template"].get<std::string>();
+  const std::string* config = text_of(checkpoint, std::string(kCarriedPrefix) + "tokenizer_config.json");
+  if (!carried.chat_template.empty() || !config) return carried;
+  if (const auto json = parse_checked_json(*config); json.ok() && json->is_object())
+    if (const auto said = json->find("chat_template"); said != json->end() && said->is_string())
+      carried.chat_template = said->get<std::string>();
   return carried;
 }
 
@@ -152,7 +140,10 @@ Result<GgufTokenizerKeys> tokenizer_keys(const Checkpoint& checkpoint, int64_t v
     return out;
   }
   const auto tokenizer = Tokenizer::from_json(*json);
-  if (tokenizer.ok()) return gguf_tokenizer(*tokenizer, vocab_size, carried_tokenizer(checkpoint));
+  if (tokenizer.ok()) {
+    ASSIGN_OR_RETURN(const CarriedTokenizer carried, carried_tokenizer(checkpoint));
+    return gguf_tokenizer(*tokenizer, vocab_size, carried);
+  }
   out.notes.push_back(fmt::format("the tokenizer is left out: {}", tokenizer.status().message()));
   return out;
 }

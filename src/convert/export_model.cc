@@ -90,12 +90,6 @@ Result<Shards> plan_shards(const NameMap& map, const std::vector<SourceTensor>& 
   return shards;
 }
 
-Result<GenerationTokens> generation_of(const Checkpoint& checkpoint) {
-  const std::string* text = text_of(checkpoint, kGenerationFile);
-  if (!text) return GenerationTokens();
-  return parse_config<GenerationTokens>(*text, checkpoint.path() + "/" + kGenerationFile);
-}
-
 // The imported one where the network is what it says, else one of our own.
 std::string config_json(const Checkpoint& checkpoint, const ModelConfig& config, const GenerationTokens& generation,
                         const Names& names, DType dtype) {

@@ -43,6 +43,12 @@ const std::string* text_of(const Checkpoint& checkpoint, const std::string& name
   return found == checkpoint.state().texts.end() ? nullptr : &found->second;
 }
 
+Result<GenerationTokens> generation_of(const Checkpoint& checkpoint) {
+  const std::string* text = text_of(checkpoint, kGenerationFile);
+  if (!text) return GenerationTokens();
+  return parse_config<GenerationTokens>(*text, checkpoint.path() + "/" + kGenerationFile);
+}
+
 ModelConfig network_of(ModelConfig config) {
   config.dropout = config.balance_loss = config.z_loss = 0;
   if (!config.has_experts()) {

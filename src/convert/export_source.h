@@ -9,6 +9,7 @@
 #include "convert/assemble.h"
 #include "convert/name_map.h"
 #include "convert/source.h"
+#include "model/generation_tokens.h"
 #include "model/model_config.h"
 
 namespace colossus {
@@ -23,6 +24,9 @@ Result<ExportSource> open_export_source(FileSystem& files, const std::string& fr
 
 // Null where the checkpoint has none of that name.
 const std::string* text_of(const Checkpoint& checkpoint, const std::string& name);
+
+// How texts begin and end, as the checkpoint's generation.toml has it; nothing where there is none.
+Result<GenerationTokens> generation_of(const Checkpoint& checkpoint);
 
 // What decides logits: how a network is trained is not in the files of others.
 ModelConfig network_of(ModelConfig config);

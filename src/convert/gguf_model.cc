@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "convert/gguf_config.h"
 #include "convert/gguf_tokenizer.h"
 #include "convert/tensor_files.h"
+#include "io/checked_json.h"
 
 namespace colossus {
 namespace {
@@ -113,12 +113,14 @@ Status take_tokenizer(const GgufFile& file, OpenedModel& model) {
   if (!tokenizer.json.empty()) model.texts["tokenizer.json"] = std::move(tokenizer.json);
   if (!tokenizer.chat_template.empty())
     model.texts[std::string(kCarriedPrefix) + "chat_template.jinja"] = std::move(tokenizer.chat_template);
-  nlohmann::json generation = nlohmann::json::object();
+  Json generation = Json::object();
   if (!tokenizer.begin_ids.empty()) generation["bos_token_id"] = tokenizer.begin_ids.front();
   if (tokenizer.end_ids.size() == 1) generation["eos_token_id"] = tokenizer.end_ids.front();
   if (tokenizer.end_ids.size() > 1) generation["eos_token_id"] = tokenizer.end_ids;
   if (!generation.empty())
     model.texts[std::string(kCarriedPrefix) + "generation_config.json"] = generation.dump(2) + "\n";
+  model.generation = {
+      .begin = std::move(tokenizer.begin_ids), .add_begin = tokenizer.adds_begin, .end = std::move(tokenizer.end_ids)};
   model.notes.insert(model.notes.end(), tokenizer.notes.begin(), tokenizer.notes.end());
   return ok_status();
 }

@@ -99,11 +99,13 @@ Result<GgufTokenizer> read_gguf_tokenizer(const GgufFile& file, int64_t vocab_si
   }
   out.chat_template = reader.text("tokenizer.chat_template");
   const auto tokenizer = tokenizer_from_gguf(vocabulary);
-  if (tokenizer.ok())
+  if (tokenizer.ok()) {
     out.json = tokenizer->to_json();
-  else
+    out.adds_begin = !tokenizer->spec().prefix.empty();
+  } else {
     out.notes.push_back(fmt::format("its tokenizer cannot be used here, and the model runs on token ids only: {}",
                                     tokenizer.status().message()));
+  }
   return out;
 }
 

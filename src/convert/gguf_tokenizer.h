@@ -16,6 +16,7 @@ struct GgufTokenizer {
   std::string json;           // a tokenizer.json; "": none that could be made, and a note says why
   std::string chat_template;  // Jinja; "": none
   std::vector<int32_t> begin_ids, end_ids;
+  bool adds_begin = false;  // before every text
   std::vector<std::string> notes;
 };
 
