@@ -234,7 +234,7 @@ def kill(colossus, work, gigabytes=6.0, kills=20):
         process = subprocess.Popen(import_words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         start = time.monotonic()
         try:
-            process.wait(rng.uniform(0, undisturbed / 8) if killed < kills else None)
+            process.wait(rng.uniform(0, undisturbed / 4) if killed < kills else None)
             assert process.returncode == 0, process.returncode
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
