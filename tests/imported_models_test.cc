@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "convert/export_gguf.h"
 #include "convert/export_model.h"
 #include "convert/import_model.h"
 #include "device/cpu/cpu_device.h"
@@ -115,6 +116,45 @@ TEST(ImportedModels, TinyGpt2HasTheLogitsOfTransformers) {
     ASSERT_TRUE((*session)->feed(std::vector<std::vector<int32_t>>{{kTinyGpt2Tokens[t]}}).ok());
     for (size_t v = 0; v < 21; ++v) EXPECT_NEAR((*session)->logits(0)[v], kTinyGpt2Logits[t][v], 1e-6);
   }
+}
+
+// What llama.cpp gives for these tokens (llama-cpp-python 0.3.36, fp32 cache; tests/oracle/make_gguf_golden.py).
+constexpr int32_t kTinyLlamaTokens[] = {3, 7, 1, 10, 3};
+constexpr float kTinyLlamaLogits[5][12] = {{-0.02026098F, 3.918155F, -1.44918F, 0.9994328F, 0.5890768F, -0.7762442F,
+                                            0.903151F, 0.5547728F, -1.445943F, -0.4065503F, -1.078631F, 0.03258102F},
+                                           {-1.030918F, 4.484962F, -1.474946F, -0.3559931F, -1.723806F, -1.395343F,
+                                            -0.1587444F, -0.1088448F, 4.098687F, 1.789383F, -3.328695F, 0.9815256F},
+                                           {2.917976F, -1.662979F, -0.1738711F, 0.8285177F, 1.774685F, 1.243725F,
+                                            0.9356986F, -3.120811F, -0.1818469F, -0.5817935F, 0.1199883F, 0.3451794F},
+                                           {-2.441362F, 1.975942F, -0.7205421F, -0.9553585F, -2.872749F, -2.745212F,
+                                            -3.291703F, 1.646588F, 2.749123F, 0.6364315F, -3.325164F, 1.076964F},
+                                           {0.04728407F, 3.774724F, -1.78688F, -0.05237062F, 1.424468F, -2.812347F,
+                                            -0.08747801F, 0.2012323F, -0.340048F, 2.608606F, -3.692938F, 3.119131F}};
+
+void expect_logits_of_llama_cpp(const std::string& path) {
+  const auto device = make_cpu_device({.num_threads = 1});
+  ASSERT_TRUE(device.ok());
+  const auto network = load_network(local_files(), **device, path);
+  ASSERT_TRUE(network.ok()) << network.status().message();
+  const auto session = DecodeSession::create(**device, network->parameters, network->config, {.context = 8});
+  ASSERT_TRUE(session.ok()) << session.status().message();
+  for (size_t t = 0; t < 5; ++t) {
+    ASSERT_TRUE((*session)->feed(std::vector<std::vector<int32_t>>{{kTinyLlamaTokens[t]}}).ok());
+    for (size_t v = 0; v < 12; ++v) EXPECT_NEAR((*session)->logits(0)[v], kTinyLlamaLogits[t][v], 1e-4);
+  }
+}
+
+// Written by PyPI's gguf: rows of queries and keys in llama.cpp's order, a stretched rotary embedding, keys of all
+// types.
+TEST(ImportedModels, GgufHasTheLogitsOfLlamaCpp) {
+  const TemporaryDirectory dir;
+  const auto imported =
+      import_model(local_files(), COLOSSUS_SOURCE_DIR "/tests/oracle/goldens/tiny_llama.gguf", dir / "ours");
+  ASSERT_TRUE(imported.ok()) << imported.status().message();
+  expect_logits_of_llama_cpp(dir / "ours");
+  ASSERT_TRUE(export_gguf(local_files(), dir / "ours", dir / "again.gguf").ok());
+  ASSERT_TRUE(import_model(local_files(), dir / "again.gguf", dir / "again").ok());
+  expect_logits_of_llama_cpp(dir / "again");
 }
 
 // A run, exported, imported, and trained on: it begins with the parameters that the first one ended with.

@@ -21,11 +21,12 @@ import numpy as np
 from gguf import GGMLQuantizationType as Kind
 from safetensors.numpy import load_file
 
-TOLERANCE = 1e-3  # of log-probabilities; llama.cpp looks its gelu up in a table of fp16
+TOLERANCE = 1e-4  # of log-probabilities
+GELU_TOLERANCE = 1e-3  # llama.cpp looks gelus up in a table of fp16
 TOKENS = [3, 14, 15, 92, 65, 35, 89, 79, 32, 38, 46, 26, 43, 38, 32, 79]
 PROMPT = "What is 12 and 3?"
 NEW_TOKENS = 24
-V, C, L, H, K, CONTEXT = 264, 64, 2, 4, 2, 64
+V, C, L, H, K, CONTEXT = 264, 64, 2, 4, 2, 256
 SPECIAL = ["<|bos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
 # Architecture, what is special about it.
@@ -89,7 +90,7 @@ def add_keys(writer, arch, options):
             writer.add_expert_feed_forward_length(48)
     if arch == "grok":
         writer.add_embedding_scale(3.0)
-        writer.add_logit_scale(0.5)
+        writer.add_logit_scale(0.25)
         writer.add_attn_logit_softcapping(5.0)
         writer.add_attn_output_scale(head_dim**-0.5)
 
@@ -112,7 +113,7 @@ def tensors_of(arch, options, rng):
 
     # Where it is the head, too, logits are to be of order one.
     has_head = arch not in ("gpt2", "grok") and not options.get("tied")
-    matrix("token_embd", V, C, size=C**0.5 if has_head else 2)
+    matrix("token_embd", V, C, size=C**0.5 if has_head else 1 if arch == "gpt2" else 2)
     if arch == "gpt2":
         matrix("position_embd", CONTEXT, C, size=0.3 * C**0.5)
     for layer in range(L):
@@ -120,7 +121,7 @@ def tensors_of(arch, options, rng):
         norm(b + "attn_norm")
         if arch == "gpt2":
             for name, out, width in (("attn_qkv", 3 * C, C), ("attn_output", C, C), ("ffn_up", F, C), ("ffn_down", C, F)):
-                matrix(b + name, out, width, size=2)
+                matrix(b + name, out, width, size=0.5)
                 vector(b + name + ".bias", out)
             norm(b + "ffn_norm")
             continue
@@ -153,11 +154,11 @@ def tensors_of(arch, options, rng):
     return tensors
 
 
-def write_model(path, arch, options, tensors):
+def write_model(path, arch, options, tensors, add_more=add_tokenizer):
     """`tensors`: name -> array, or (bytes, kind)."""
     writer = gguf.GGUFWriter(path, arch)
     add_keys(writer, arch, options)
-    add_tokenizer(writer)
+    add_more(writer)
     for name, tensor in tensors.items():
         if isinstance(tensor, tuple):
             writer.add_tensor(name, tensor[0], raw_dtype=tensor[1])
@@ -208,7 +209,7 @@ class LlamaCpp:
                 made.pop()
                 break
             self.model.eval(made[-1:])
-        return self.model.detokenize(made)
+        return self.model.detokenize(made, special=True)
 
 
 def greedy_of_colossus(binary, model):
@@ -230,7 +231,8 @@ def check_architecture(binary, name, folder):
     near = np.abs(ours - LlamaCpp(folder / "bf16.gguf").log_probabilities()).mean()
     print(f"{name:12} import {errors[0]:.1e}  export {errors[1]:.1e}  bf16, on average {near:.1e}  "
           f"text {'same' if same else f'{mine!r} and {text!r}'}")  # fmt: skip
-    return max(errors) <= TOLERANCE and near < 0.1 and same
+    tolerance = GELU_TOLERANCE if arch in ("gpt2", "grok") else TOLERANCE
+    return max(errors) <= tolerance and near < 0.1 and same
 
 
 def check_quantized_export(binary, folder):
