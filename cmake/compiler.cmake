@@ -14,6 +14,16 @@ target_compile_options(colossus_flags INTERFACE
   $<$<CONFIG:Release>:-O2>
   # Contracting a*b+c into one rounding is left to kernels that say so: results must not depend on inlining.
   -ffp-contract=off)
+if(COLOSSUS_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "COLOSSUS_FUZZ needs clang and its libFuzzer: cmake --preset fuzz")
+  endif()
+  set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)  # written for GCC
+  # The code is warned about where GCC builds it.
+  target_compile_options(colossus_flags INTERFACE -w
+    -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(colossus_flags INTERFACE -fsanitize=address,undefined)
+endif()
 if(COLOSSUS_SANITIZE)
   # Behind the instrumentation GCC 12 loses track of its own std::string and std::function and warns of overruns and
   # uninitialised members inside them (like GCC bug 105651). The other presets keep these warnings.

@@ -137,10 +137,11 @@ function(colossus_program name folder)
   colossus_add_tests(colossus_${folder}_test SOURCES ${tests} DEPS ${folder})
 endfunction()
 
-# Tests that span floors: every *_test.cc under `folder`.
+# Tests that span floors: every *_test.cc under `folder`, but for those of cmake/fuzz.cmake.
 function(colossus_spanning_tests folder)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${folder}/*_test.cc)
+  list(FILTER tests EXCLUDE REGEX "/fuzz/")
   colossus_add_tests(colossus_${folder}_test SOURCES ${tests} DEPS ${ARG_DEPS})
 endfunction()
 

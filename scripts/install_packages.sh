@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building Colossus needs from Debian's own packages.
-#   scripts/install_packages.sh [build|test|bench|cluster|slurm]...      default: build; the others add to it
+#   scripts/install_packages.sh [build|test|bench|cluster|slurm|fuzz]... default: build; the others add to it
 # Does nothing, quickly, when all of it is there. Needs no Python.
 set -eu
 
@@ -10,6 +10,7 @@ build="g++ make cmake ninja-build ccache git
 test="libgtest-dev libgmock-dev libpcre2-dev libsentencepiece-dev etcd-server"
 cluster="iproute2 iptables"
 slurm="$cluster slurmctld slurmd slurm-client munge"
+fuzz="clang-16 libclang-rt-16-dev"  # libFuzzer; an older clang cannot read GCC 12's <ranges>
 bench="libgloo-dev libns3-dev"  # whose all-reduces are measured beside ours; that plays networks packet by packet
 
 wanted=$build
@@ -20,7 +21,8 @@ for group in "$@"; do
     bench) wanted="$wanted $bench" ;;
     cluster) wanted="$wanted $cluster" ;;
     slurm) wanted="$wanted $slurm" ;;
-    *) echo "install_packages.sh: unknown group \"$group\": build, test, bench, cluster or slurm" >&2; exit 2 ;;
+    fuzz) wanted="$wanted $fuzz" ;;
+    *) echo "install_packages.sh: unknown group \"$group\": build, test, bench, cluster, slurm or fuzz" >&2; exit 2 ;;
   esac
 done
 

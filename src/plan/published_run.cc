@@ -30,7 +30,7 @@ class Row {
       return invalid(fmt::format("{} = \"{}\"; needed a number from {} to {}", column, value, low, high));
     return number;
   }
-  Result<int64_t> whole(std::string_view column, int64_t low = 1, int64_t high = int64_t{1} << 40) const {
+  Result<int64_t> whole(std::string_view column, int64_t low = 1, int64_t high = kMax) const {
     ASSIGN_OR_RETURN(const double value, number(column, static_cast<double>(low), static_cast<double>(high)));
     if (value != std::floor(value)) return invalid(fmt::format("{} = {}; needed a whole number", column, value));
     return static_cast<int64_t>(value);
@@ -39,6 +39,8 @@ class Row {
     if (!has(column)) return otherwise;
     return whole(column);
   }
+  // Far beyond any run; two of them can be multiplied.
+  static constexpr int64_t kMax = int64_t{1} << 24;
 
  private:
   const CsvTable& table_;
@@ -132,9 +134,11 @@ Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) 
   ASSIGN_OR_RETURN(mesh.chunks, row.whole_or("vpp", 1));
   ASSIGN_OR_RETURN(mesh.context, row.whole_or("cp", 1));
   ASSIGN_OR_RETURN(mesh.expert, row.whole_or("ep", 1));
-  const int64_t of_model = mesh.tensor * mesh.pipeline * mesh.context;
+  int64_t of_model = mesh.tensor * mesh.pipeline;
+  if (of_model <= run.num_gpus) of_model *= mesh.context;
   if (run.num_gpus % of_model != 0)
-    return invalid(fmt::format("count = {} is no multiple of tp x pp x cp = {}", run.num_gpus, of_model));
+    return invalid(fmt::format("count = {} is no multiple of tp x pp x cp = {} x {} x {}", run.num_gpus, mesh.tensor,
+                               mesh.pipeline, mesh.context));
   ASSIGN_OR_RETURN(mesh.shard, row.whole_or("dp", run.num_gpus / of_model));
   if (mesh.shard * of_model != run.num_gpus)
     return invalid(fmt::format("tp x pp x cp x dp = {}, but count = {}", mesh.shard * of_model, run.num_gpus));

@@ -7,6 +7,8 @@
 
 #include "text/byte_alphabet.h"
 #include "text/sentencepiece.h"
+#include "text/utf8.h"
+#include "text/vocabulary.h"
 
 namespace colossus {
 
@@ -150,6 +152,11 @@ Result<Tokenizer> tokenizer_from_gguf(const GgufVocabulary& vocabulary) {
     return invalid(
         fmt::format("tokenizer.ggml.token_type has {} values for {} tokens", vocabulary.types.size(), num_tokens));
   }
+  // Special tokens are taken as they are, and must be text that tokenizer.json can hold.
+  for (size_t id = 0; id < num_tokens; ++id)
+    if (find_invalid_utf8(vocabulary.tokens[id]) != std::string_view::npos)
+      return invalid(
+          fmt::format("tokenizer.ggml.tokens[{}] is {}, not UTF-8", id, printable_bytes(vocabulary.tokens[id])));
   const bool by_bytes = vocabulary.model == "gpt2";
   const bool unigram = vocabulary.model == "t5";
   if (!by_bytes && !unigram && vocabulary.model != "llama") {

@@ -117,7 +117,9 @@ Status read_template(const Json& json, const std::string& path, std::vector<int3
     ASSIGN_OR_RETURN(const std::string name, read_string(special, item_path + ".SpecialToken", "id"));
     const std::string ids_path = fmt::format("{}.special_tokens[\"{}\"].ids", path, name);
     const Json& specials = field_or_null(json, "special_tokens");
-    const Json& entry = specials.is_object() ? field_or_null(specials, name.c_str()) : specials;
+    const Json none;
+    // By the whole name, which may hold a zero byte.
+    const Json& entry = specials.is_object() && specials.contains(name) ? specials.at(name) : none;
     const Json& ids = entry.is_object() ? field_or_null(entry, "ids") : entry;
     if (!ids.is_array()) return wanted_json(ids_path, ids, "an array of ids");
     for (const Json& value : ids) {
