@@ -3,15 +3,12 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <nlohmann/json.hpp>
 
 #include "base/base64.h"
-#include "io/json_depth.h"
+#include "io/checked_json.h"
 
 namespace colossus {
 namespace {
-
-using Json = nlohmann::json;
 
 // Codes of gRPC that etcd answers with.
 constexpr int64_t kDeadlineExceeded = 4, kResourceExhausted = 8, kUnavailable = 14;
@@ -35,10 +32,9 @@ Status no_answer(std::string_view what, std::string_view body) {
 }
 
 Result<Json> parse_answer(std::string_view body) {
-  if (!check_json_depth(body).ok()) return no_answer("nesting without end", body);
-  Json answer = Json::parse(body, nullptr, /*allow_exceptions=*/false);
-  if (!answer.is_object()) return no_answer("no JSON object", body);
-  if (!answer.contains("header") || !answer["header"].is_object()) return no_answer("no header", body);
+  auto answer = parse_checked_json(body);
+  if (!answer.ok() || !answer->is_object()) return no_answer("no JSON object", body);
+  if (!answer->contains("header") || !(*answer)["header"].is_object()) return no_answer("no header", body);
   return answer;
 }
 
@@ -122,7 +118,8 @@ Result<bool> parse_etcd_put_if(std::string_view body) {
 Status parse_etcd_done(std::string_view body) { return parse_answer(body).status(); }
 
 Status etcd_error(int64_t http_code, std::string_view body) {
-  const Json answer = check_json_depth(body).ok() ? Json::parse(body, nullptr, /*allow_exceptions=*/false) : Json();
+  const auto parsed = parse_checked_json(body);
+  const Json answer = parsed.ok() ? *parsed : Json();
   const Json* reason = answer.is_object() ? find(answer, "error") : nullptr;
   const Json* code = answer.is_object() ? find(answer, "code") : nullptr;
   if (reason == nullptr || !reason->is_string() || code == nullptr || !code->is_number_integer()) {

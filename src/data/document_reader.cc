@@ -4,10 +4,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <nlohmann/json.hpp>
 
 #include "data/man_page.h"
-#include "io/json_depth.h"
+#include "io/checked_json.h"
 
 namespace colossus {
 namespace {
@@ -40,9 +39,7 @@ bool named_like_man_page(std::string_view path) {
 
 // The field's text. Everything else in the line is checked to be JSON and dropped.
 Result<std::string> field_of_line(std::string_view line, const std::string& field) {
-  RETURN_IF_ERROR(check_json_depth(line));
-  const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return invalid("the line is not valid JSON");
+  ASSIGN_OR_RETURN(const Json json, parse_checked_json(line));
   if (!json.is_object()) return invalid("the line is not a JSON object");
   const auto found = json.find(field);
   if (found == json.end()) {

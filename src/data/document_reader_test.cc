@@ -97,11 +97,11 @@ TEST(Patterns, MatchLikeAShell) {
 
 TEST_F(Documents, BadJsonLinesNameFileAndLine) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"{\"text\":\"a\"}\n{\"text\":", "not valid JSON"},
+      {"{\"text\":\"a\"}\n{\"text\":", "not JSON"},
       {"{\"text\":\"a\"}\n[1]", "not a JSON object"},
       {"{\"text\":\"a\"}\n{\"body\":\"b\"}", "no field \"text\"; it has: body"},
       {"{\"text\":\"a\"}\n{\"text\":3}", "no text but number"},
-      {"{\"text\":\"a\"}\n{\"text\":\"\xff\"}", "not valid JSON"}};
+      {"{\"text\":\"a\"}\n{\"text\":\"\xff\"}", "not JSON"}};
   for (const auto& [bytes, message] : cases) {
     write("x.jsonl", bytes);
     EXPECT_EQ(read({"x.jsonl"}).size(), 1u);

@@ -5,12 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "data/shard_set.h"
-#include "io/json_depth.h"
+#include "io/checked_json.h"
 
 namespace colossus {
 namespace {
 
-using Json = nlohmann::json;
 // For writing alone: it looks through all keys of an object for each new one.
 using OrderedJson = nlohmann::ordered_json;
 
@@ -81,9 +80,10 @@ Result<std::vector<ShardListing>> parse_split(const Json& splits, const char* na
 }
 
 Result<ShardIndex> parse_index(const std::string& text) {
-  RETURN_IF_ERROR(check_json_depth(text));
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return corrupt("not valid JSON; build the shards again");
+  auto parsed = parse_checked_json(text);
+  if (!parsed.ok() || !parsed->is_object())
+    return corrupt(fmt::format("{}; build the shards again", parsed.ok() ? "no object" : parsed.status().message()));
+  const Json json = std::move(*parsed);
   if (json.value("format", Json()) != kFormat || json.value("version", Json()) != kVersion) {
     return invalid(fmt::format("not an index of \"{}\", version {}", kFormat, kVersion));
   }

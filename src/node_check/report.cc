@@ -7,9 +7,8 @@
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 
-#include "io/json_depth.h"
+#include "io/checked_json.h"
 
 namespace colossus {
 namespace {
@@ -18,8 +17,6 @@ constexpr size_t kMaxLineBytes = size_t{1} << 20;
 constexpr size_t kMaxResults = 10'000;
 constexpr size_t kMaxTextBytes = 4096;
 constexpr std::array<Verdict, 3> kVerdicts = {Verdict::kPass, Verdict::kSlow, Verdict::kBad};
-
-using Json = nlohmann::json;
 
 std::optional<double> number_of(const Json& object, const char* key) {
   const auto found = object.find(key);
@@ -131,8 +128,7 @@ std::string to_json_line(const NodeReport& report) {
 
 Result<NodeReport> parse_node_report(std::string_view line) {
   if (line.size() > kMaxLineBytes) return invalid(fmt::format("a report of {} bytes is too long", line.size()));
-  RETURN_IF_ERROR(check_json_depth(line));
-  const Json object = Json::parse(line, nullptr, false);
+  ASSIGN_OR_RETURN(const Json object, parse_checked_json(line));
   if (!object.is_object()) return invalid("not a JSON object");
   NodeReport report{.host = text_of(object, "host"), .seconds = number_of(object, "seconds").value_or(0)};
   if (!is_host_name(report.host)) return invalid("no proper host name");

@@ -136,7 +136,7 @@ TEST_P(Fuzz, KeptInputsAreReadOrRefused) {
   int num_valid = 0, num_others = 0;
   for (const CorpusFile& file : corpus_of(GetParam().name)) {
     SCOPED_TRACE(file.name);
-    EXPECT_LE(file.bytes.size(), 4096u) << "a kept input is small";
+    EXPECT_LE(file.bytes.size(), 8192u) << "a kept input is small";
     const int64_t before = num_accepted();
     run(GetParam(), file.bytes);
     if (file.name.starts_with("valid-")) {

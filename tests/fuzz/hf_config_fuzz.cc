@@ -1,7 +1,7 @@
 // config.json of a Hugging Face directory.
 #include "convert/hf_config.h"
 
-#include "convert/checked_json.h"
+#include "io/checked_json.h"
 #include "fuzz/fuzz.h"
 #include "io/config.h"
 

@@ -18,7 +18,7 @@ def put(target, name, data):
     os.makedirs(os.path.join(ROOT, target), exist_ok=True)
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogateescape")
-    assert len(data) <= 4096, (target, name, len(data))
+    assert len(data) <= 8192, (target, name, len(data))
     with open(os.path.join(ROOT, target, name), "wb") as file:
         file.write(data)
 
@@ -258,6 +258,102 @@ def tensors():
     for kind, length in {"beyond-the-end": 1000, "negative": -1, "largest": 2**31 - 1}.items():
         put("llama2c", "bad-piece-length-" + kind, model + b"|tokenizer|" + struct.pack("<i", 5) + pieces[:-10] +
             struct.pack("<fi", 1, length) + b"ab")
+
+# ---------------------------------------------------------------- GGUF
+U32, I32, F32, BOOL, TEXT, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
+
+
+def gguf_text(text):
+    data = text if isinstance(text, bytes) else text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def gguf_value(kind, value):
+    if kind == TEXT:
+        return gguf_text(value)
+    if kind == ARRAY:
+        element, items = value
+        return struct.pack("<IQ", element, len(items)) + b"".join(gguf_value(element, item) for item in items)
+    return struct.pack({U32: "<I", I32: "<i", F32: "<f", BOOL: "<?", U64: "<Q"}[kind], value)
+
+
+def gguf_key(name, kind, value):
+    return gguf_text(name) + struct.pack("<I", kind) + gguf_value(kind, value)
+
+
+def gguf_tensor(name, shape, kind, offset):
+    return gguf_text(name) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", n) for n in shape) + struct.pack(
+        "<IQ", kind, offset)
+
+
+def gguf_file(keys, tensors, num_bytes, version=3, num_keys=None, num_tensors=None, alignment=32):
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors) if num_tensors is None else num_tensors,
+                                 len(keys) if num_keys is None else num_keys) + b"".join(keys) + b"".join(tensors)
+    return head + bytes(-len(head) % alignment) + bytes(i % 251 for i in range(num_bytes))
+
+
+def gguf_model(kinds=(0, 0), more=()):
+    """One layer of a small llama; `kinds`: of the matrices and of the norms."""
+    keys = [gguf_key("general.architecture", TEXT, "llama")]
+    for name, kind, value in [("context_length", U32, 8), ("embedding_length", U32, 32), ("block_count", U32, 1),
+                              ("feed_forward_length", U32, 32), ("attention.head_count", U32, 2),
+                              ("attention.head_count_kv", U32, 1), ("attention.layer_norm_rms_epsilon", F32, 1e-5)]:
+        keys.append(gguf_key("llama." + name, kind, value))
+    keys += more
+    tensors, offset = [], 0
+    for name, shape in [("token_embd", (32, 3)), ("blk.0.attn_norm", (32,)), ("blk.0.attn_q", (32, 32)),
+                        ("blk.0.attn_k", (32, 16)), ("blk.0.attn_v", (32, 16)), ("blk.0.attn_output", (32, 32)),
+                        ("blk.0.ffn_norm", (32,)), ("blk.0.ffn_gate", (32, 32)), ("blk.0.ffn_up", (32, 32)),
+                        ("blk.0.ffn_down", (32, 32)), ("output_norm", (32,))]:
+        kind = kinds[len(shape) == 1]
+        elements = shape[0] * (shape[1] if len(shape) > 1 else 1)
+        tensors.append(gguf_tensor(name + ".weight", shape, kind, offset))
+        size = {0: 4 * elements, 1: 2 * elements, 2: elements // 32 * 18, 8: elements // 32 * 34}[kind]
+        offset += size + -size % 32
+    return gguf_file(keys, tensors, offset)
+
+
+def gguf():
+    tokens = [gguf_key("tokenizer.ggml.model", TEXT, "llama"),
+              gguf_key("tokenizer.ggml.tokens", ARRAY, (TEXT, ["<unk>", "<s>", "a"])),
+              gguf_key("tokenizer.ggml.scores", ARRAY, (F32, [0.0, 0.0, -1.0])),
+              gguf_key("tokenizer.ggml.token_type", ARRAY, (I32, [2, 3, 1])),
+              gguf_key("tokenizer.ggml.bos_token_id", U32, 1), gguf_key("tokenizer.ggml.unknown_token_id", U32, 0)]
+    put("gguf", "valid-model-of-q4-0", gguf_model((2, 1)))
+    put("gguf", "valid-model-with-tokenizer", gguf_model((2, 0), tokens))
+    one = [gguf_key("general.alignment", U32, 32)]
+    a = gguf_tensor("a", (8,), 0, 0)
+    put("gguf", "valid-one-tensor", gguf_file(one, [a], 32))
+    put("gguf", "valid-version-2", gguf_file([], [a], 32, version=2))
+    put("gguf", "valid-nothing", gguf_file([], [], 0))
+    put("gguf", "valid-nested-arrays", gguf_file([gguf_key("k", ARRAY, (ARRAY, [(U32, [1, 2]), (TEXT, ["x"])]))], [], 0))
+    put("gguf", "bad-magic", b"GGML" + gguf_file([], [], 0)[4:])
+    put("gguf", "bad-version", gguf_file([], [], 0, version=77))
+    put("gguf", "bad-number-of-keys", gguf_file([], [], 0, num_keys=2**64 - 1))
+    put("gguf", "bad-number-of-tensors", gguf_file([], [], 0, num_tensors=2**63))
+    put("gguf", "bad-text-past-the-end", gguf_file([struct.pack("<Q", 2**64 - 8) + b"key"], [], 0))
+    put("gguf", "bad-array-past-the-end", gguf_file([gguf_text("k") + struct.pack("<IIQ", ARRAY, U64, 2**61)], [], 0))
+    put("gguf", "bad-type-of-value", gguf_file([gguf_text("k") + struct.pack("<IQ", 99, 0)], [], 0))
+    put("gguf", "bad-arrays-without-end", gguf_file(
+        [gguf_text("k") + struct.pack("<I", ARRAY) + struct.pack("<IQ", ARRAY, 1) * 200 + struct.pack("<IQ", U32, 0)], [],
+        0))
+    put("gguf", "bad-key-twice", gguf_file(one * 2, [a], 32))
+    put("gguf", "bad-tensor-twice", gguf_file([], [a, gguf_tensor("a", (8,), 0, 32)], 64))
+    for kind, value in {"zero": 0, "three": 3, "largest": 2**32 - 1}.items():
+        put("gguf", "bad-alignment-" + kind, gguf_file([gguf_key("general.alignment", U32, value)], [a], 32))
+    put("gguf", "bad-dimensions-that-overflow", gguf_file([], [gguf_tensor("a", (2**32, 2**32), 0, 0)], 32))
+    put("gguf", "bad-dimensions-that-overflow-to-what-fits", gguf_file([], [gguf_tensor("a", (2**62 + 8,), 0, 0)], 32))
+    put("gguf", "bad-many-dimensions", gguf_file([], [gguf_tensor("a", (1,) * 40, 0, 0)], 32))
+    put("gguf", "bad-row-of-half-a-block", gguf_file([], [gguf_tensor("a", (8,), 8, 0)], 34))
+    put("gguf", "bad-type-of-tensor", gguf_file([], [gguf_tensor("a", (8,), 250, 0)], 32))
+    put("gguf", "bad-overlap", gguf_file([], [a, gguf_tensor("b", (8,), 0, 0)], 32))
+    put("gguf", "bad-hole", gguf_file([], [a, gguf_tensor("b", (8,), 0, 64)], 96))
+    put("gguf", "bad-offset-out-of-range", gguf_file([], [gguf_tensor("a", (8,), 0, 2**64 - 32)], 32))
+    put("gguf", "bad-cut", gguf_file([], [a], 32)[:-1])
+    put("gguf", "odd-token-id-out-of-range", gguf_model((2, 0), tokens[:-1] +
+                                                         [gguf_key("tokenizer.ggml.unknown_token_id", U32, 2**31)]))
+    put("gguf", "odd-more-scores-than-tokens", gguf_model((2, 0), tokens[:2] +
+                                                           [gguf_key("tokenizer.ggml.scores", ARRAY, (F32, [0.0] * 9))]))
 
 
 def configs():
@@ -545,5 +641,5 @@ def records():
 
 
 if __name__ == "__main__":
-    for make in (tokenizers, sentencepiece, tensors, configs, shards, settings, texts, records):
+    for make in (tokenizers, sentencepiece, tensors, gguf, configs, shards, settings, texts, records):
         make()

@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   MemoryFiles files;
   files.put("model/vocab.json", parts.up_to(std::string_view("\0", 1)));
   files.put("model/merges.txt", parts.rest());
-  const auto json = tokenizer_of_vocab_and_merges(files, "model");
+  const auto json = tokenizer_of_vocab_and_merges(files, "model", "gpt-2");
   if (!json.ok()) return 0;
   const auto tokenizer = Tokenizer::from_json(*json);
   if (!tokenizer.ok()) return 0;
