@@ -219,9 +219,10 @@ Result<Manifest> parse_manifest(std::string_view text) {
   const std::string_view body = text.substr(0, text.size() - std::min(text.size(), kGuardBytes));
   if (guard_of(body) != text.substr(body.size()))
     return corrupt("the manifest was cut or altered: its checksum does not match; use an earlier checkpoint");
-  ASSIGN_OR_RETURN(const Json json, parse_checked_json(body));
+  const auto json = parse_checked_json(body);
+  if (!json.ok()) return corrupt(json.status().message());  // an earlier checkpoint will do, whatever is wrong with it
   try {
-    return parse_json(json);
+    return parse_json(*json);
   } catch (const nlohmann::json::exception& error) {  // a value of another type
     return corrupt(error.what());
   }

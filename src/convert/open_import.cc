@@ -80,7 +80,10 @@ bool is_foreign_model(FileSystem& files, const std::string& path) {
   if (!entry.ok()) return false;
   if (!entry->is_directory) return true;
   const auto has = [&](const char* name) { return files.stat(path + "/" + name).ok(); };
-  return !has("manifest.json") && !has("checkpoints") && (has("config.json") || has("model.safetensors"));
+  // Of what is ours something may be missing: its error is the one to hear.
+  for (const char* name : {"manifest.json", "model.toml", "checkpoints"})
+    if (has(name)) return false;
+  return has("config.json") || has("model.safetensors");
 }
 
 }  // namespace colossus

@@ -91,7 +91,7 @@ TEST(PublishedRun, RowsThatCannotBePlayedSayWhy) {
   EXPECT_THAT(error({{"layers", "6.5"}}), HasSubstr("needed a whole number"));
   EXPECT_THAT(error({{"layers", "1e300"}}), HasSubstr("needed a number from 1"));
   EXPECT_THAT(error({{"hidden", "nan"}}), HasSubstr("needed a number"));
-  EXPECT_THAT(error({{"count", "500"}}), HasSubstr("is no multiple of tp x pp x cp = 64"));
+  EXPECT_THAT(error({{"count", "500"}}), HasSubstr("is no multiple of tp x pp x cp = 4 x 8 x 2"));
   EXPECT_THAT(error({{"dp", "4"}}), HasSubstr("tp x pp x cp x dp = 256, but count = 512"));
   EXPECT_THAT(error({{"global_batch", ""}}), HasSubstr("global_batch is not given"));
   EXPECT_THAT(error({{"tp", ""}}), HasSubstr("tp is not given"));
