@@ -194,6 +194,7 @@ TEST(HostileLlama2c, APieceOfAMegabyte) {
 TEST(HostileLlama2c, AHundredThousandPieces) {
   std::vector<std::string> pieces = {"<unk>", "<s>", "</s>"};
   for (int byte = 0; byte < 256; ++byte) pieces.push_back(fmt::format("<0x{:02X}>", byte));
+  for (const char letter : std::string_view("piec0123456789")) pieces.emplace_back(1, letter);
   for (int i = 0; i < 100'000; ++i) pieces.push_back("piece" + std::to_string(i));
   MemoryFiles files;
   files.put("a", llama2c_pieces(pieces));
