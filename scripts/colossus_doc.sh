@@ -13,18 +13,33 @@ runs=${RUNS:-100}
 parts=("$@")
 clusters=configs/clusters
 
-# The fastest layout of a model on a cluster, as words for --layout. A data axis is given as shards.
-fastest() {
-  "$colossus" plan --model "configs/models/$1.toml" --cluster "$clusters/$2.toml" --seq 8192 --batch-tokens "$3" --csv |
+# Layouts that `colossus plan` finds, the fastest first, as words for --layout: a line each.
+found() {
+  "$colossus" plan --model "configs/models/$1.toml" --cluster "$clusters/$2.toml" --seq 8192 --batch-tokens "$3" --top 24 --csv |
     awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) name[i] = $i }
-             NR == 2 { for (i = 1; i <= NF && name[i] != "gpus"; ++i)
-                         if ($i != 1 && $i != "" && $i != "none")
-                           printf "%s%s=%s", words++ ? " " : "", name[i] == "data" ? "shard" : name[i], $i }'
+             NR > 1 { words = ""
+                      for (i = 1; i <= NF && name[i] != "gpus"; ++i)
+                        if ($i != 1 && $i != "" && $i != "none")
+                          words = words " " (name[i] == "data" ? "shard" : name[i]) "=" $i
+                      print substr(words, 2) }'
+}
+# Of these the fastest one with all GPUs: the search's data axes are powers of two, which leave some out.
+fastest() {
+  local model=$1 cluster=$2 batch=$3 words axis best=0 best_words rate
+  while read -r words; do
+    local options=()
+    for axis in $words; do options+=(--layout "$axis"); done
+    rate=$("$colossus" simulate --model "configs/models/$model.toml" --cluster "$clusters/$cluster.toml" --seq 8192 \
+      --batch-tokens "$batch" "${options[@]}" --all-gpus --days 1 --runs 1 --json |
+      sed -E 's/.*"step_tokens": ([^,]*),.*"played_step_seconds": ([^,]*),.*/\1 \2/' | awk '{ printf "%.0f", $1 / $2 }')
+    ((rate <= best)) || { best=$rate best_words=$words; }
+  done < <(found "$model" "$cluster" "$batch")
+  echo "$best_words"
 }
 if [[ ${parts[*]} == layouts ]]; then
   found=scripts/colossus_layouts.sh
   {
-    echo '# Read by colossus_doc.sh, and written by it: the fastest layout that `colossus plan` finds of a model on a cluster.'
+    echo '# Read by colossus_doc.sh, and written by it: of the layouts that `colossus plan` finds, the fastest with all GPUs.'
     for model in grok-1 grok-2 grok-2-times-10; do
       for entry in "h100-15k 16M" "colossus-100k-h100 64M" "colossus-200k 128M"; do
         read -r cluster batch <<< "$entry"
