@@ -1,10 +1,10 @@
-# Read by colossus_doc.sh, and written by it: the fastest layout that `colossus plan` finds of a model on a cluster.
+# Read by colossus_doc.sh, and written by it: of the layouts that `colossus plan` finds, the fastest with all GPUs.
 layout["grok-1 h100-15k"]="tensor=4 context=4 pipeline=22 schedule=zero_bubble shard=32 expert=2 expert_tensor=4"
-layout["grok-1 colossus-100k-h100"]="tensor=4 context=4 pipeline=22 schedule=zero_bubble shard=256 expert=2 expert_tensor=4"
+layout["grok-1 colossus-100k-h100"]="tensor=4 context=4 pipeline=66 schedule=zero_bubble shard=64 expert=2 expert_tensor=4"
 layout["grok-1 colossus-200k"]="tensor=4 context=4 pipeline=66 schedule=zero_bubble shard=128 expert=2 expert_tensor=4"
 layout["grok-2 h100-15k"]="tensor=4 context=8 pipeline=22 schedule=zero_bubble shard=16 expert=8"
-layout["grok-2 colossus-100k-h100"]="tensor=4 context=8 pipeline=22 schedule=zero_bubble shard=128 expert=8"
+layout["grok-2 colossus-100k-h100"]="tensor=2 context=8 pipeline=66 schedule=zero_bubble shard=64 expert=4 expert_tensor=2"
 layout["grok-2 colossus-200k"]="tensor=2 context=8 pipeline=66 schedule=zero_bubble shard=128 expert=4 expert_tensor=2"
 layout["grok-2-times-10 h100-15k"]="tensor=4 context=8 pipeline=98 schedule=zero_bubble shard=4 expert=2 expert_tensor=4"
 layout["grok-2-times-10 colossus-100k-h100"]="tensor=4 context=8 pipeline=24 chunks=4 schedule=interleaved shard=128 expert=8 recompute=full"
-layout["grok-2-times-10 colossus-200k"]="tensor=4 context=4 pipeline=32 chunks=3 schedule=interleaved shard=256 expert=8 recompute=full"
+layout["grok-2-times-10 colossus-200k"]="tensor=4 context=8 pipeline=98 schedule=zero_bubble shard=32 expert=2 expert_tensor=4"
