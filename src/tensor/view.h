@@ -19,6 +19,8 @@ inline constexpr DType dtype_of<double> = DType::kF64;
 template <>
 inline constexpr DType dtype_of<BFloat16> = DType::kBF16;
 template <>
+inline constexpr DType dtype_of<Float16> = DType::kF16;
+template <>
 inline constexpr DType dtype_of<int32_t> = DType::kI32;
 template <>
 inline constexpr DType dtype_of<int64_t> = DType::kI64;
