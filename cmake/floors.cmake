@@ -52,6 +52,7 @@ function(colossus_floor name)
   endif()
   set(simd "")
   if(name STREQUAL "device")
+    list(FILTER sources EXCLUDE REGEX "/src/device/cuda/")  # cmake/cuda.cmake
     file(GLOB_RECURSE kernels CONFIGURE_DEPENDS src/ops/*.cc)
     set(op_tests ${kernels})
     list(FILTER op_tests INCLUDE REGEX "_test\\.cc$")
@@ -88,6 +89,10 @@ function(colossus_floor name)
     set(again AGAIN_WITH COLOSSUS_ISA=avx2)
   endif()
   colossus_add_tests(colossus_${name}_test SOURCES ${tests} DEPS ${name} ${again})
+  if(name STREQUAL "device" AND TARGET colossus_device_test)
+    colossus_emulated_gpu()
+    target_link_libraries(colossus_device_test PRIVATE colossus_emulated_gpu)
+  endif()
 endfunction()
 
 # Compiles each *_simd.cc once per instruction set (device/cpu/simd.h says how the copies are told apart and chosen).

@@ -7,7 +7,7 @@ set -eu
 build="g++ make cmake ninja-build ccache git
   libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
   libxxhash-dev libzstd-dev liblzma-dev zlib1g-dev libcurl4-openssl-dev libssl-dev"
-test="libgtest-dev libgmock-dev libpcre2-dev libsentencepiece-dev etcd-server"
+test="libgtest-dev libgmock-dev libpcre2-dev libsentencepiece-dev etcd-server libboost-context-dev"
 cluster="iproute2 iptables"
 slurm="$cluster slurmctld slurmd slurm-client munge"
 fuzz="clang-16 libclang-rt-16-dev"  # libFuzzer; an older clang cannot read GCC 12's <ranges>

@@ -14,8 +14,10 @@
 //
 // For activations of f32 and bf16: the fast kernels agree with the reference kernels on every output, every tensor
 // written in place and (through differentiate, with a random gradient for each float output) every gradient; a second
-// run and runs with 1, 2 and 3 threads give the same bits. For f64: the gradients of the reference kernels agree with
-// central differences. The instruction set is the process's: COLOSSUS_ISA=avx2 runs the same cases on the lower one.
+// run and runs with 1, 2 and 3 threads give the same bits; the kernels for GPUs agree with the reference and with
+// themselves (device/cuda: on machines without a GPU, on one that is played). For f64: the gradients of the reference
+// kernels agree with central differences. The instruction set is the process's: COLOSSUS_ISA=avx2 runs the same cases
+// on the lower one.
 #pragma once
 
 #include <functional>
@@ -66,6 +68,8 @@ struct OpCase {
   double cancelling_terms = 0;
   // Multiplies tolerance_of(); say why where it is not 1.
   double tolerance_scale = 1;
+  // false: too large for a GPU that is played on the CPU.
+  bool on_gpu = true;
 };
 
 void run_op_case(const OpCase& op_case);

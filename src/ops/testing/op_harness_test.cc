@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -12,6 +13,7 @@
 
 #include "base/rng.h"
 #include "device/cpu/cpu_device.h"
+#include "device/cuda/cuda_device.h"
 #include "program/passes.h"
 
 namespace colossus {
@@ -180,27 +182,39 @@ void expect_close(const std::string& name, Values& got, Values& want, const OpCa
       << name << ": rms error relative to rms " << size << " is " << rms(differences) / size;
 }
 
+void expect_same_bits(const NamedValues& once, const NamedValues& again, const char* what) {
+  for (const auto& [name, values] : again) EXPECT_TRUE(values == once.at(name)) << name << " changed with " << what;
+}
+
 void expect_fast_agrees_with_reference(const OpCase& op_case, DType dtype) {
   auto written = write_case(op_case, dtype);
   ASSERT_TRUE(written.ok()) << written.status().message();
   const Program& program = written->program;
 
   NamedValues want = Machine(reference_device(), op_case, program).run_from_initial_values();
+  const auto expect_agreement = [&](NamedValues& got) {
+    for (auto& [name, values] : got) {
+      Values& reference = want.at(name);
+      if (is_float(values.type().dtype))
+        expect_close(name, values, reference, op_case, dtype);
+      else
+        EXPECT_EQ(values.as_doubles(), reference.as_doubles()) << name;
+    }
+  };
   Machine two_threads(fast_device(2), op_case, program);
   NamedValues got = two_threads.run_from_initial_values();
-  for (auto& [name, values] : got) {
-    Values& reference = want.at(name);
-    if (is_float(values.type().dtype))
-      expect_close(name, values, reference, op_case, dtype);
-    else
-      EXPECT_EQ(values.as_doubles(), reference.as_doubles()) << name;
-  }
-  const auto expect_same_bits = [&](const NamedValues& again, const char* what) {
-    for (const auto& [name, values] : again) EXPECT_TRUE(values == got.at(name)) << name << " changed with " << what;
-  };
-  expect_same_bits(two_threads.run_from_initial_values(), "a second run");
-  expect_same_bits(Machine(fast_device(1), op_case, program).run_from_initial_values(), "1 thread");
-  expect_same_bits(Machine(fast_device(3), op_case, program).run_from_initial_values(), "3 threads");
+  expect_agreement(got);
+  expect_same_bits(got, two_threads.run_from_initial_values(), "a second run");
+  expect_same_bits(got, Machine(fast_device(1), op_case, program).run_from_initial_values(), "1 thread");
+  expect_same_bits(got, Machine(fast_device(3), op_case, program).run_from_initial_values(), "3 threads");
+  // The kernels for GPUs, once: they do not know the processor's instruction set.
+  if (std::getenv("COLOSSUS_ISA") || !op_case.on_gpu) return;
+  SCOPED_TRACE("GPU");
+  if (!make_cuda_device().value()->compile(program).ok()) return;
+  Machine gpu(make_cuda_device().value(), op_case, program);
+  NamedValues on_gpu = gpu.run_from_initial_values();
+  expect_agreement(on_gpu);
+  expect_same_bits(on_gpu, gpu.run_from_initial_values(), "another order of blocks");
 }
 
 // Sum over seeded outputs of seed * output: the scalar whose gradient the derivative program computes.

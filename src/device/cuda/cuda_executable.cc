@@ -1,0 +1,262 @@
+#include "device/cuda/cuda_executable.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "base/clock.h"
+#include "base/milestone.h"
+
+namespace colossus {
+namespace {
+
+constexpr uintptr_t kOperandAlignment = 16;  // bytes: what kernels read at once, and cuBLASLt is promised
+// A pipeline binds its stashes to one place for each microbatch under way.
+constexpr size_t kMostGraphs = 256;
+constexpr const char* kGpuLane = "gpu";
+
+}  // namespace
+
+CudaExecutable::CudaExecutable(Program program, CudaResources& resources, bool profile)
+    : program_(std::move(program)), resources_(resources), stashes_(program_.with_role(Role::kStash)) {
+  bound_.resize(program_.tensors.size());
+  bound_offset_.resize(program_.tensors.size());
+  if (profile) times_.resize(program_.operations.size());
+}
+
+CudaExecutable::~CudaExecutable() {
+  forget_graphs();
+  for (const gpu::Event event : events_) gpu::destroy(event);
+}
+
+Result<std::unique_ptr<CudaExecutable>> CudaExecutable::make(Program program, CudaResources& resources,
+                                                             const CompileOptions& options) {
+  RETURN_IF_ERROR(verify(program));
+  for (const Operation& operation : program.operations)
+    if (group_of(operation.op))
+      return invalid(fmt::format("{} in {}: runs of several ranks are not there for GPUs; run them with --device cpu",
+                                 op_name(operation.op), program.name));
+  std::unique_ptr<CudaExecutable> executable(new CudaExecutable(std::move(program), resources, options.profile));
+  RETURN_IF_ERROR(executable->prepare_kernels());
+  executable->plan_ = plan_memory(executable->program_,
+                                  [&](int at) { return executable->calls_[static_cast<size_t>(at)].workspace_bytes; });
+  if (CudaArena& arena = resources.arena; !arena.memory || arena.memory->num_bytes() < executable->plan_.arena_bytes) {
+    // Work under way may still use the old one.
+    RETURN_IF_ERROR(gpu::synchronize(resources.stream));
+    arena.memory.reset();
+    ASSIGN_OR_RETURN(arena.memory, CudaMemory::make(executable->plan_.arena_bytes));
+    ++arena.generation;
+  }
+  return executable;
+}
+
+Status CudaExecutable::prepare_kernels() {
+  for (const Operation& operation : program_.operations) {
+    std::vector<bool> parameters;
+    for (const TensorId id : operation.inputs) parameters.push_back(id && program_.tensor(id).role == Role::kParameter);
+    CudaPrepare prepare(program_.shapes(operation), std::move(parameters), resources_.properties, *resources_.gemms);
+    const Status prepared = std::visit(
+        [&]<class T>(const T& op) -> Status {
+          if constexpr (Communicates<T>)
+            return ok_status();
+          else
+            return prepare_cuda(op, prepare);
+        },
+        operation.op);
+    if (!prepared.ok()) return prepared.at(fmt::format("{} {}", op_name(operation.op), operation.scope));
+    Call call{};
+    call.first_input = views_.size();
+    call.num_inputs = operation.inputs.size();
+    call.first_output = call.first_input + call.num_inputs;
+    call.num_outputs = operation.outputs.size();
+    call.first_gemm = gemms_.size();
+    call.first_rounded = rounded_data_.size();
+    call.workspace_bytes = prepare.workspace_bytes;
+    views_.resize(call.first_output + call.num_outputs);
+    gemms_.insert(gemms_.end(), prepare.gemms.begin(), prepare.gemms.end());
+    rounded_data_.resize(call.first_rounded + prepare.rounded.size());
+    rounded_.push_back(std::move(prepare.rounded));
+    calls_.push_back(call);
+  }
+  return ok_status();
+}
+
+void CudaExecutable::bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes) {
+  const Tensor& tensor = program_.tensor(id);
+  CHECK(!in_arena(tensor.role), "activations live in the arena");
+  CHECK(!tensor.base, "a view lies in its base's memory");
+  CHECK(memory && offset_bytes >= 0 && memory->num_bytes() - offset_bytes >= tensor.type.num_bytes(),
+        "the memory is smaller than the tensor");
+  CHECK(offset_bytes % kTensorAlignment == 0);
+  const auto at = static_cast<size_t>(id.index);
+  if (tensor.role != Role::kStash) forget_graphs();
+  resolved_ = false;
+  bound_offset_[at] = offset_bytes;
+  bound_[at] = std::static_pointer_cast<CudaMemory>(std::move(memory));
+}
+
+View CudaExecutable::view_of(TensorId id) const {
+  if (!id) return {};
+  const Tensor& tensor = program_.tensor(id);
+  View view{.data = nullptr, .shape = tensor.type.shape, .dtype = tensor.type.dtype};
+  if (in_arena(tensor.role)) {
+    view.data = resources_.arena.memory->data() + plan_.tensor_offset[static_cast<size_t>(id.index)];
+  } else {
+    const auto root = static_cast<size_t>(program_.root(id).index);
+    CHECK(bound_[root] != nullptr, tensor.name.c_str());
+    view.data = bound_[root]->data() + bound_offset_[root] + tensor.offset * dtype_bytes(tensor.type.dtype);
+  }
+  CHECK(reinterpret_cast<uintptr_t>(view.data) % kOperandAlignment == 0, tensor.name.c_str());
+  return view;
+}
+
+Status CudaExecutable::resolve() {
+  std::set<std::shared_ptr<Bf16Copy>> copies;
+  std::set<CudaMemory*> mutated;
+  for (size_t at = 0; at < program_.operations.size(); ++at) {
+    const Operation& operation = program_.operations[at];
+    Call& call = calls_[at];
+    for (size_t i = 0; i < operation.inputs.size(); ++i) {
+      const TensorId id = operation.inputs[i];
+      views_[call.first_input + i] = view_of(id);
+      if (id && input_operand(operation.op, i).mutated() && !in_arena(program_.tensor(id).role))
+        mutated.insert(bound_[static_cast<size_t>(program_.root(id).index)].get());
+    }
+    for (size_t i = 0; i < operation.outputs.size(); ++i) views_[call.first_output + i] = view_of(operation.outputs[i]);
+    call.workspace = call.workspace_bytes > 0 ? resources_.arena.memory->data() + plan_.workspace_offset[at] : nullptr;
+    for (size_t slot = 0; slot < rounded_[at].size(); ++slot) {
+      const auto input = static_cast<size_t>(rounded_[at][slot].input);
+      const TensorId id = input < operation.inputs.size() ? operation.inputs[input] : TensorId{};
+      rounded_data_[call.first_rounded + slot] = nullptr;
+      if (!id || program_.tensor(id).role != Role::kParameter || program_.tensor(id).type.dtype != DType::kF32)
+        continue;
+      ASSIGN_OR_RETURN(auto copy,
+                       resources_.bf16_copies.get(bound_[static_cast<size_t>(program_.root(id).index)], view_of(id)));
+      rounded_data_[call.first_rounded + slot] = copy->data();
+      copies.insert(copy);
+    }
+  }
+  copies_.assign(copies.begin(), copies.end());
+  mutated_.assign(mutated.begin(), mutated.end());
+  resolved_ = true;
+  arena_generation_ = resources_.arena.generation;
+  return ok_status();
+}
+
+void CudaExecutable::enqueue(size_t at) {
+  const Call& call = calls_[at];
+  const CudaCall cuda_call(resources_.stream, resources_.properties, *resources_.gemms,
+                           {.inputs = views_.data() + call.first_input,
+                            .num_inputs = static_cast<int>(call.num_inputs),
+                            .outputs = views_.data() + call.first_output,
+                            .num_outputs = static_cast<int>(call.num_outputs),
+                            .workspace = call.workspace,
+                            .gemms = gemms_.data() + call.first_gemm,
+                            .rounded = rounded_data_.data() + call.first_rounded});
+  std::visit(
+      [&]<class T>(const T& op) {
+        if constexpr (!Communicates<T>) run_cuda(op, cuda_call);
+      },
+      program_.operations[at].op);
+}
+
+Status CudaExecutable::run() {
+  milestone("operation");
+  if (arena_generation_ != resources_.arena.generation) {
+    resolved_ = false;
+    forget_graphs();
+  }
+  if (!resolved_) RETURN_IF_ERROR(resolve());
+  for (const auto& copy : copies_) copy->renew(resources_.stream);
+  RETURN_IF_ERROR(!times_.empty() || tracing() ? run_timed() : run_graph());
+  for (CudaMemory* memory : mutated_) ++memory->version;
+  RETURN_IF_ERROR(resources_.gemms->status());
+  return gpu::last_error();
+}
+
+Status CudaExecutable::run_graph() {
+  std::vector<const std::byte*> key;
+  for (const TensorId id : stashes_)
+    if (!program_.tensor(id).base) key.push_back(view_of(id).data);
+  auto found = graphs_.find(key);
+  if (found == graphs_.end()) {
+    if (graphs_.size() >= kMostGraphs) forget_graphs();
+    gpu::begin_capture(resources_.stream);
+    for (size_t at = 0; at < program_.operations.size(); ++at) enqueue(at);
+    ASSIGN_OR_RETURN(const gpu::Graph graph, gpu::end_capture(resources_.stream));
+    found = graphs_.emplace(std::move(key), graph).first;
+  }
+  gpu::launch(resources_.stream, found->second);
+  return ok_status();
+}
+
+Status CudaExecutable::make_events() {
+  while (events_.size() <= program_.operations.size()) {
+    ASSIGN_OR_RETURN(const gpu::Event event, gpu::make_event(/*timed=*/true));
+    events_.push_back(event);
+  }
+  if (!resources_.trace || !trace_labels_.empty()) return ok_status();
+  for (const Operation& operation : program_.operations)
+    trace_labels_.push_back(
+        resources_.trace->label({.name = std::string(op_name(operation.op)),
+                                 .category = fmt::format("{},{}", program_.name, phase_name(operation.phase)),
+                                 .scope = operation.scope}));
+  return ok_status();
+}
+
+Status CudaExecutable::run_timed() {
+  RETURN_IF_ERROR(make_events());
+  const size_t count = program_.operations.size();
+  for (size_t at = 0; at < count; ++at) {
+    gpu::record(resources_.stream, events_[at]);
+    enqueue(at);
+  }
+  gpu::record(resources_.stream, events_[count]);
+  RETURN_IF_ERROR(gpu::synchronize(events_[count]));
+  const double end = monotonic_seconds();
+  for (size_t at = 0; at < count; ++at) {
+    if (!times_.empty()) {
+      times_[at].seconds += gpu::elapsed_seconds(events_[at], events_[at + 1]);
+      ++times_[at].num_runs;
+    }
+    if (tracing())
+      resources_.trace->lane(kGpuLane).add({.begin = end - gpu::elapsed_seconds(events_[at], events_[count]),
+                                            .end = end - gpu::elapsed_seconds(events_[at + 1], events_[count]),
+                                            .step = resources_.trace->step(),
+                                            .label = trace_labels_[at]});
+  }
+  return ok_status();
+}
+
+void CudaExecutable::forget_graphs() {
+  if (graphs_.empty()) return;
+  // What is under way may be one of them. A failure is found by the next run.
+  (void)gpu::synchronize(resources_.stream).ok();
+  for (const auto& [key, graph] : graphs_) gpu::destroy(graph);
+  graphs_.clear();
+}
+
+void CudaExecutable::read_output(TensorId id, std::span<std::byte> into) {
+  CHECK(program_.tensor(id).role == Role::kOutput, "only outputs are kept after a run");
+  const View view = view_of(id);
+  CHECK(static_cast<int64_t>(into.size()) == view.num_bytes());
+  resources_.read(view.data, into);
+}
+
+int64_t CudaExecutable::packed_bytes() const {
+  std::set<int32_t> counted;
+  int64_t bytes = 0;
+  for (size_t at = 0; at < rounded_.size(); ++at)
+    for (const RoundedWeight& weight : rounded_[at]) {
+      const auto input = static_cast<size_t>(weight.input);
+      const Operation& operation = program_.operations[at];
+      const TensorId id = input < operation.inputs.size() ? operation.inputs[input] : TensorId{};
+      if (id && program_.tensor(id).role == Role::kParameter && counted.insert(id.index).second)
+        bytes += program_.tensor(id).type.shape.num_elements() * 2;
+    }
+  return bytes;
+}
+
+}  // namespace colossus

@@ -1,0 +1,57 @@
+#include "device/cuda/cuda_kernel.h"
+#include "program/op.h"
+
+namespace colossus {
+
+#define PENDING(Op)                              \
+  template <>                                    \
+  Status prepare_cuda(const Op&, CudaPrepare&) { \
+    return unavailable("no GPU kernel: " #Op);   \
+  }                                              \
+  template <>                                    \
+  void run_cuda(const Op&, const CudaCall&) {}
+
+PENDING(Embedding)
+PENDING(EmbeddingGrad)
+PENDING(GroupedMatmul)
+PENDING(GroupedMatmulGradWeight)
+PENDING(LayerNorm)
+PENDING(LayerNormGrad)
+PENDING(Rotary)
+PENDING(Attention)
+PENDING(AttentionGrad)
+PENDING(AttentionCached)
+PENDING(Activation)
+PENDING(ActivationGrad)
+PENDING(GatedActivation)
+PENDING(GatedActivationGrad)
+PENDING(Router)
+PENDING(RouterGrad)
+PENDING(TokenDispatch)
+PENDING(TokenDispatchGrad)
+PENDING(TokenCombine)
+PENDING(TokenCombineGrad)
+PENDING(HeadCrossEntropy)
+PENDING(HeadCrossEntropyGrad)
+PENDING(Dropout)
+PENDING(Add)
+PENDING(Scale)
+PENDING(SoftCap)
+PENDING(SoftCapGrad)
+PENDING(Cast)
+PENDING(SumOfSquares)
+PENDING(ExactSumValue)
+PENDING(ClipScale)
+PENDING(AdamW)
+PENDING(MuonMomentum)
+PENDING(Muon)
+PENDING(SelectToken)
+PENDING(Positions)
+PENDING(CountTargets)
+PENDING(ExpertCounts)
+PENDING(RouterLoss)
+PENDING(RouterLossGrad)
+PENDING(TreeSum)
+PENDING(Zeros)
+
+}  // namespace colossus
