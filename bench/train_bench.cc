@@ -1,6 +1,7 @@
 // Training speed of one model: tokens per second and model FLOP/s as a share of the machine's peak, both measured in
 // this run, and where the time goes.
 //   train_bench --model a|b|c|d [--seconds 20] [--threads 2] [--compute f32|bf16] [--microbatch N] [--profile]
+//   train_bench --model configs/models/llama-3-8b.toml --layers 8 --tokens 8192 --batch 1 --device cuda
 
 #include <fmt/format.h>
 
@@ -15,7 +16,10 @@
 #include "base/rng.h"
 #include "device/cpu/cpu_device.h"
 #include "device/cpu/peak.h"
+#include "device/cuda/cuda_device.h"
 #include "device/tensor_set.h"
+#include "io/config.h"
+#include "io/file_system.h"
 #include "model/model.h"
 #include "train/gradient_tree.h"
 #include "train/run_config.h"
@@ -26,8 +30,8 @@ namespace colossus {
 namespace {
 
 struct BenchModel {
-  const char* name;
-  const char* what;
+  std::string name;
+  std::string what;
   ModelConfig config;
   int64_t batch;
 };
@@ -78,7 +82,24 @@ struct BenchArguments {
   std::string compute = "auto";
   int64_t microbatch = 0;
   bool profile = false;
+  std::string device = "cpu";
+  std::string recompute = "none";
+  int64_t steps = 3;  // at least
+  // Of a model from a file; 0: as it says, and one sequence.
+  int64_t layers = 0, tokens = 0, batch = 0;
 };
+
+Result<BenchModel> bench_model(const BenchArguments& arguments) {
+  for (const BenchModel& model : bench_models())
+    if (arguments.model == model.name) return model;
+  if (!arguments.model.ends_with(".toml")) return invalid("[--model] give a, b, c, d or a file of configs/models");
+  ASSIGN_OR_RETURN(ModelConfig config, load_config<ModelConfig>(local_files(), arguments.model));
+  if (arguments.layers > 0) config.num_layers = arguments.layers;
+  if (arguments.tokens > 0) config.context = arguments.tokens;
+  const int64_t batch = std::max<int64_t>(arguments.batch, 1);
+  return BenchModel{arguments.model, fmt::format("{} layers, T {}, B {}", config.num_layers, config.context, batch),
+                    config, batch};
+}
 
 // A whole step as the trainer does it, but for the data: random tokens, written once.
 class StepBench {
@@ -98,7 +119,10 @@ class StepBench {
                                  .compute = arguments.compute == "auto" ? device.preferred_compute_dtype()
                                                                         : *dtype_from_name(arguments.compute)};
     ASSIGN_OR_RETURN(const auto parameters, parameter_table(run.model));
-    ASSIGN_OR_RETURN(Program microbatch, write_training_program(run.model, options, Recompute::kNone));
+    const Recompute recompute = arguments.recompute == "full"        ? Recompute::kFull
+                                : arguments.recompute == "selective" ? Recompute::kSelective
+                                                                     : Recompute::kNone;
+    ASSIGN_OR_RETURN(Program microbatch, write_training_program(run.model, options, recompute));
     ASSIGN_OR_RETURN(
         UpdateProgram update,
         write_update_program(parameters, run.optimizer, update_on_one_rank(parameters),
@@ -125,6 +149,20 @@ class StepBench {
       tree_->end_leaf();
     }
     CHECK(update_->run().ok());
+    CHECK(device_.synchronize().ok());
+  }
+
+  int64_t memory_bytes() const {
+    int64_t bytes = microbatch_->packed_bytes() +
+                    std::max(microbatch_->memory_plan().arena_bytes, update_->memory_plan().arena_bytes);
+    for (const Role role : {Role::kParameter, Role::kGradient, Role::kOptimizerState, Role::kInput})
+      for (const Executable* executable : {microbatch_.get(), update_.get()})
+        for (const TensorId id : executable->program().with_role(role)) {
+          const Tensor& tensor = executable->program().tensor(id);
+          const bool counted = executable == update_.get() && microbatch_->program().find(tensor.name);
+          if (!tensor.base && !counted) bytes += tensor.type.num_bytes();
+        }
+    return bytes;
   }
 
   void print_profile() const {
@@ -174,37 +212,38 @@ class StepBench {
 };
 
 Status run_bench(const BenchArguments& arguments) {
-  const auto models = bench_models();
-  const auto model =
-      std::find_if(models.begin(), models.end(), [&](const BenchModel& m) { return arguments.model == m.name; });
-  if (model == models.end()) return invalid("[--model] give a, b, c or d");
-  ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = arguments.threads}));
-  ASSIGN_OR_RETURN(const auto bench, StepBench::create(*device, *model, arguments));
-  const int64_t tokens_per_step = model->batch * model->config.context;
-  ASSIGN_OR_RETURN(const double flops_per_token, training_flops_per_token(model->config, model->config.context));
+  ASSIGN_OR_RETURN(const BenchModel model, bench_model(arguments));
+  const bool on_gpu = arguments.device == "cuda";
+  ASSIGN_OR_RETURN(const auto device,
+                   on_gpu ? make_cuda_device() : make_cpu_device({.num_threads = arguments.threads}));
+  ASSIGN_OR_RETURN(const auto bench, StepBench::create(*device, model, arguments));
+  const int64_t tokens_per_step = model.batch * model.config.context;
+  ASSIGN_OR_RETURN(const double flops_per_token, training_flops_per_token(model.config, model.config.context));
   const DType compute =
       arguments.compute == "auto" ? device->preferred_compute_dtype() : *dtype_from_name(arguments.compute);
   // The clock changes and neighbours come and go: the highest of several moments is what this machine can do.
   const int threads = arguments.threads > 0 ? arguments.threads : num_usable_cores();
-  double peak = measure_peak_flops(threads, compute);
-  bench->step();
+  // A GPU's is its datasheet's.
+  double peak = on_gpu ? device->peak_flops(compute) : measure_peak_flops(threads, compute);
+  for (int i = 0; i < (on_gpu ? 3 : 1); ++i) bench->step();
   std::vector<double> times;
-  for (const double start = monotonic_seconds(); monotonic_seconds() - start < arguments.seconds || times.size() < 3;) {
+  for (const double start = monotonic_seconds();
+       monotonic_seconds() - start < arguments.seconds || times.size() < static_cast<size_t>(arguments.steps);) {
     const double before = monotonic_seconds();
     bench->step();
     times.push_back(monotonic_seconds() - before);
-    if (times.size() <= 8) peak = std::max(peak, measure_peak_flops(threads, compute));
+    if (times.size() <= 8 && !on_gpu) peak = std::max(peak, measure_peak_flops(threads, compute));
   }
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2], tokens_per_second = static_cast<double>(tokens_per_step) / median;
   std::printf(
       "{\"model\": \"%s\", \"what\": \"%s\", \"compute\": \"%s\", \"tokens_per_second\": %.0f, "
-      "\"median_step_seconds\": %.4f, "
-      "\"best_step_seconds\": %.4f, \"steps\": %zu, \"gflops\": %.1f, \"peak_gflops\": %.1f, \"share_of_peak\": "
-      "%.4f}\n",
-      model->name, model->what, std::string(dtype_name(compute)).c_str(), tokens_per_second, median, times.front(),
-      times.size(), tokens_per_second * flops_per_token * 1e-9, peak * 1e-9,
-      tokens_per_second * flops_per_token / peak);
+      "\"median_step_seconds\": %.6f, "
+      "\"best_step_seconds\": %.6f, \"steps\": %zu, \"gflops\": %.1f, \"peak_gflops\": %.1f, \"share_of_peak\": "
+      "%.4f, \"memory_bytes\": %lld}\n",
+      model.name.c_str(), model.what.c_str(), std::string(dtype_name(compute)).c_str(), tokens_per_second, median,
+      times.front(), times.size(), tokens_per_second * flops_per_token * 1e-9, peak * 1e-9,
+      tokens_per_second * flops_per_token / peak, static_cast<long long>(bench->memory_bytes()));
   if (arguments.profile) bench->print_profile();
   return ok_status();
 }
@@ -221,6 +260,12 @@ int main(int argc, char** argv) {
   app.add_option("--compute", arguments.compute);
   app.add_option("--microbatch", arguments.microbatch);
   app.add_flag("--profile", arguments.profile);
+  app.add_option("--device", arguments.device)->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--recompute", arguments.recompute)->check(CLI::IsMember({"none", "selective", "full"}));
+  app.add_option("--steps", arguments.steps);
+  app.add_option("--layers", arguments.layers);
+  app.add_option("--tokens", arguments.tokens);
+  app.add_option("--batch", arguments.batch);
   CLI11_PARSE(app, argc, argv);
   const colossus::Status status = colossus::run_bench(arguments);
   if (!status.ok()) std::fprintf(stderr, "train_bench: %s\n", status.message().c_str());

@@ -10,10 +10,9 @@ endif()
 add_library(colossus_flags INTERFACE)
 target_include_directories(colossus_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(colossus_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wno-unused-parameter -Wno-missing-field-initializers
-  $<$<CONFIG:Release>:-O2>
+  "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O2>"
   # Contracting a*b+c into one rounding is left to kernels that say so: results must not depend on inlining.
-  -ffp-contract=off)
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wno-unused-parameter;-Wno-missing-field-initializers;-ffp-contract=off>")
 if(COLOSSUS_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     message(FATAL_ERROR "COLOSSUS_FUZZ needs clang and its libFuzzer: cmake --preset fuzz")

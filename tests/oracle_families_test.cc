@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "device/cpu/cpu_device.h"
+#include "device_of_test.h"
 #include "model/model.h"
 #include "oracle/golden.h"
 
@@ -28,10 +28,12 @@ constexpr double kGradientFloor = 1e-2;
 struct OracleCase {
   const char* golden;
   DType compute;
+  TestDevice device;
 };
 
 std::string case_name(const testing::TestParamInfo<OracleCase>& info) {
-  return std::string(info.param.golden) + "_" + std::string(dtype_name(info.param.compute));
+  return std::string(info.param.golden) + "_" + std::string(dtype_name(info.param.compute)) + "_" +
+         test_device_name(info.param.device);
 }
 
 class OracleFamilies : public testing::TestWithParam<OracleCase> {
@@ -40,7 +42,7 @@ class OracleFamilies : public testing::TestWithParam<OracleCase> {
       : golden_(GetParam().golden),
         config_(golden_.model()),
         tolerance_(tolerance_of(GetParam().compute)),
-        device_(*make_cpu_device({.num_threads = 1})) {
+        device_(device_of_test(GetParam().device)) {
     const auto& shape = golden_.entry("input.tokens").shape;
     options_ = {.batch = shape[0],
                 .tokens = shape[1],
@@ -153,7 +155,8 @@ TEST_P(OracleFamilies, LogitsOfTheDecodeProgram) {
 std::vector<OracleCase> all_cases() {
   std::vector<OracleCase> cases;
   for (const char* golden : {"grok_1", "grok_2", "grok_2_aux", "llama", "llama_masked", "gpt_2"})
-    for (DType compute : {DType::kF32, DType::kBF16}) cases.push_back({golden, compute});
+    for (const DType compute : {DType::kF32, DType::kBF16})
+      for (const TestDevice device : {TestDevice::kCpu, TestDevice::kGpu}) cases.push_back({golden, compute, device});
   return cases;
 }
 

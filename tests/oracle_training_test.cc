@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "device/cpu/cpu_device.h"
+#include "device_of_test.h"
 #include "oracle/golden.h"
 #include "program/builder.h"
 #include "train/update_program.h"
@@ -14,11 +14,16 @@ constexpr double kLossTolerance = 1e-4;
 // Parameters after 100 steps, largest error over largest value: AdamW divides by the root of small second moments.
 constexpr double kParameterTolerance = 1e-3;
 
-class OracleTraining : public testing::TestWithParam<const char*> {};
+struct TrainingCase {
+  const char* golden;
+  TestDevice device;
+};
+
+class OracleTraining : public testing::TestWithParam<TrainingCase> {};
 
 TEST_P(OracleTraining, AdamWFollowsPyTorch) {
-  const Golden golden(GetParam());
-  const auto device = *make_cpu_device({.num_threads = 1});
+  const Golden golden(GetParam().golden);
+  const auto device = device_of_test(GetParam().device);
   const auto adamw = golden.metadata("adamw");
   const OptimizerConfig optimizer{.learning_rate = adamw.at("learning_rate"),
                                   .beta1 = adamw.at("beta1"),
@@ -84,8 +89,11 @@ TEST_P(OracleTraining, AdamWFollowsPyTorch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Goldens, OracleTraining, testing::Values("train_llama", "train_grok"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(
+    Goldens, OracleTraining,
+    testing::Values(TrainingCase{"train_llama", TestDevice::kCpu}, TrainingCase{"train_grok", TestDevice::kCpu},
+                    TrainingCase{"train_llama", TestDevice::kGpu}, TrainingCase{"train_grok", TestDevice::kGpu}),
+    [](const auto& info) { return std::string(info.param.golden) + "_" + test_device_name(info.param.device); });
 
 // The generator that the goldens' gradients come from (README: Muon).
 class GoldenNumbers {
@@ -107,6 +115,7 @@ class GoldenNumbers {
 struct MuonCase {
   const char* name;
   uint32_t seed;
+  TestDevice device = TestDevice::kCpu;
 };
 
 class OracleMuon : public testing::TestWithParam<MuonCase> {};
@@ -124,7 +133,7 @@ TEST_P(OracleMuon, FollowsPyTorch) {
   const TensorId direction = b.emit(MuonMomentum{.momentum = settings.at("momentum")}, {grad, momentum, scale});
   b.emit(Muon{.iterations = settings.at("iterations"), .weight_decay = settings.at("weight_decay")},
          {param, direction, b.input("lr", {}, DType::kF32), scale});
-  const auto device = *make_cpu_device({.num_threads = 1});
+  const auto device = device_of_test(GetParam().device);
   Program program = *b.finish();
   TensorSet tensors;
   ASSERT_TRUE(tensors.add_all(*device, program).ok());
@@ -156,8 +165,12 @@ TEST_P(OracleMuon, FollowsPyTorch) {
 
 INSTANTIATE_TEST_SUITE_P(Goldens, OracleMuon,
                          testing::Values(MuonCase{"wide", 1}, MuonCase{"tall", 2}, MuonCase{"square", 3},
-                                         MuonCase{"experts", 4}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                                         MuonCase{"experts", 4}, MuonCase{"wide", 1, TestDevice::kGpu},
+                                         MuonCase{"tall", 2, TestDevice::kGpu},
+                                         MuonCase{"experts", 4, TestDevice::kGpu}),
+                         [](const auto& info) {
+                           return std::string(info.param.name) + "_" + test_device_name(info.param.device);
+                         });
 
 }  // namespace
 }  // namespace colossus

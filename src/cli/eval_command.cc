@@ -9,10 +9,10 @@
 
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
+#include "cli/open_device.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
 #include "data/loader.h"
-#include "device/cpu/cpu_device.h"
 #include "infer/decode_session.h"
 #include "infer/loaded_model.h"
 #include "io/s3/s3_files.h"
@@ -29,7 +29,7 @@ struct LossArguments {
   std::string data;
   std::string split = kValidationSplit;
   int64_t tokens = 0;
-  int threads = 0;
+  DeviceArguments device;
   bool json = false;
   bool no_xz = false;
 };
@@ -88,7 +88,7 @@ void print_result(const LossArguments& arguments, const LoadedModel& model, cons
 }
 
 Status eval_loss(const LossArguments& arguments) {
-  ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = arguments.threads}));
+  ASSIGN_OR_RETURN(const auto device, open_device(arguments.device));
   ASSIGN_OR_RETURN(const LoadedModel model, load_model(all_files(), *device, arguments.model));
   for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
   const int64_t tokens = model.config.context, batch = std::max<int64_t>(1, 4096 / tokens);
@@ -115,7 +115,7 @@ Status eval_loss(const LossArguments& arguments) {
 
 struct LogitsArguments {
   std::string model, tokens;
-  int threads = 0;
+  DeviceArguments device;
 };
 
 Result<std::vector<int32_t>> parse_tokens(const std::string& text, int64_t vocab_size) {
@@ -135,7 +135,7 @@ Result<std::vector<int32_t>> parse_tokens(const std::string& text, int64_t vocab
 
 // One token after the other, in fp32: what comparisons with other programs want.
 Status eval_logits(const LogitsArguments& arguments) {
-  ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = arguments.threads}));
+  ASSIGN_OR_RETURN(const auto device, open_device(arguments.device));
   ASSIGN_OR_RETURN(const LoadedNetwork network, load_network(all_files(), *device, arguments.model));
   ASSIGN_OR_RETURN(const auto tokens, parse_tokens(arguments.tokens, network.config.vocab_size));
   ASSIGN_OR_RETURN(const auto session, DecodeSession::create(*device, network.parameters, network.config,
@@ -155,7 +155,7 @@ void add_logits_command(Command eval) {
       eval.add_command("logits", "Logits behind each token of a sequence of ids, in fp32: a JSON list a line");
   logits.option("model", arguments->model, "directory of a run, of a checkpoint, or of an import", {.required = true});
   logits.option("--tokens", arguments->tokens, "ids, with commas between: 1,15043,3186", {.required = true});
-  logits.option("--threads", arguments->threads, "0: every core", {.min = 0, .max = 4096});
+  add_device_options(logits, arguments->device);
   logits.run([arguments] { return eval_logits(*arguments); });
 }
 
@@ -170,7 +170,7 @@ void add_eval_command(Command root) {
   loss.option("--data", arguments->data, "directory of token shards", {.required = true});
   loss.option("--split", arguments->split, "of the shards", {.choices = {kTrainSplit, kValidationSplit}});
   loss.option("--tokens", arguments->tokens, "the first so many tokens; 0: all", {.min = 0});
-  loss.option("--threads", arguments->threads, "0: every core", {.min = 0, .max = 4096});
+  add_device_options(loss, arguments->device);
   loss.flag("--json", arguments->json, "one JSON object");
   loss.flag("--no-xz", arguments->no_xz, "without xz, which is slow on much text");
   loss.run([arguments] { return eval_loss(*arguments); });

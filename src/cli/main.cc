@@ -7,6 +7,7 @@
 #include "cli/check_command.h"
 #include "cli/checkpoint_command.h"
 #include "cli/data_command.h"
+#include "cli/devices_command.h"
 #include "cli/eval_command.h"
 #include "cli/exit_code.h"
 #include "cli/generate_command.h"
@@ -37,6 +38,7 @@ int run(int argc, char** argv) {
   add_inspect_command(root);
   add_program_command(root);
   add_check_command(root);
+  add_devices_command(root);
   add_plan_command(root);
   add_simulate_command(root);
   return command_line.parse(argc, argv);

@@ -3,7 +3,6 @@
 #include <cstdio>
 
 #include "convert/open_import.h"
-#include "device/cpu/cpu_device.h"
 #include "io/s3/s3_files.h"
 
 namespace colossus {
@@ -25,7 +24,7 @@ void add_model_options(Command command, ModelArguments& arguments) {
   command.option("--compute", arguments.compute, "f32, bf16, or auto: bf16 from 20M parameters on",
                  {.choices = {"auto", "f32", "bf16"}});
   command.option("--context", arguments.context, "most tokens of a sequence; 0: the model's", {.min = 0});
-  command.option("--threads", arguments.threads, "0: every core", {.min = 0, .max = 4096});
+  add_device_options(command, arguments.device);
 }
 
 Result<LoadedModel> load_any_model(Device& device, const std::string& path, const std::string& tokenizer) {
@@ -39,7 +38,7 @@ Result<LoadedModel> load_any_model(Device& device, const std::string& path, cons
 }
 
 Result<OpenModel> open_model(const ModelArguments& arguments, int64_t batch) {
-  ASSIGN_OR_RETURN(auto device, make_cpu_device({.num_threads = arguments.threads}));
+  ASSIGN_OR_RETURN(auto device, open_device(arguments.device));
   ASSIGN_OR_RETURN(LoadedModel model, load_any_model(*device, arguments.path, arguments.tokenizer));
   for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
   DecodeOptions options{.batch = batch, .context = arguments.context, .compute = decoding_dtype(model.config)};

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/open_device.h"
 #include "device/device.h"
 #include "infer/decode_session.h"
 #include "infer/loaded_model.h"
@@ -18,7 +19,7 @@ struct ModelArguments {
   SamplerOptions sampler;
   std::string compute = "auto";
   int64_t context = 0;
-  int threads = 0;
+  DeviceArguments device;
 };
 
 void add_model_options(Command command, ModelArguments& arguments);

@@ -18,11 +18,11 @@
 #include "cli/cluster_place.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
+#include "cli/open_device.h"
 #include "cli/progress.h"
 #include "cli/run_layout.h"
 #include "cli/terminal.h"
 #include "data/tokenizer_identity.h"
-#include "device/cpu/cpu_device.h"
 #include "infer/generate.h"
 #include "io/config.h"
 #include "io/s3/s3_files.h"
@@ -256,8 +256,9 @@ Status print_result(const TrainArguments& arguments, const RunConfig& run, const
 
 Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig run, TokenizerFile tokenizer) {
   ASSIGN_OR_RETURN(const auto trace, make_trace(arguments));
-  ASSIGN_OR_RETURN(const auto device,
-                   make_cpu_device({.num_threads = static_cast<int>(run.train.threads), .trace = trace.get()}));
+  ASSIGN_OR_RETURN(
+      const auto device,
+      open_device({.device = run.train.device, .threads = static_cast<int>(run.train.threads), .trace = trace.get()}));
   TerminalObserver observer(files, *device);
   ASSIGN_OR_RETURN(const auto trainer,
                    Trainer::create(std::move(run), files, *device, std::move(tokenizer.text), observer));
@@ -312,7 +313,8 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
     const int threads = run.train.threads > 0 ? static_cast<int>(run.train.threads)
                                               : std::max(1, num_usable_cores() / ranks_on_machine(run, place));
     ASSIGN_OR_RETURN(const auto trace, make_trace(arguments));
-    ASSIGN_OR_RETURN(const auto device, make_cpu_device({.num_threads = threads, .pin = false, .trace = trace.get()}));
+    ASSIGN_OR_RETURN(const auto device,
+                     open_device({.device = "cpu", .threads = threads, .pin = false, .trace = trace.get()}));
     TerminalObserver observer(files, *device, false);
     double bits = 0;
     std::vector<MemoryLine> memory;

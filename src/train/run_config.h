@@ -47,6 +47,7 @@ struct TrainConfig {
   std::string init_from;
   ComputeType compute = ComputeType::kAuto;
   Recompute recompute = Recompute::kNone;
+  std::string device = "auto";
   int64_t threads = 0;
   int64_t evaluate_every = 250;
   int64_t evaluation_tokens = 65536;

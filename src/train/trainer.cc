@@ -26,6 +26,7 @@ std::string identity_of(RunConfig run) {
   const TrainConfig standard;
   run.out.clear();
   TrainConfig& t = run.train;
+  t.device = standard.device;
   t.threads = standard.threads;
   t.evaluate_every = standard.evaluate_every;
   t.evaluation_tokens = standard.evaluation_tokens;

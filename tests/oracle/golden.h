@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "device/tensor_set.h"
+#include "device_of_test.h"
 #include "io/safetensors.h"
 #include "model/model_config.h"
 
@@ -78,8 +79,8 @@ class Golden {
 
  private:
   static SafetensorsFile open(const std::string& name) {
-    auto file = SafetensorsFile::open(
-        local_files(), std::string(COLOSSUS_SOURCE_DIR) + "/tests/oracle/goldens/" + name + ".safetensors");
+    auto file =
+        SafetensorsFile::open(local_files(), project_directory() + "/tests/oracle/goldens/" + name + ".safetensors");
     CHECK(file.ok(), file.status().message().c_str());
     return std::move(file).value();
   }
