@@ -11,12 +11,8 @@ namespace colossus {
   template <>                                    \
   void run_cuda(const Op&, const CudaCall&) {}
 
-PENDING(Embedding)
-PENDING(EmbeddingGrad)
 PENDING(GroupedMatmul)
 PENDING(GroupedMatmulGradWeight)
-PENDING(LayerNorm)
-PENDING(LayerNormGrad)
 PENDING(Attention)
 PENDING(AttentionGrad)
 PENDING(AttentionCached)
@@ -28,7 +24,6 @@ PENDING(TokenCombine)
 PENDING(TokenCombineGrad)
 PENDING(HeadCrossEntropy)
 PENDING(HeadCrossEntropyGrad)
-PENDING(Dropout)
 PENDING(SumOfSquares)
 PENDING(ExactSumValue)
 PENDING(ClipScale)

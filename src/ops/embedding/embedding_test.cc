@@ -48,6 +48,9 @@ TEST(Embedding, Cases) {
     }
 }
 
+// More tokens than a block sorts, and rows with more of them than one block adds.
+TEST(Embedding, ManyTokensOfFewRows) { run_op_case(embedding_case({2, 1100, 13, 8}, Positions::kGiven, 2)); }
+
 // Data at fault reads and trains row 0, never memory outside the table.
 TEST(Embedding, RowsOutOfRangeBecomeRowZero) {
   OpCase op_case = embedding_case({2, 7, 5, 13}, Positions::kGiven, 2);

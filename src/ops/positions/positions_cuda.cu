@@ -23,9 +23,8 @@ Status prepare_cuda(const Positions&, CudaPrepare&) {
 template <>
 void run_cuda(const Positions& op, const CudaCall& call) {
   const int64_t count = op.batch * op.tokens;
-  gpu::launch(gpu::array_launch(call.stream, count), positions_kernel,
-              call.output(Positions::kPositions).as<int32_t>(), count, op.tokens, op.first, op.second,
-              op.tokens - op.num_second);
+  gpu::launch(gpu::array_launch(call.stream, count), positions_kernel, call.output(Positions::kPositions).as<int32_t>(),
+              count, op.tokens, op.first, op.second, op.tokens - op.num_second);
 }
 
 }  // namespace colossus
