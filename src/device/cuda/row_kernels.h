@@ -45,6 +45,14 @@ __device__ __forceinline__ float warp_max(float x) {
   for (int bits = 16; bits > 0; bits /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, bits));
   return x;
 }
+// Of the lanes up to this one.
+__device__ __forceinline__ int warp_prefix_sum(int x) {
+  for (unsigned delta = 1; delta < 32; delta *= 2) {
+    const int before = __shfl_up_sync(kAllLanes, x, delta);
+    if (lane() >= static_cast<int>(delta)) x += before;
+  }
+  return x;
+}
 
 // The same in all threads of a one-dimensional block; `scratch` is 32 floats of shared memory. Threads may use scratch
 // anew right away.
