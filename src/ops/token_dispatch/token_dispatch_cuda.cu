@@ -20,9 +20,7 @@ constexpr int kCopies = 4;  // loads of a thread under way
 // Each token is read once and written to the rows of its slots: (1 + k) C elements a token.
 template <class T, int kSize>
 __global__ void dispatch_kernel(TokenSort sort, const T* x, T* rows, int32_t* slot_row, int64_t width, int top_k) {
-  // Copied as words: halves of them would take a register each.
-  using Elements = gpu::Pack<T, kSize>;
-  using Pack = std::conditional_t<sizeof(Elements) == 16, gpu::Pack<unsigned, 4>, Elements>;
+  using Pack = gpu::Pack<T, kSize>;
   const int first_slot = static_cast<int>(blockIdx.x) * top_k;
   const T* from = x + blockIdx.x * width;
   const int64_t step = static_cast<int64_t>(blockDim.x) * kSize;
@@ -35,7 +33,7 @@ __global__ void dispatch_kernel(TokenSort sort, const T* x, T* rows, int32_t* sl
       T* to = rows + sort.row_of(first_slot + j) * width;
 #pragma unroll
       for (int i = 0; i < kCopies; ++i)
-        if (begin + i * step < width) *reinterpret_cast<Pack*>(to + begin + i * step) = packs[i];
+        if (begin + i * step < width) gpu::store_pack(packs[i], to + begin + i * step);
     }
   }
   for (int j = static_cast<int>(threadIdx.x); j < top_k; j += static_cast<int>(blockDim.x))
@@ -66,7 +64,7 @@ __global__ void combine_kernel(const T* rows, const float* gates, const int32_t*
         for (int i = 0; i < kSize; ++i) sums[i] += gate * gpu::float_of(packs[j].elements[i]);
       }
     }
-    gpu::store_floats(sums, y + begin + at);
+    gpu::store_floats_at_once(sums, y + begin + at);
   }
 }
 
@@ -109,7 +107,7 @@ __global__ void combine_grad_kernel(CombineGradArguments<T> call) {
           dots[j] += grads[i] * gpu::float_of(packs[j].elements[i]);
           scaled[i] = gate * grads[i];
         }
-        gpu::store_floats(scaled, call.drows + call.slot_row[first_slot + j] * call.width + at);
+        gpu::store_floats_at_once(scaled, call.drows + call.slot_row[first_slot + j] * call.width + at);
       }
     }
 #pragma unroll
