@@ -13,8 +13,6 @@ namespace colossus {
 
 PENDING(Embedding)
 PENDING(EmbeddingGrad)
-PENDING(GroupedMatmul)
-PENDING(GroupedMatmulGradWeight)
 PENDING(LayerNorm)
 PENDING(LayerNormGrad)
 PENDING(Rotary)
