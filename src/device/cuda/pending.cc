@@ -11,17 +11,9 @@ namespace colossus {
   template <>                                    \
   void run_cuda(const Op&, const CudaCall&) {}
 
-PENDING(GroupedMatmul)
-PENDING(GroupedMatmulGradWeight)
 PENDING(Attention)
 PENDING(AttentionGrad)
 PENDING(AttentionCached)
-PENDING(Router)
-PENDING(RouterGrad)
-PENDING(TokenDispatch)
-PENDING(TokenDispatchGrad)
-PENDING(TokenCombine)
-PENDING(TokenCombineGrad)
 PENDING(HeadCrossEntropy)
 PENDING(HeadCrossEntropyGrad)
 PENDING(SumOfSquares)
@@ -31,9 +23,6 @@ PENDING(AdamW)
 PENDING(MuonMomentum)
 PENDING(Muon)
 PENDING(CountTargets)
-PENDING(ExpertCounts)
-PENDING(RouterLoss)
-PENDING(RouterLossGrad)
 PENDING(TreeSum)
 
 }  // namespace colossus

@@ -26,6 +26,25 @@ __device__ __forceinline__ void store_floats(const float (&from)[kSize], T* to) 
   for (int i = 0; i < kSize; ++i) pack.elements[i] = rounded<T>(from[i]);
   *reinterpret_cast<Pack<T, kSize>*>(to) = pack;
 }
+// In one store, to global memory. Where addresses are computed from other data, nvcc splits the plain assignment (seen
+// in PTX: eight stores of 2 bytes).
+template <class T, int kSize>
+__device__ __forceinline__ void store_pack(const Pack<T, kSize>& pack, T* to) {
+  if constexpr (sizeof(pack) == 16) {
+    unsigned words[4];
+    memcpy(words, &pack, 16);
+    store_global_16(to, words);
+  } else {
+    *reinterpret_cast<Pack<T, kSize>*>(to) = pack;
+  }
+}
+
+template <int kSize, class T>
+__device__ __forceinline__ void store_floats_at_once(const float (&from)[kSize], T* to) {
+  Pack<T, kSize> pack;
+  for (int i = 0; i < kSize; ++i) pack.elements[i] = rounded<T>(from[i]);
+  store_pack(pack, to);
+}
 // fp32 parameters beside kSize elements of another type: as many packs as it takes.
 template <int kSize>
 __device__ __forceinline__ void load_parameters(const float* from, float (&to)[kSize]) {
@@ -43,6 +62,14 @@ __device__ __forceinline__ float warp_sum(float x) {
 }
 __device__ __forceinline__ float warp_max(float x) {
   for (int bits = 16; bits > 0; bits /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, bits));
+  return x;
+}
+// Of the lanes up to this one.
+__device__ __forceinline__ int warp_prefix_sum(int x) {
+  for (unsigned delta = 1; delta < 32; delta *= 2) {
+    const int before = __shfl_up_sync(kAllLanes, x, delta);
+    if (lane() >= static_cast<int>(delta)) x += before;
+  }
   return x;
 }
 

@@ -50,6 +50,24 @@ TEST(Router, AuxiliaryLossesAndSoftcap) {
                         num_tokens, 8));
 }
 
+// More experts than a warp has lanes, and than a lane keeps in registers.
+TEST(Router, ManyExperts) {
+  for (const int64_t num_experts : {128, 200, 600})
+    run_op_case(router_case({.top_k = 3, .softcap = 3, .renormalize = true, .balance_loss = 0.3, .z_loss = 0.2}, 70,
+                            num_experts));
+}
+
+TEST(Router, EqualLogits) {
+  for (const int64_t num_experts : {8, 40}) {
+    OpCase op_case = router_case({.top_k = 5, .balance_loss = 0.3}, 9, num_experts);
+    op_case.check_gradient = false;
+    op_case.fill = [](const Tensor&, View view) {
+      for (int64_t i = 0; i < view.num_elements(); ++i) view.set(i, static_cast<double>(i * i % 5) - 2);
+    };
+    run_op_case(op_case);
+  }
+}
+
 // Only one of gates and aux reaches a loss.
 TEST(Router, PartialGradients) {
   for (const char* left_out : {"gates", "aux"}) {

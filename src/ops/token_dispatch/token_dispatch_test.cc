@@ -14,8 +14,10 @@ using ::testing::HasSubstr;
 struct Sizes {
   int64_t num_tokens, width, num_experts, top_k;
 };
-// The third spans several blocks of the sort; in the last most experts are empty.
-constexpr Sizes kSizes[] = {{1, 1, 1, 1}, {13, 37, 4, 2}, {700, 16, 8, 2}, {31, 65, 5, 3}, {17, 7, 64, 1}};
+// The third spans several blocks of the sort; in the fifth most experts are empty; the sixth has wide rows, and more
+// slots than are summed at once.
+constexpr Sizes kSizes[] = {{1, 1, 1, 1},   {13, 37, 4, 2}, {700, 16, 8, 2},
+                            {31, 65, 5, 3}, {17, 7, 64, 1}, {3, 4616, 40, 6}};
 
 std::string name_of(const Sizes& size) {
   return fmt::format("tokens {} width {} experts {} top_k {}", size.num_tokens, size.width, size.num_experts,
@@ -58,6 +60,24 @@ TEST(TokenDispatch, Cases) {
             },
         .fill = fill_experts(size),
     });
+}
+
+// So many slots that a warp of a GPU counts several times 32 of them.
+TEST(TokenDispatch, ManySlots) {
+  const Sizes size{8200, 1, 5, 2};
+  run_op_case({
+      .name = name_of(size),
+      .write =
+          [=](Builder& b, DType dtype) {
+            const Dispatched sorted = dispatch(b, b.input("x", {1, size.num_tokens, size.width}, dtype), size);
+            b.mark_output(sorted.rows, "rows");
+            b.mark_output(sorted.offsets, "offsets");
+            b.mark_output(sorted.slot_row, "slot_row");
+          },
+      .fill = fill_experts(size),
+      .check_gradient = false,
+      .dtypes = {DType::kF32},
+  });
 }
 
 TEST(TokenCombine, Cases) {

@@ -110,6 +110,12 @@ T* dynamic_shared() {
   return reinterpret_cast<T*>(block_shared_memory());
 }
 
+// 16 bytes to global memory at once, at a multiple of 16: st.global.v4. Of a struct nvcc makes one store or several.
+inline void store_global_16(void* to, const unsigned (&words)[4]) {
+  CHECK(reinterpret_cast<uintptr_t>(to) % 16 == 0, "16 bytes are stored at multiples of 16 bytes");
+  std::memcpy(to, words, 16);
+}
+
 // 16 bytes from global to shared memory behind the thread's back; zeros where not `there`. A copy is done when its
 // group is waited for.
 inline void copy_async_16(void* shared, const void* global, bool there = true) {

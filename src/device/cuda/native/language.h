@@ -46,6 +46,12 @@ __device__ __forceinline__ T* dynamic_shared() {
   return reinterpret_cast<T*>(block_shared);
 }
 
+__device__ __forceinline__ void store_global_16(void* to, const unsigned (&words)[4]) {
+  asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};\n" ::"l"(to), "r"(words[0]), "r"(words[1]), "r"(words[2]),
+               "r"(words[3])
+               : "memory");
+}
+
 __device__ __forceinline__ unsigned shared_address(const void* shared) {
   return static_cast<unsigned>(__cvta_generic_to_shared(shared));
 }
