@@ -1,0 +1,40 @@
+// What both kernels of attention's backward pass know of the queries beforehand.
+#pragma once
+
+#include "ops/attention/attention_cuda.h"
+
+namespace colossus {
+
+// Queries in tiles; rows are padded to whole tiles, whose probabilities come out as 0.
+inline constexpr int kGradTile = 64;
+
+// What the queries of a tile see together: some of them, columns first .. last; all of them, both_first .. both_last.
+struct SeenByTile {
+  int first, last, all_first, all_last;
+};
+
+struct GradRows {
+  int padded_queries;      // T in whole tiles
+  const float* lse;        // (B, H, padded), in units of log 2
+  const float* delta;      // (B, H, padded): the sum of do * o
+  const float* outer;      // (B, padded): see ScoreRule
+  const int* first;        // (B, padded): SeenKeys
+  const int* last;         // (B, padded)
+  const SeenByTile* seen;  // (B, padded / kGradTile)
+};
+
+struct GradPointers {
+  const View *grad, *q, *k, *v;  // grad: of o
+  const View *dq, *dk, *dv;
+};
+
+// Any head dim; attention_plain_grad_cuda.cu.
+void run_plain_attention_grad(gpu::Stream stream, const ScoreRule& rule, const GradRows& rows, int64_t num_sequences,
+                              const GradPointers& pointers);
+// bf16, heads of at most kMostTileDim.
+void run_tile_key_grads(gpu::Stream stream, const ScoreRule& rule, const GradRows& rows, int64_t num_sequences,
+                        const GradPointers& pointers);
+void run_tile_query_grads(gpu::Stream stream, const ScoreRule& rule, const GradRows& rows, int64_t num_sequences,
+                          const GradPointers& pointers);
+
+}  // namespace colossus
