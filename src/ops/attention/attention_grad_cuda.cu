@@ -75,7 +75,10 @@ struct Memory {
 template <>
 Status prepare_cuda(const AttentionGrad& op, CudaPrepare& prepare) {
   const Shape& q = prepare.shapes.shape(AttentionGrad::kQ);
-  prepare.workspace_bytes = Memory({op, q, prepare.shapes.shape(AttentionGrad::kK)}, q[0]).num_bytes();
+  const TensorType& k = prepare.shapes.input(AttentionGrad::kK);
+  const ScoreRule rule(op, q, k.shape);
+  prepare.workspace_bytes = Memory(rule, q[0]).num_bytes();
+  if (tiles_fit(op, k.dtype, k.dtype)) prepare.workspace_bytes += tile_key_grads_bytes(rule, q[0]);
   return check_plain_attention(op);
 }
 
@@ -118,7 +121,12 @@ void run_cuda(const AttentionGrad& op, const CudaCall& call) {
                                  .dq = &call.output(A::kDq),
                                  .dk = &call.output(A::kDk),
                                  .dv = &call.output(A::kDv)};
-  run_plain_attention_grad(call.stream, rule, rows, num_sequences, pointers);
+  if (tiles_fit(op, q.dtype, q.dtype)) {
+    run_tile_key_grads(call.stream, rule, rows, num_sequences, pointers, call.workspace + memory.num_bytes());
+    run_tile_query_grads(call.stream, rule, rows, num_sequences, pointers);
+  } else {
+    run_plain_attention_grad(call.stream, rule, rows, num_sequences, pointers);
+  }
 }
 
 }  // namespace colossus

@@ -31,9 +31,10 @@ struct GradPointers {
 // Any head dim; attention_plain_grad_cuda.cu.
 void run_plain_attention_grad(gpu::Stream stream, const ScoreRule& rule, const GradRows& rows, int64_t num_sequences,
                               const GradPointers& pointers);
-// bf16, heads of at most kMostTileDim.
+// bf16, heads of at most kMostTileDim; dk and dv, in tile_key_grads_bytes() of workspace, and dq.
+int64_t tile_key_grads_bytes(const ScoreRule& rule, int64_t num_sequences);
 void run_tile_key_grads(gpu::Stream stream, const ScoreRule& rule, const GradRows& rows, int64_t num_sequences,
-                        const GradPointers& pointers);
+                        const GradPointers& pointers, std::byte* workspace);
 void run_tile_query_grads(gpu::Stream stream, const ScoreRule& rule, const GradRows& rows, int64_t num_sequences,
                           const GradPointers& pointers);
 
