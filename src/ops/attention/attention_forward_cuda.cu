@@ -13,7 +13,7 @@ struct ForwardTile {
   static constexpr int kQueries = kTileWarps * 16 * kTall;
   static constexpr int kKeys = kDim <= 128 ? 64 : 32;
   static constexpr int kKeyTile = kKeys * kRowStride<kDim>;  // elements
-  static constexpr int64_t kSharedBytes = 2 * (kQueries * kRowStride<kDim> + 4 * kKeyTile) + 64;
+  static constexpr int64_t kSharedBytes = 2 * (kQueries * kRowStride<kDim> + 4 * kKeyTile) + 64 + kQueries * 8;
 };
 
 // Of (heads, tiles of queries): late queries see most and go first, neighbouring blocks share k and v, so that grouped
@@ -31,6 +31,7 @@ __global__ void __launch_bounds__(kTileThreads)
   BFloat16* q_tile = gpu::dynamic_shared<BFloat16>();
   BFloat16* stages = q_tile + Tile::kQueries * kRowStride<kDim>;  // k and v of one tile, k and v of the next
   int* ranges = reinterpret_cast<int*>(stages + 4 * Tile::kKeyTile);
+  auto* my_seen = reinterpret_cast<SeenKeys*>(ranges + 16) + warp * kRows;
 
   const int64_t q_stride = static_cast<int64_t>(rule.num_heads) * rule.dim, kv_stride = q_stride / rule.group;
   const int64_t q_at = sequence * q_stride * rule.num_queries + head * rule.dim;
@@ -40,14 +41,16 @@ __global__ void __launch_bounds__(kTileThreads)
 
   OnlineSoftmax<kTall> softmax;
   softmax.begin();
+  softmax.seen = my_seen;
   SeenRange warp_range;
 #pragma unroll
   for (int r = 0; r < 2 * kTall; ++r) {
     // Rows beyond the last query see what that one sees; they are not stored.
-    const int query = std::min(first_query + warp * kRows + r / 2 * 16 + r % 2 * 8 + lane / 4, rule.num_queries - 1);
-    softmax.seen[r] = seen_keys(rule, sequence, query);
-    softmax.outer[r] = outer_factor(rule, softmax.seen[r].last);
-    warp_range.add(softmax.seen[r]);
+    const int row = r / 2 * 16 + r % 2 * 8 + lane / 4;
+    const SeenKeys seen = seen_keys(rule, sequence, std::min(first_query + warp * kRows + row, rule.num_queries - 1));
+    softmax.outer[r] = outer_factor(rule, seen.last);
+    warp_range.add(seen);
+    if (lane % 4 == 0) my_seen[row] = seen;
   }
   warp_range.add_lanes();
   if (lane == 0) ranges[warp] = warp_range.first, ranges[kTileWarps + warp] = warp_range.last;

@@ -23,6 +23,24 @@ struct GradRows {
   const SeenByTile* seen;  // (B, padded / kGradTile)
 };
 
+// Of a query and a key with x = q . k: P, and by what dP - delta becomes the gradient of x.
+struct PairGrad {
+  float weight, slope;
+};
+__device__ __forceinline__ PairGrad pair_grad(const ScoreRule& rule, float x, float outer, float lse, bool seen) {
+  float slope = outer * kLn2;
+  if (rule.capped) {
+    x = quick_tanh(rule.inner * x);
+    slope *= rule.inner * (1.0F - x * x);
+  }
+  const float weight = seen ? gpu::quick_exp2(outer * x - lse) : 0.0F;
+  // x of what is not seen may be a NaN.
+  return {weight, weight == 0.0F ? 0.0F : weight * slope};
+}
+__device__ __forceinline__ float product_grad(float slope, float dp, float delta) {
+  return slope == 0.0F ? 0.0F : slope * (dp - delta);
+}
+
 struct GradPointers {
   const View *grad, *q, *k, *v;  // grad: of o
   const View *dq, *dk, *dv;

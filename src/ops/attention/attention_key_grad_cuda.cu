@@ -166,19 +166,16 @@ __global__ void __launch_bounds__(kTileThreads) key_grad_kernel(ScoreRule rule, 
       const BFloat16 *q_rows = q_tile + chunk * kRowStride<kDim>, *grad_rows = q_rows + Tile::kRowTile;
       Sums<1, kChunk / 8> scores, weights;
       multiply_transposed<kDim>(scores, my_k, q_rows);
-      if (rule.capped)
-#pragma unroll
-        for (int j = 0; j < kChunk / 8; ++j)
-#pragma unroll
-          for (int e = 0; e < 4; ++e) scores.at[0][j][e] = quick_tanh(rule.inner * scores.at[0][j][e]);
+      // P, and in the place of the scores what dP - delta is multiplied by.
 #pragma unroll
       for (int j = 0; j < kChunk / 8; ++j)
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           const int column = chunk + j * 8 + lane % 4 * 2 + e % 2, key = first_key + warp * 16 + lane / 4 + e / 2 * 8;
-          const float weight = gpu::quick_exp2(columns->outer[column] * scores.at[0][j][e] - columns->lse[column]);
           const bool seen = !masked || (columns->first[column] <= key && key <= columns->last[column]);
-          weights.at[0][j][e] = seen ? weight : 0.0F;
+          const PairGrad pair = pair_grad(rule, scores.at[0][j][e], columns->outer[column], columns->lse[column], seen);
+          weights.at[0][j][e] = pair.weight;
+          scores.at[0][j][e] = pair.slope;
         }
       if (kWantsDv) add_product<kDim>(dv, weights, grad_rows);
       if (!kWantsDk) continue;
@@ -189,11 +186,7 @@ __global__ void __launch_bounds__(kTileThreads) key_grad_kernel(ScoreRule rule, 
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           const int column = chunk + j * 8 + lane % 4 * 2 + e % 2;
-          const float x_tanh = scores.at[0][j][e];
-          const float slope = rule.capped ? rule.inner * (1.0F - x_tanh * x_tanh) : 1.0F;
-          const float weight = weights.at[0][j][e] * slope * columns->outer[column] * kLn2;
-          // What is not seen may be anything, also a NaN.
-          dx.at[0][j][e] = weights.at[0][j][e] == 0.0F ? 0.0F : weight * (dx.at[0][j][e] - columns->delta[column]);
+          dx.at[0][j][e] = product_grad(scores.at[0][j][e], dx.at[0][j][e], columns->delta[column]);
         }
       add_product<kDim>(dk, dx, q_rows);
     }

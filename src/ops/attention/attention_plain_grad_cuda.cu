@@ -8,12 +8,12 @@ namespace {
 constexpr int kWarps = 4;
 
 // P and dx of one query and key.
-struct PairGrad {
+struct PairProducts {
   float weight, dx;
 };
 template <class T>
-__device__ PairGrad pair_grad(const ScoreRule& rule, const T* q, const T* k, const T* grad, const T* v, float outer,
-                              float lse, float delta) {
+__device__ PairProducts pair_products(const ScoreRule& rule, const T* q, const T* k, const T* grad, const T* v,
+                                      float outer, float lse, float delta) {
   float x = 0, dp = 0;
   for (int d = 0; d < rule.dim; ++d) {
     x += gpu::float_of(q[d]) * gpu::float_of(k[d]);
@@ -51,8 +51,8 @@ __global__ void plain_query_grad_kernel(ScoreRule rule, GradRows rows, const T* 
     const int count = rows.last[column] - first + 1 < 32 ? rows.last[column] - first + 1 : 32;
     const int64_t at = kv_at + (first + lane) * stride.key;
     if (lane < count)
-      dxs[lane] = pair_grad(rule, q + q_at, k + at, grad + q_at, v + at, rows.outer[column], rows.lse[statistics],
-                            rows.delta[statistics])
+      dxs[lane] = pair_products(rule, q + q_at, k + at, grad + q_at, v + at, rows.outer[column], rows.lse[statistics],
+                                rows.delta[statistics])
                       .dx;
     __syncwarp();
     for (int d = lane; d < dim; d += 32)
@@ -85,10 +85,10 @@ __global__ void plain_key_grad_kernel(ScoreRule rule, GradRows rows, const T* gr
       const int64_t q_first = (sequence * rule.num_queries + first) * stride.query + head * dim;
       const int64_t q_at = q_first + lane * stride.query;
       const int64_t statistics = (sequence * rule.num_heads + head) * rows.padded_queries + query;
-      PairGrad pair = {0, 0};
+      PairProducts pair = {0, 0};
       if (seen)
-        pair = pair_grad(rule, q + q_at, k + at, grad + q_at, v + at, rows.outer[column], rows.lse[statistics],
-                         rows.delta[statistics]);
+        pair = pair_products(rule, q + q_at, k + at, grad + q_at, v + at, rows.outer[column], rows.lse[statistics],
+                             rows.delta[statistics]);
       weights[lane] = pair.weight;
       dxs[lane] = pair.dx;
       const unsigned all_seen = __ballot_sync(kAllLanes, seen);

@@ -6,6 +6,11 @@
 namespace colossus {
 namespace {
 
+struct QueryRow {
+  float lse, delta, outer;
+  int first, last;
+};
+
 // Two blocks fit a multiprocessor: 104 KB and 255 registers a thread at the most.
 template <int kDimSize>
 struct QueryGradTile {
@@ -14,7 +19,7 @@ struct QueryGradTile {
   static constexpr int kQueries = kTileWarps * 16 * kTall;
   static constexpr int kKeys = kDim <= 128 ? 32 : 16;
   static constexpr int kQueryTile = kQueries * kRowStride<kDim>, kKeyTile = kKeys * kRowStride<kDim>;  // elements
-  static constexpr int64_t kSharedBytes = 2 * (2 * kQueryTile + 4 * kKeyTile) + 64;
+  static constexpr int64_t kSharedBytes = 2 * (2 * kQueryTile + 4 * kKeyTile) + 64 + kQueries * 20;
 };
 
 // Of (heads, tiles of queries), late queries first. 6 D FLOPs for each pair. Floor: by the reads of shared memory, 2
@@ -40,20 +45,17 @@ __global__ void __launch_bounds__(kTileThreads)
   load_tile<kDim, Tile::kQueries, kTileThreads>({grad + q_at, q_stride, rule.num_queries, rule.dim}, first_query,
                                                 thread, grad_tile);
 
-  float lse[2 * kTall], delta[2 * kTall], outer[2 * kTall];
-  SeenKeys seen[2 * kTall];
+  // Registers are scarce: what is known of the queries lies in shared memory.
+  auto* my_rows = reinterpret_cast<QueryRow*>(ranges + 16) + warp * kRows;
   SeenRange warp_range;
-#pragma unroll
-  for (int r = 0; r < 2 * kTall; ++r) {
+  for (int row = lane; row < kRows; row += 32) {
     // Rows beyond the last query see what that one sees; they are not stored.
-    const int query = std::min(first_query + warp * kRows + r / 2 * 16 + r % 2 * 8 + lane / 4, rule.num_queries - 1);
+    const int query = std::min(first_query + warp * kRows + row, rule.num_queries - 1);
     const int64_t statistics = (sequence * rule.num_heads + head) * rows.padded_queries + query;
     const int64_t column = sequence * rows.padded_queries + query;
-    lse[r] = rows.lse[statistics];
-    delta[r] = rows.delta[statistics];
-    outer[r] = rows.outer[column];
-    seen[r] = {rows.first[column], rows.last[column]};
-    warp_range.add(seen[r]);
+    my_rows[row] = {rows.lse[statistics], rows.delta[statistics], rows.outer[column], rows.first[column],
+                    rows.last[column]};
+    warp_range.add({rows.first[column], rows.last[column]});
   }
   warp_range.add_lanes();
   if (lane == 0) ranges[warp] = warp_range.first, ranges[kTileWarps + warp] = warp_range.last;
@@ -87,24 +89,26 @@ __global__ void __launch_bounds__(kTileThreads)
     const BFloat16 *k_tile = stages + stage * 2 * Tile::kKeyTile, *v_tile = k_tile + Tile::kKeyTile;
     Sums<kTall, kKeys / 8> scores, dx;
     multiply_transposed<kDim>(scores, my_queries, k_tile);
-    multiply_transposed<kDim>(dx, my_grads, v_tile);
 #pragma unroll
     for (int i = 0; i < kTall; ++i)
 #pragma unroll
       for (int j = 0; j < kKeys / 8; ++j)
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const int row = 2 * i + e / 2, at = key + j * 8 + lane % 4 * 2 + e % 2;
-          float x = scores.at[i][j][e], slope = outer[row] * kLn2;
-          if (rule.capped) {
-            x = quick_tanh(rule.inner * x);
-            slope *= rule.inner * (1.0F - x * x);
-          }
-          const float weight = gpu::quick_exp2(outer[row] * x - lse[row]);
-          const bool counts = !masked || (seen[row].first <= at && at <= seen[row].last);
-          // What is not seen may be anything, also a NaN.
-          dx.at[i][j][e] = counts ? weight * slope * (dx.at[i][j][e] - delta[row]) : 0.0F;
+          const QueryRow& row = my_rows[i * 16 + e / 2 * 8 + lane / 4];
+          const int at = key + j * 8 + lane % 4 * 2 + e % 2;
+          const bool seen = !masked || (row.first <= at && at <= row.last);
+          scores.at[i][j][e] = pair_grad(rule, scores.at[i][j][e], row.outer, row.lse, seen).slope;
         }
+    multiply_transposed<kDim>(dx, my_grads, v_tile);
+#pragma unroll
+    for (int i = 0; i < kTall; ++i)
+#pragma unroll
+      for (int j = 0; j < kKeys / 8; ++j)
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          dx.at[i][j][e] =
+              product_grad(scores.at[i][j][e], dx.at[i][j][e], my_rows[i * 16 + e / 2 * 8 + lane / 4].delta);
     add_product<kDim>(sums, dx, k_tile);
   }
 

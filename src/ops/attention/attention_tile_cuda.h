@@ -25,14 +25,17 @@ struct HeadRows {
 template <int kDim, int kRows, int kThreads>
 __device__ __forceinline__ void load_tile(const HeadRows& from, int first, int thread, BFloat16* tile) {
   if (from.dim % 8 == 0) {
-    constexpr int kPacks = kDim / 8;
-    static_assert(kRows * kPacks % kThreads == 0);
-#pragma unroll
-    for (int i = 0; i < kRows * kPacks / kThreads; ++i) {
-      const int at = i * kThreads + thread, row = at / kPacks, column = at % kPacks * 8;
-      const bool there = first + row < from.end && column < from.dim;
-      gpu::copy_async_16(tile + row * kRowStride<kDim> + column,
-                         there ? from.x + (first + row) * from.stride + column : from.x, there);
+    constexpr int kPacks = kDim / 8, kStep = kThreads / kPacks;  // rows at once
+    static_assert(kThreads % kPacks == 0 && kRows % kStep == 0);
+    const int row = thread / kPacks, column = thread % kPacks * 8;
+    const bool wide = column < from.dim;
+    const BFloat16* x = from.x + (first + row) * from.stride + column;
+    BFloat16* to = tile + row * kRowStride<kDim> + column;
+#pragma unroll 1
+    for (int i = 0; i < kRows; i += kStep) {
+      const bool there = wide && first + row + i < from.end;
+      gpu::copy_async_16(to + i * kRowStride<kDim>, there ? x : from.x, there);
+      x += kStep * from.stride;
     }
     return;
   }
@@ -180,7 +183,7 @@ __device__ __forceinline__ float row_max(float x) {
 template <int kTall>
 struct OnlineSoftmax {
   float outer[2 * kTall];  // see ScoreRule
-  SeenKeys seen[2 * kTall];
+  const SeenKeys* seen;    // of each of the warp's queries, in shared memory: only masked tiles ask
   float largest[2 * kTall];
   float sum[2 * kTall];  // this lane's part
 
@@ -211,7 +214,8 @@ struct OnlineSoftmax {
           float score = outer[row] * scores.at[i][j][e];
           if (masked) {
             const int key = first_key + j * 8 + gpu::lane() % 4 * 2 + e % 2;
-            score = seen[row].first <= key && key <= seen[row].last ? score : kMaskedScore;
+            const SeenKeys keys = seen[i * 16 + e / 2 * 8 + gpu::lane() / 4];
+            score = keys.first <= key && key <= keys.last ? score : kMaskedScore;
           }
           scores.at[i][j][e] = score;
         }
