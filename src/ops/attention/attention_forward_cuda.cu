@@ -24,8 +24,8 @@ template <class Tile>
 __global__ void __launch_bounds__(kTileThreads)
     attention_kernel(ScoreRule rule, const BFloat16* q, const BFloat16* k, const BFloat16* v, BFloat16* o, float* lse) {
   constexpr int kDim = Tile::kDim, kTall = Tile::kTall, kKeys = Tile::kKeys, kRows = 16 * kTall;
-  const int sequence = static_cast<int>(blockIdx.x) / rule.num_heads,
-            head = static_cast<int>(blockIdx.x) % rule.num_heads;
+  const int64_t sequence = static_cast<int>(blockIdx.x) / rule.num_heads;
+  const int head = static_cast<int>(blockIdx.x) % rule.num_heads;
   const int first_query = static_cast<int>(gridDim.y - 1 - blockIdx.y) * Tile::kQueries;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = gpu::lane();
   BFloat16* q_tile = gpu::dynamic_shared<BFloat16>();
@@ -33,9 +33,9 @@ __global__ void __launch_bounds__(kTileThreads)
   int* ranges = reinterpret_cast<int*>(stages + 4 * Tile::kKeyTile);
   auto* my_seen = reinterpret_cast<SeenKeys*>(ranges + 16) + warp * kRows;
 
-  const int64_t q_stride = static_cast<int64_t>(rule.num_heads) * rule.dim, kv_stride = q_stride / rule.group;
-  const int64_t q_at = sequence * q_stride * rule.num_queries + head * rule.dim;
-  const int64_t kv_at = sequence * kv_stride * rule.num_keys + head / rule.group * rule.dim;
+  const int q_stride = rule.num_heads * rule.dim, kv_stride = q_stride / rule.group;
+  const int64_t q_at = sequence * rule.num_queries * q_stride + head * rule.dim;
+  const int64_t kv_at = sequence * rule.num_keys * kv_stride + head / rule.group * rule.dim;
   load_tile<kDim, Tile::kQueries, kTileThreads>({q + q_at, q_stride, rule.num_queries, rule.dim}, first_query, thread,
                                                 q_tile);
 
@@ -47,7 +47,8 @@ __global__ void __launch_bounds__(kTileThreads)
   for (int r = 0; r < 2 * kTall; ++r) {
     // Rows beyond the last query see what that one sees; they are not stored.
     const int row = r / 2 * 16 + r % 2 * 8 + lane / 4;
-    const SeenKeys seen = seen_keys(rule, sequence, std::min(first_query + warp * kRows + row, rule.num_queries - 1));
+    const SeenKeys seen =
+        seen_keys(rule, static_cast<int>(sequence), std::min(first_query + warp * kRows + row, rule.num_queries - 1));
     softmax.outer[r] = outer_factor(rule, seen.last);
     warp_range.add(seen);
     if (lane % 4 == 0) my_seen[row] = seen;
@@ -99,7 +100,7 @@ __global__ void __launch_bounds__(kTileThreads)
     __syncwarp();
     store_tile_rows<kDim>(rows, o + q_at, q_stride, first, rule.num_queries, rule.dim);
     if (lse && lane % 4 == 0) {
-      float* to = lse + (static_cast<int64_t>(sequence) * rule.num_heads + head) * rule.num_queries;
+      float* to = lse + (sequence * rule.num_heads + head) * rule.num_queries;
       const int query = first + lane / 4;
       if (query < rule.num_queries) to[query] = (softmax.largest[2 * i] + log2f(upper)) * kLn2;
       if (query + 8 < rule.num_queries) to[query + 8] = (softmax.largest[2 * i + 1] + log2f(lower)) * kLn2;

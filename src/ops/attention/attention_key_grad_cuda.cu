@@ -82,7 +82,7 @@ struct KeyGradOperands {
 // Rows of sums to their place, or to their split's.
 template <int kDim>
 __device__ __forceinline__ void store_key_rows(const Sums<1, kDim / 8>& sums, const ScoreRule& rule, int first_row,
-                                               int64_t head_at, int64_t stride, BFloat16* scratch, BFloat16* to,
+                                               int64_t head_at, int stride, BFloat16* scratch, BFloat16* to,
                                                float* partial) {
   const int lane = gpu::lane();
   if (!partial) {
@@ -96,7 +96,8 @@ __device__ __forceinline__ void store_key_rows(const Sums<1, kDim / 8>& sums, co
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int row = first_row + lane / 4 + e / 2 * 8, column = j * 8 + lane % 4 * 2 + e % 2;
-      if (row < rule.num_keys && column < rule.dim) partial[head_at + row * stride + column] = sums.at[0][j][e];
+      if (row < rule.num_keys && column < rule.dim)
+        partial[head_at + static_cast<int64_t>(row) * stride + column] = sums.at[0][j][e];
     }
 }
 
@@ -116,7 +117,7 @@ __global__ void __launch_bounds__(kTileThreads) key_grad_kernel(ScoreRule rule, 
   BFloat16 *k_tile = gpu::dynamic_shared<BFloat16>(), *v_tile = k_tile + Tile::kRowTile;
   auto* stages = reinterpret_cast<std::byte*>(v_tile + Tile::kRowTile);
 
-  const int64_t q_stride = static_cast<int64_t>(rule.num_heads) * rule.dim, kv_stride = q_stride / rule.group;
+  const int q_stride = rule.num_heads * rule.dim, kv_stride = q_stride / rule.group;
   const int64_t q_at = sequence * rule.num_queries * q_stride;
   const int64_t kv_at = sequence * rule.num_keys * kv_stride + kv_head * rule.dim;
   load_tile<kDim, kKeys, kTileThreads>({x.k + kv_at, kv_stride, rule.num_keys, rule.dim}, first_key, thread, k_tile);

@@ -37,9 +37,9 @@ __global__ void __launch_bounds__(kTileThreads)
   BFloat16* stages = grad_tile + Tile::kQueryTile;
   int* ranges = reinterpret_cast<int*>(stages + 4 * Tile::kKeyTile);
 
-  const int64_t q_stride = static_cast<int64_t>(rule.num_heads) * rule.dim, kv_stride = q_stride / rule.group;
-  const int64_t q_at = sequence * q_stride * rule.num_queries + head * rule.dim;
-  const int64_t kv_at = sequence * kv_stride * rule.num_keys + head / rule.group * rule.dim;
+  const int q_stride = rule.num_heads * rule.dim, kv_stride = q_stride / rule.group;
+  const int64_t q_at = sequence * rule.num_queries * q_stride + head * rule.dim;
+  const int64_t kv_at = sequence * rule.num_keys * kv_stride + head / rule.group * rule.dim;
   load_tile<kDim, Tile::kQueries, kTileThreads>({q + q_at, q_stride, rule.num_queries, rule.dim}, first_query, thread,
                                                 q_tile);
   load_tile<kDim, Tile::kQueries, kTileThreads>({grad + q_at, q_stride, rule.num_queries, rule.dim}, first_query,

@@ -15,7 +15,7 @@ inline constexpr int kRowStride = kDim + 8;
 // Rows of one head of a (B, T, heads * dim) tensor.
 struct HeadRows {
   const BFloat16* x;
-  int64_t stride;
+  int stride;
   int end;  // rows from here on are zeros
   int dim;  // columns from here on, too
 };
@@ -29,26 +29,27 @@ __device__ __forceinline__ void load_tile(const HeadRows& from, int first, int t
     static_assert(kThreads % kPacks == 0 && kRows % kStep == 0);
     const int row = thread / kPacks, column = thread % kPacks * 8;
     const bool wide = column < from.dim;
-    const BFloat16* x = from.x + (first + row) * from.stride + column;
+    const BFloat16* x = from.x + static_cast<int64_t>(first + row) * from.stride + column;
     BFloat16* to = tile + row * kRowStride<kDim> + column;
 #pragma unroll 1
     for (int i = 0; i < kRows; i += kStep) {
       const bool there = wide && first + row + i < from.end;
       gpu::copy_async_16(to + i * kRowStride<kDim>, there ? x : from.x, there);
-      x += kStep * from.stride;
+      x += static_cast<int64_t>(kStep) * from.stride;
     }
     return;
   }
   for (int at = thread; at < kRows * kDim; at += kThreads) {
     const int row = at / kDim, column = at % kDim;
     const bool there = first + row < from.end && column < from.dim;
-    tile[row * kRowStride<kDim> + column] = there ? from.x[(first + row) * from.stride + column] : BFloat16{0};
+    tile[row * kRowStride<kDim> + column] =
+        there ? from.x[static_cast<int64_t>(first + row) * from.stride + column] : BFloat16{0};
   }
 }
 
 // A warp's 16 rows of a tile back to rows first .. of x; to x's row `end`.
 template <int kDim>
-__device__ __forceinline__ void store_tile_rows(const BFloat16* tile, BFloat16* x, int64_t stride, int first, int end,
+__device__ __forceinline__ void store_tile_rows(const BFloat16* tile, BFloat16* x, int stride, int first, int end,
                                                 int dim) {
   const int lane = gpu::lane();
   if (dim % 8 == 0) {
@@ -57,14 +58,15 @@ __device__ __forceinline__ void store_tile_rows(const BFloat16* tile, BFloat16* 
     for (int i = 0; i < 16 * kPacks / 32; ++i) {
       const int at = i * 32 + lane, row = at / kPacks, column = at % kPacks * 8;
       if (first + row < end && column < dim)
-        *reinterpret_cast<gpu::Pack<BFloat16, 8>*>(x + (first + row) * stride + column) =
+        *reinterpret_cast<gpu::Pack<BFloat16, 8>*>(x + static_cast<int64_t>(first + row) * stride + column) =
             *reinterpret_cast<const gpu::Pack<BFloat16, 8>*>(tile + row * kRowStride<kDim> + column);
     }
     return;
   }
   for (int at = lane; at < 16 * kDim; at += 32) {
     const int row = at / kDim, column = at % kDim;
-    if (first + row < end && column < dim) x[(first + row) * stride + column] = tile[row * kRowStride<kDim> + column];
+    if (first + row < end && column < dim)
+      x[static_cast<int64_t>(first + row) * stride + column] = tile[row * kRowStride<kDim> + column];
   }
 }
 
