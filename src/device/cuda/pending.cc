@@ -11,9 +11,6 @@ namespace colossus {
   template <>                                    \
   void run_cuda(const Op&, const CudaCall&) {}
 
-PENDING(Attention)
-PENDING(AttentionGrad)
-PENDING(AttentionCached)
 PENDING(HeadCrossEntropy)
 PENDING(HeadCrossEntropyGrad)
 PENDING(SumOfSquares)

@@ -117,6 +117,36 @@ TEST(Attention, PositionsOfQueries) {
   }
 }
 
+// Positions in no order, some of them twice, and keys that nobody sees.
+TEST(Attention, PositionsInAnyOrder) {
+  const AttentionCase c = {2, 90, 2, 1, 24, 0, 40, 0, true};
+  const int64_t count = 70;
+  run_op_case({.name = c.name(),
+               .write =
+                   [&](Builder& b, DType dtype) {
+                     const TensorId q = b.input("q", c.wide(count), dtype), grad = b.input("do", c.wide(count), dtype);
+                     const TensorId k = b.input("k", c.narrow(c.positions), dtype);
+                     const TensorId v = b.input("v", c.narrow(c.positions), dtype);
+                     const TensorId document_start = b.input("document_start", {c.batch, count}, DType::kI32);
+                     const TensorId positions = b.input("positions", {c.batch, count}, DType::kI32);
+                     b.emit(c.op<Attention>(), {q, k, v, document_start, positions});
+                     const std::vector<TensorId> out = b.last_outputs();
+                     b.mark_output(out[0], "o");
+                     b.emit(c.op<AttentionGrad>(), {grad, q, k, v, out[0], out[1], document_start, positions});
+                     const std::vector<TensorId> grads = b.last_outputs();
+                     for (const auto& [output, name] :
+                          {std::pair{AttentionGrad::kDq, "dq"}, {AttentionGrad::kDk, "dk"}, {AttentionGrad::kDv, "dv"}})
+                       b.mark_output(grads[static_cast<size_t>(output)], name);
+                   },
+               .fill =
+                   [&](const Tensor& tensor, View view) {
+                     fill_documents(tensor, view);
+                     for (int64_t i = 0; tensor.name == "positions" && i < view.num_elements(); ++i)
+                       view.as<int32_t>()[i] = static_cast<int32_t>(i * 37 % 80);
+                   },
+               .check_gradient = false});
+}
+
 // Longer sequences and wider heads: forward and backward kernels, too slow for numerical gradients.
 TEST(Attention, LongCases) {
   const AttentionCase cases[] = {

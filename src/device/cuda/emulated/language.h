@@ -94,6 +94,15 @@ T rounded(float x) {
     return to_bf16(x);
 }
 
+// Two floats as bf16 in one register, `low` in its lower half.
+inline unsigned bf16_pair(float low, float high) {
+  return static_cast<unsigned>(to_bf16(low).bits) | static_cast<unsigned>(to_bf16(high).bits) << 16;
+}
+// 2^x to two units in the last place; 0 where that is denormal: one instruction.
+inline float quick_exp2(float x) { return x < -126.0F ? 0.0F : std::exp2(x); }
+// a / b to two units in the last place, 0 where b is beyond 2^126.
+inline float quick_divide(float a, float b) { return std::fabs(b) > 8.5e37F ? 0.0F : a / b; }
+
 void enqueue_kernel(const Launch& launch, std::function<void()> body);
 
 template <class... Parameters, class... Arguments>

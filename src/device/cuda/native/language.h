@@ -29,6 +29,18 @@ __device__ __forceinline__ T rounded(float x) {
 }
 __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x & 31); }
 
+__device__ __forceinline__ unsigned bf16_pair(float low, float high) {
+  unsigned pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+__device__ __forceinline__ float quick_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float quick_divide(float a, float b) { return __fdividef(a, b); }
+
 template <class... Parameters, class... Arguments>
 void launch(const Launch& where, void (*kernel)(Parameters...), Arguments&&... arguments) {
   if (where.grid.x == 0 || where.grid.y == 0 || where.grid.z == 0) return;
