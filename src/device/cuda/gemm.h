@@ -1,4 +1,5 @@
-// Matrix products on a GPU: cuBLASLt (native/), or loops (emulated/). Matrices are dense and row-major.
+// Matrix products on a GPU: cuBLASLt (native/), or loops (emulated/). Matrices are row-major, and dense where GemmSpec
+// says nothing else.
 #pragma once
 
 #include <compare>
@@ -22,6 +23,8 @@ struct GemmSpec {
   bool has_addend = false;       // (m, n); may be d itself: the product is added into it
   // How many such products, `stride_*` elements apart; a stride of 0 is the same matrix for all.
   int64_t batch = 1, stride_a = 0, stride_b = 0, stride_d = 0;
+  // Elements from a row to the next as a, b, and d with the addend are stored; 0: no more than a row has.
+  int64_t ld_a = 0, ld_b = 0, ld_d = 0;
   auto operator<=>(const GemmSpec&) const = default;
 };
 

@@ -5,8 +5,8 @@
 // threadIdx, blockIdx, blockDim, gridDim (x, y, z); __shared__ (arrays of static size; alignas stands before it) and
 // dynamic_shared<T>();
 // __syncthreads, __syncwarp; __shfl_sync, __shfl_xor_sync, __shfl_up_sync, __shfl_down_sync, __ballot_sync with all 32
-// lanes (kAllLanes); atomicAdd on integers; the functions of <cmath> in float, rsqrtf and __expf; and namespace gpu of
-// emulated/language.h, which says what those functions are. Blocks are multiples of 32 threads.
+// lanes (kAllLanes); atomicAdd on integers; the functions of <cmath> in float, rsqrtf, __expf and __fdividef; and
+// namespace gpu of emulated/language.h, which says what those functions are. Blocks are multiples of 32 threads.
 #pragma once
 
 #ifdef __CUDACC__

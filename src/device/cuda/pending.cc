@@ -11,15 +11,8 @@ namespace colossus {
   template <>                                    \
   void run_cuda(const Op&, const CudaCall&) {}
 
-PENDING(HeadCrossEntropy)
-PENDING(HeadCrossEntropyGrad)
-PENDING(SumOfSquares)
-PENDING(ExactSumValue)
-PENDING(ClipScale)
-PENDING(AdamW)
 PENDING(MuonMomentum)
 PENDING(Muon)
-PENDING(CountTargets)
 PENDING(TreeSum)
 
 }  // namespace colossus

@@ -56,7 +56,8 @@ __device__ __forceinline__ void load_parameters(const float* from, float (&to)[k
 }
 
 // The same sum in all lanes; its order is fixed.
-__device__ __forceinline__ float warp_sum(float x) {
+template <class T>
+__device__ __forceinline__ T warp_sum(T x) {
   for (int bits = 16; bits > 0; bits /= 2) x += __shfl_xor_sync(kAllLanes, x, bits);
   return x;
 }
@@ -73,14 +74,15 @@ __device__ __forceinline__ int warp_prefix_sum(int x) {
   return x;
 }
 
-// The same in all threads of a one-dimensional block; `scratch` is 32 floats of shared memory. Threads may use scratch
+// The same in all threads of a one-dimensional block; `scratch` is 32 Ts of shared memory. Threads may use scratch
 // anew right away.
-__device__ __forceinline__ float block_sum(float x, float* scratch) {
+template <class T>
+__device__ __forceinline__ T block_sum(T x, T* scratch) {
   x = warp_sum(x);
   const int warp = static_cast<int>(threadIdx.x) / 32, num_warps = static_cast<int>(blockDim.x) / 32;
   if (lane() == 0) scratch[warp] = x;
   __syncthreads();
-  x = warp_sum(lane() < num_warps ? scratch[lane()] : 0.0F);
+  x = warp_sum(lane() < num_warps ? scratch[lane()] : T{});
   __syncthreads();
   return x;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "base/exact_sum.h"
 #include "base/rng.h"
 #include "device/cpu/cpu_kernel.h"
+#include "device/cuda/cuda_device.h"
+#include "device/tensor_set.h"
 #include "ops/testing/op_harness.h"
 
 namespace colossus {
@@ -101,6 +104,36 @@ TEST(SumOfSquares, NeitherCutsNorOrderNorThreadsChangeABit) {
     EXPECT_EQ(ExactSum(sum).words(), want) << num_ranks << " ranks";
     EXPECT_EQ(value_of(sum, {.square_root = true}), value_of(want, {.square_root = true})) << num_ranks << " ranks";
   }
+}
+
+// Blocks are added in the same order on all devices: a run on GPUs has the norm of a run without.
+TEST(SumOfSquares, GpusHaveTheWordsOfCpus) {
+  std::vector<std::vector<float>> grads;
+  for (const size_t count : {size_t{50001}, size_t{4096}, size_t{0}, size_t{7}, size_t{8192 + 4 * 31}, size_t{32}}) {
+    grads.emplace_back(count);
+    for (size_t i = 0; i < count; ++i)
+      grads.back()[i] = random_normal({.seed = count}, i) * std::ldexp(1.0F, static_cast<int>(i % 97) / 4);
+  }
+  for (size_t i = 0; i < 70; ++i) grads.push_back({0.1F * static_cast<float>(i)});  // more than a launch takes
+  Builder b("sum of squares");
+  std::vector<TensorId> ids;
+  for (size_t i = 0; i < grads.size(); ++i)
+    ids.push_back(
+        b.declare(fmt::format("grad.{}", i), {{static_cast<int64_t>(grads[i].size())}, DType::kF32}, Role::kGradient));
+  b.mark_output(b.emit(SumOfSquares{}, ids), "sum");
+  const Program program = std::move(b.finish()).value();
+  const std::unique_ptr<Device> gpu = make_cuda_device().value();
+  auto executable = gpu->compile(program);
+  ASSERT_TRUE(executable.ok()) << executable.status().message();
+  TensorSet tensors;
+  ASSERT_TRUE(tensors.add_all(*gpu, program).ok());
+  tensors.bind_to(**executable);
+  for (size_t i = 0; i < grads.size(); ++i)
+    gpu->write(*tensors.at(fmt::format("grad.{}", i)).memory, 0, std::as_bytes(std::span(grads[i])));
+  ASSERT_TRUE((*executable)->run().ok());
+  ExactSum::Words words;
+  (*executable)->read_output(program.find("sum"), std::as_writable_bytes(std::span(words)));
+  EXPECT_EQ(words, words_of({grads.begin(), grads.end()}, 2));
 }
 
 TEST(SumOfSquares, OneBadElementShows) {

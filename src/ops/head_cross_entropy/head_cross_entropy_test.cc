@@ -88,27 +88,46 @@ TEST(CountTargets, Cases) {
 TEST(HeadCrossEntropy, SeveralBlocks) { run_op_case(head_case({2100, 5, 17}, {.softcap = 5}, 3)); }
 
 // Gradients alone, with the loss they bring: what the fuse pass makes of a training program.
-TEST(HeadCrossEntropy, FusedGradGivesTheLoss) {
-  const Sizes size{37, 16, 65};
-  run_op_case({
-      .name = "grad with loss",
-      .write =
-          [=](Builder& b, DType dtype) {
-            const TensorId h = b.input("h", {1, size.num_tokens, size.width}, dtype);
-            const TensorId w = b.parameter("w", {size.vocabulary, size.width}, parameter_dtype(dtype));
-            const TensorId targets = b.input("targets", {1, size.num_tokens}, DType::kI32);
-            const TensorId dw =
-                b.declare("dw", {{size.vocabulary, size.width}, parameter_dtype(dtype)}, Role::kGradient);
-            const TensorId dloss = b.input("dloss", {}, parameter_dtype(dtype));
-            b.emit(HeadCrossEntropyGrad{{.scale = 0.8, .softcap = 4}}, {dloss, h, w, targets, dw});
-            const std::vector<TensorId> outputs = b.last_outputs();
-            b.mark_output(outputs[HeadCrossEntropyGrad::kDh], "dh");
-            b.mark_output(outputs[HeadCrossEntropyGrad::kLoss], "loss");
-            b.mark_output(outputs[HeadCrossEntropyGrad::kTokenLoss], "token_loss");
-          },
-      .check_gradient = false,
-  });
+OpCase fused_case(const Sizes& size, const Head& head, int64_t left_out_every) {
+  OpCase op_case = head_case(size, head, left_out_every);
+  op_case.check_gradient = false;
+  op_case.write = [=](Builder& b, DType dtype) {
+    const TensorId h = b.input("h", {1, size.num_tokens, size.width}, dtype);
+    const TensorId w = b.parameter("w", {size.vocabulary, size.width}, parameter_dtype(dtype));
+    const TensorId targets = b.input("targets", {1, size.num_tokens}, DType::kI32);
+    const TensorId dw = b.declare("dw", {{size.vocabulary, size.width}, parameter_dtype(dtype)}, Role::kGradient);
+    const TensorId dloss = b.input("dloss", {}, parameter_dtype(dtype));
+    b.emit(HeadCrossEntropyGrad{{.scale = head.scale, .softcap = head.softcap}}, {dloss, h, w, targets, dw});
+    const std::vector<TensorId> outputs = b.last_outputs();
+    b.mark_output(outputs[HeadCrossEntropyGrad::kDh], "dh");
+    b.mark_output(outputs[HeadCrossEntropyGrad::kLoss], "loss");
+    b.mark_output(outputs[HeadCrossEntropyGrad::kTokenLoss], "token_loss");
+  };
+  return op_case;
 }
+
+TEST(HeadCrossEntropy, FusedGradGivesTheLoss) {
+  run_op_case(fused_case({37, 16, 65}, {.scale = 0.8, .softcap = 4}, 0));
+}
+
+// Rows that no processor's own memory holds, of widths that are multiples of nothing; targets at an end and in between.
+TEST(HeadCrossEntropy, WideVocabularies) {
+  for (const double softcap : {0.0, 3.0})
+    for (const int64_t vocabulary : {8199, 57345, 60001}) {
+      OpCase op_case = fused_case({3, 2, vocabulary}, {.scale = 1.5, .softcap = softcap}, 0);
+      op_case.fill = [=](const Tensor& tensor, View view) {
+        if (tensor.name != "targets") return;
+        view.set(0, -1);
+        view.set(1, static_cast<double>(vocabulary - 1));
+        view.set(2, static_cast<double>(vocabulary / 2));
+      };
+      op_case.cancelling_terms = 0.3;  // in dh, which adds up the whole vocabulary
+      run_op_case(op_case);
+    }
+}
+
+// More tokens than are multiplied at once on any device, and more than their gradients are gathered for.
+TEST(HeadCrossEntropy, ManyTokens) { run_op_case(fused_case({17001, 1, 2}, {}, 4)); }
 
 TEST(HeadCrossEntropy, ErrorsNameTheOperand) {
   const auto error = [](const Shape& w, const Shape& targets) {

@@ -14,16 +14,20 @@ float load(const std::byte* matrix, DType dtype, int64_t at) {
 }
 
 void multiply(const GemmSpec& spec, const GemmOperands& operands) {
+  const auto row_step = [](int64_t given, int64_t columns) { return given > 0 ? given : columns; };
+  const int64_t ld_a = row_step(spec.ld_a, spec.transpose_a ? spec.m : spec.k);
+  const int64_t ld_b = row_step(spec.ld_b, spec.transpose_b ? spec.k : spec.n);
+  const int64_t ld_d = row_step(spec.ld_d, spec.n);
   for (int64_t which = 0; which < spec.batch; ++which) {
     for (int64_t i = 0; i < spec.m; ++i) {
       for (int64_t j = 0; j < spec.n; ++j) {
         double sum = 0;
         for (int64_t p = 0; p < spec.k; ++p) {
-          const int64_t a = which * spec.stride_a + (spec.transpose_a ? p * spec.m + i : i * spec.k + p);
-          const int64_t b = which * spec.stride_b + (spec.transpose_b ? j * spec.k + p : p * spec.n + j);
+          const int64_t a = which * spec.stride_a + (spec.transpose_a ? p * ld_a + i : i * ld_a + p);
+          const int64_t b = which * spec.stride_b + (spec.transpose_b ? j * ld_b + p : p * ld_b + j);
           sum += static_cast<double>(load(operands.a, spec.operands, a)) * load(operands.b, spec.operands, b);
         }
-        const int64_t d = which * spec.stride_d + i * spec.n + j;
+        const int64_t d = which * spec.stride_d + i * ld_d + j;
         float value = operands.alpha * static_cast<float>(sum);
         if (spec.has_bias) value += load(operands.bias, spec.result, j);
         if (spec.has_addend) value += load(operands.addend, spec.result, d);

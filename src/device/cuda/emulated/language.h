@@ -78,6 +78,8 @@ T atomicAdd(T* at, U value) {
 
 inline float rsqrtf(float x) { return 1.0F / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
+// 0 where y is infinite or nearly so.
+inline float __fdividef(float x, float y) { return x / y; }
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 

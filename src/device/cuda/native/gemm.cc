@@ -72,10 +72,10 @@ struct Gemms::State {
         fmt::format("{} of ({}, {}) x ({}, {}): {}", call, spec.m, spec.k, spec.k, spec.n, f.status_string(found)));
   }
   // cuBLASLt knows matrices by columns: a row-major (rows, columns) is its (columns, rows).
-  Status make_layout(cublasLtMatrixLayout_t& layout, DType dtype, int64_t rows, int64_t columns, int64_t stride,
-                     const GemmSpec& spec) const {
+  Status make_layout(cublasLtMatrixLayout_t& layout, DType dtype, int64_t rows, int64_t columns, int64_t ld,
+                     int64_t stride, const GemmSpec& spec) const {
     RETURN_IF_ERROR(check(f.layout_create(&layout, data_type(dtype), static_cast<uint64_t>(columns),
-                                          static_cast<uint64_t>(rows), columns),
+                                          static_cast<uint64_t>(rows), ld > 0 ? ld : columns),
                           "cublasLtMatrixLayoutCreate", spec));
     if (spec.batch == 1) return ok_status();
     const auto count = static_cast<int32_t>(spec.batch);
@@ -151,10 +151,10 @@ Result<int> Gemms::prepare(const GemmSpec& spec) {
                 "cublasLtMatmulDescSetAttribute", spec));
   }
   RETURN_IF_ERROR(s.make_layout(product.first, spec.operands, spec.transpose_b ? spec.n : spec.k,
-                                spec.transpose_b ? spec.k : spec.n, spec.stride_b, spec));
+                                spec.transpose_b ? spec.k : spec.n, spec.ld_b, spec.stride_b, spec));
   RETURN_IF_ERROR(s.make_layout(product.second, spec.operands, spec.transpose_a ? spec.k : spec.m,
-                                spec.transpose_a ? spec.m : spec.k, spec.stride_a, spec));
-  RETURN_IF_ERROR(s.make_layout(product.result, spec.result, spec.m, spec.n, spec.stride_d, spec));
+                                spec.transpose_a ? spec.m : spec.k, spec.ld_a, spec.stride_a, spec));
+  RETURN_IF_ERROR(s.make_layout(product.result, spec.result, spec.m, spec.n, spec.ld_d, spec.stride_d, spec));
   RETURN_IF_ERROR(s.choose_algorithm(product, spec));
   s.products.push_back(product);
   return s.numbers[spec] = static_cast<int>(s.products.size()) - 1;
