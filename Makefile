@@ -57,11 +57,12 @@ fuzz:
 	@cmake --build build/fuzz --parallel $(JOBS) --target $(if $(ONLY),$(addsuffix _fuzz,$(ONLY)),fuzz_programs)
 	@JOBS=$(JOBS) ONLY="$(ONLY)" $(if $(FUZZ_SECONDS),FUZZ_SECONDS=$(FUZZ_SECONDS)) scripts/fuzz.sh
 
-# Compiles the CUDA device; running it needs a GPU.
+# The program with the CUDA device, and what checks it on a GPU (bench/gpu); compiling needs nvcc, no GPU.
 cuda:
 	$(INSTALL) test
 	@cmake --preset cuda
-	@cmake --build build/cuda --parallel $(JOBS)
+	@cmake --build build/cuda --parallel $(JOBS) --target colossus colossus_gpu_check train_bench decode_bench gpu_ceilings
+	@scripts/pack_gpu_check.sh
 
 SOURCES = $(shell git ls-files --cached --others --exclude-standard 'src/*.h' 'src/*.cc' 'src/*.cu' 'tests/*.h' 'tests/*.cc' 'bench/*.cc')
 

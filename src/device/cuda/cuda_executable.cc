@@ -12,7 +12,8 @@
 namespace colossus {
 namespace {
 
-constexpr uintptr_t kOperandAlignment = 16;  // bytes: what kernels read at once, and cuBLASLt is promised
+// In bytes: what kernels read of floats at once, and cuBLASLt is promised. Integers are read one by one.
+uintptr_t operand_alignment(DType dtype) { return is_float(dtype) ? 16 : static_cast<uintptr_t>(dtype_bytes(dtype)); }
 // A pipeline binds its stashes to one place for each microbatch under way.
 constexpr size_t kMostGraphs = 256;
 constexpr const char* kGpuLane = "gpu";
@@ -108,7 +109,7 @@ View CudaExecutable::view_of(TensorId id) const {
     CHECK(bound_[root] != nullptr, tensor.name.c_str());
     view.data = bound_[root]->data() + bound_offset_[root] + tensor.offset * dtype_bytes(tensor.type.dtype);
   }
-  CHECK(reinterpret_cast<uintptr_t>(view.data) % kOperandAlignment == 0, tensor.name.c_str());
+  CHECK(reinterpret_cast<uintptr_t>(view.data) % operand_alignment(view.dtype) == 0, tensor.name.c_str());
   return view;
 }
 

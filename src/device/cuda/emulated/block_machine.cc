@@ -1,6 +1,7 @@
 #include "device/cuda/emulated/block_machine.h"
 
 #include <boost/context/fiber.hpp>
+#include <boost/context/fixedsize_stack.hpp>
 #include <deque>
 #include <memory>
 #include <numeric>
@@ -18,6 +19,25 @@ namespace {
 
 constexpr size_t kStackBytes = 256 << 10;
 constexpr int64_t kMostSharedBytes = 227 << 10;  // of a block on Hopper
+
+// Stacks are kept for the next launch.
+class StackAllocator {
+ public:
+  boost::context::stack_context allocate() {
+    std::vector<boost::context::stack_context>& free = free_stacks();
+    if (free.empty()) return boost::context::fixedsize_stack(kStackBytes).allocate();
+    const boost::context::stack_context stack = free.back();
+    free.pop_back();
+    return stack;
+  }
+  void deallocate(boost::context::stack_context& stack) noexcept { free_stacks().push_back(stack); }
+
+ private:
+  static std::vector<boost::context::stack_context>& free_stacks() {
+    static thread_local std::vector<boost::context::stack_context> free;
+    return free;
+  }
+};
 
 struct AsyncCopy {
   void* to;
@@ -98,7 +118,7 @@ class Block {
  private:
   // Runs the body once for each block.
   boost::context::fiber make_fiber() {
-    return {std::allocator_arg, boost::context::fixedsize_stack(kStackBytes), [this](boost::context::fiber&& back) {
+    return {std::allocator_arg, StackAllocator(), [this](boost::context::fiber&& back) {
               back_ = std::move(back);
               for (;;) {
                 body_();

@@ -11,7 +11,7 @@
 namespace colossus::gpu {
 namespace {
 
-constexpr uint32_t kOperandAlignment = 16;     // bytes: of tensors and of views (device/cuda/cuda_executable.h)
+constexpr uint32_t kOperandAlignment = 16;     // bytes: of tensors and of views (cuda_executable.cc)
 constexpr int64_t kWorkspaceBytes = 32 << 20;  // what NVIDIA recommends for Hopper (cuBLAS guide, 2.1.8)
 
 struct Functions {
