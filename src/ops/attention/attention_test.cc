@@ -154,6 +154,9 @@ TEST(Attention, LongCases) {
       {2, 200, 6, 2, 37, 4.0},
       {1, 257, 2, 2, 64, 0, 100, 30, true},
       {1, 100, 9, 1, 32, 0, 0, 0, true},
+      {1, 90, 2, 1, 200, 2.0, 0, 0, true},
+      {1, 40, 2, 2, 264},
+      {1, 2100, 1, 1, 8, 0, 40},
   };
   for (const AttentionCase& c : cases)
     run_op_case(
@@ -178,8 +181,8 @@ TEST(Attention, LongCases) {
 
 TEST(AttentionCached, Cases) {
   const AttentionCase cases[] = {
-      {3, 1, 2, 2, 16}, {2, 1, 6, 2, 37, 3.0}, {3, 1, 4, 1, 64, 0, 300, 40},
-      {2, 1, 3, 3, 1},  {2, 7, 4, 2, 13},      {2, 70, 3, 1, 16, 2.0, 100, 30},
+      {3, 1, 2, 2, 16}, {2, 1, 6, 2, 37, 3.0},           {3, 1, 4, 1, 64, 0, 300, 40}, {2, 1, 3, 3, 1},
+      {2, 7, 4, 2, 13}, {2, 70, 3, 1, 16, 2.0, 100, 30}, {2, 9, 4, 1, 128, 0, 0, 290}, {1, 1, 4, 2, 200, 5.0},
   };
   for (const AttentionCase& c : cases)
     for (const bool narrow_cache : {false, true}) {
