@@ -1,5 +1,5 @@
-// What a GPU can do at most, for the shares that other numbers are of: one JSON line with the rate of a large copy (bytes
-// read and written) and of large products on random numbers. The best of several, each long beside its launch.
+// What a GPU can do at most, for the shares that other numbers are of: one JSON line with the rate of a large copy
+// (bytes read and written) and of large products on random numbers. The best of several, each long beside its launch.
 //   gpu_ceilings [--bytes 4294967296] [--size 8192]
 #include <fmt/format.h>
 
@@ -39,11 +39,11 @@ Result<double> fastest(gpu::Stream stream, F&& work) {
 // Random normal numbers in bf16: products of zeros can run faster than real ones.
 Result<std::byte*> random_matrix(gpu::Stream stream, int64_t count) {
   constexpr int64_t kDistinct = 1 << 20;
-  ASSIGN_OR_RETURN(std::byte* host, gpu::allocate_pinned(kDistinct * 2));
+  ASSIGN_OR_RETURN(std::byte * host, gpu::allocate_pinned(kDistinct * 2));
   for (int64_t i = 0; i < kDistinct; ++i)
     reinterpret_cast<BFloat16*>(host)[i] =
         to_bf16(static_cast<float>(random_normal({.seed = 5, .purpose = RngPurpose::kTest}, static_cast<uint64_t>(i))));
-  ASSIGN_OR_RETURN(std::byte* matrix, gpu::allocate(count * 2));
+  ASSIGN_OR_RETURN(std::byte * matrix, gpu::allocate(count * 2));
   for (int64_t at = 0; at < count; at += kDistinct)
     gpu::copy_to_device(stream, matrix + at * 2, host, std::min(kDistinct, count - at) * 2);
   RETURN_IF_ERROR(gpu::synchronize(stream));

@@ -81,6 +81,13 @@ measure llama-3-8b-8-layers 60 "$here/train_bench" --device cuda --steps 20 --se
 measure grok-1-1-layer 60 "$here/train_bench" --device cuda --steps 20 --seconds 4 \
   --model "$models/grok-1.toml" --layers 1 --tokens 8192 --batch 1
 
+# Decoding: the shape of an 8B model, random weights.
+copy=$(grep -oE '"copy_gb_per_s": [0-9.]+' "$results" | grep -oE '[0-9.]+$' | head -n 1)
+for batch in 1 64; do
+  measure "decode-8b.batch-$batch" 60 "$here/decode_bench" --device cuda --seconds 4 --batch "$batch" \
+    --model "$models/llama-3-8b.toml" --bandwidth "${copy:-4300}"
+done
+
 # (d) Where the time goes.
 for model in gpt-2-124m:12:1024:32 llama-3-8b:8:8192:1 grok-1:1:8192:1; do
   IFS=: read -r name layers tokens batch <<<"$model"

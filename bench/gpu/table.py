@@ -35,6 +35,8 @@ def main():
     for name, bar in [("gpt2-1558m.colossus", "0.55"), ("llama-3-8b-8-layers", "0.62"), ("grok-1-1-layer", "0.52")]:
         share = field([name], "share_of_peak")
         row(f"{name}: share of 989 TFLOP/s", f"{share:.3f}" if share else "?", bar)
+    share = field(["decode-8b.batch-1"], "share_of_bandwidth")
+    row("decoding 8B, batch 1: share of the copy's bandwidth", f"{share:.3f}" if share else "?", "0.80")
 
 
 if __name__ == "__main__":
