@@ -44,7 +44,6 @@ PENDING(Positions)
 PENDING(ExpertCounts)
 PENDING(RouterLoss)
 PENDING(RouterLossGrad)
-PENDING(TreeSum)
 PENDING(Zeros)
 
 }  // namespace colossus
