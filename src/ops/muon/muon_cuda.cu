@@ -44,7 +44,6 @@ __global__ void momentum_kernel(const float* grad, float* buffer, float* directi
 
 // Matrices of `size` elements each, blockIdx.y of them. Those of the workspace begin at multiples of 64 bytes.
 constexpr int64_t kMatrixMultiple = 64;
-constexpr unsigned kMostMatrices = 65535;
 int64_t padded(int64_t num_elements) { return gpu::divide_up(num_elements, kMatrixMultiple) * kMatrixMultiple; }
 gpu::Launch matrices_launch(gpu::Stream stream, int64_t items, int64_t num_matrices) {
   gpu::Launch launch = gpu::array_launch(stream, items);
@@ -175,6 +174,7 @@ __global__ void update_kernel(Update update) {
 
 // How many matrices are worked on at once: enough small ones to fill a GPU, and no more than have room here; a large
 // one fills it alone.
+constexpr int64_t kMostMatrices = 256;
 constexpr int64_t kWorkspaceBytes = 1 << 30;
 
 struct Work {
