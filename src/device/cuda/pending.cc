@@ -11,8 +11,5 @@ namespace colossus {
   template <>                                    \
   void run_cuda(const Op&, const CudaCall&) {}
 
-PENDING(MuonMomentum)
-PENDING(Muon)
-PENDING(TreeSum)
 
 }  // namespace colossus

@@ -126,6 +126,17 @@ TEST(HeadCrossEntropy, WideVocabularies) {
     }
 }
 
+// A copy in another type is kept beside a parameter; of others it is made each time.
+TEST(HeadCrossEntropy, WeightsNeedNotBeParameters) {
+  OpCase op_case = head_case({13, 24, 37}, {}, 0);
+  op_case.check_gradient = false;
+  op_case.write = [](Builder& b, DType dtype) {
+    const TensorId h = b.input("h", {1, 13, 24}, dtype), w = b.input("w", {37, 24}, parameter_dtype(dtype));
+    b.mark_output(b.emit(HeadCrossEntropy{}, {h, w, b.input("targets", {1, 13}, DType::kI32)}), "loss");
+  };
+  run_op_case(op_case);
+}
+
 // More tokens than are multiplied at once on any device, and more than their gradients are gathered for.
 TEST(HeadCrossEntropy, ManyTokens) { run_op_case(fused_case({17001, 1, 2}, {}, 4)); }
 

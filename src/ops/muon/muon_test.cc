@@ -54,6 +54,22 @@ TEST(Muon, Cases) {
     }
 }
 
+// More than are worked on at once, the last time fewer.
+TEST(Muon, ManyMatrices) {
+  run_op_case({.name = "many matrices",
+               .write =
+                   [&](Builder& b, DType dtype) {
+                     emit_muon(b, {}, {301, 2, 3}, dtype);
+                   },
+               .fill =
+                   [&](const Tensor& tensor, View view) {
+                     if (tensor.name == "lr") view.set(0, 0.05);
+                     if (tensor.name == "scale") view.set(0, 0.25);
+                   },
+               .check_gradient = false,
+               .dtypes = {DType::kF32}});
+}
+
 // From a zero parameter and lr = 1, -param is the orthogonalised gradient, times sqrt(cols / rows) for this wide one:
 // its rows are nearly orthogonal and all of that length.
 TEST(Muon, StepIsNearlyOrthogonal) {

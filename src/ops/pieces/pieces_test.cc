@@ -1,5 +1,6 @@
 #include "ops/pieces/pieces.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -134,6 +135,54 @@ TEST(Pieces, SumsTakeThePlaceOfNodesAndPiecesAreCollected) {
           EXPECT_EQ(static_cast<double>(groups.find(kGroup)->traffic().sent_bytes), total_cost(*program).bytes_sent);
         },
         {.num_threads = 2, .pin = false, .reference = reference});
+}
+
+// Every term of a sum is added to its neighbour first, which has nearly its value with the other sign: any other order
+// would leave little of the digits. In the place of the first nodes, or elsewhere; in fewer and more nodes than kernels
+// take at once.
+TEST(TreeSum, Cases) {
+  struct Nodes {
+    int64_t count, num_sums, size;
+    bool in_place;
+  };
+  for (const Nodes& nodes :
+       {Nodes{1, 1, 5, false}, Nodes{2, 1, 1, true}, Nodes{9, 1, 1023, false}, Nodes{33, 1, 520, true},
+        Nodes{66, 3, 37, false}, Nodes{200, 5, 4, true}, Nodes{40, 40, 12, false}}) {
+    std::vector<int64_t> additions;
+    const int64_t step = nodes.num_sums;
+    for (int64_t node = 0; node + step < nodes.count; node += (node + 1) % step == 0 ? step + 1 : 1)
+      additions.insert(additions.end(), {node, node + step});
+    for (int64_t node = 2 * step; node < nodes.count; node += (node + 1) % step == 0 ? step + 1 : 1)
+      additions.insert(additions.end(), {node % step, node});
+    const int64_t first_rows = nodes.in_place ? nodes.num_sums : (nodes.count + 1) / 2;
+    run_op_case({
+        .name = fmt::format("{} nodes, {} sums of {}", nodes.count, nodes.num_sums, nodes.size),
+        .write =
+            [&](Builder& b, DType) {
+              const auto declare = [&](const char* name, int64_t rows) {
+                return b.declare(name, {{rows, nodes.size}, DType::kF32}, Role::kGradient);
+              };
+              const TensorId first = declare("first", first_rows);
+              std::vector<TensorId> inputs = {nodes.in_place ? first
+                                              : nodes.num_sums == 1
+                                                  ? b.declare("sum", {{nodes.size}, DType::kF32}, Role::kGradient)
+                                                  : declare("sum", nodes.num_sums),
+                                              first};
+              if (nodes.count > first_rows) inputs.push_back(declare("second", nodes.count - first_rows));
+              b.emit(TreeSum{.additions = additions}, inputs);
+            },
+        .fill =
+            [&](const Tensor& tensor, View view) {
+              const int64_t first_node = tensor.name == "second" ? first_rows : 0;
+              for (int64_t i = 0; tensor.name != "sum" && i < view.num_elements(); ++i) {
+                const bool odd = (first_node + i / nodes.size) / step % 2 == 1;
+                view.set(i, (odd ? -1e6 : 1e6) + view.get(i));
+              }
+            },
+        .check_gradient = false,
+        .dtypes = {DType::kF32},
+    });
+  }
 }
 
 TEST(Pieces, ErrorsNameWhatIsWrong) {
