@@ -92,7 +92,8 @@ TEST(GroupedMatmul, LargeProducts) {
               const TensorId w =
                   b.parameter("w", transpose_b ? Shape{2, n, k} : Shape{2, k, n}, parameter_dtype(dtype));
               const TensorId offsets = b.input("offsets", {3}, DType::kI32);
-              b.mark_output(b.emit(GroupedMatmul{.transpose_b = transpose_b}, {a, w, offsets}), "y");
+              const TensorId addend = transpose_b ? b.input("addend", {groups.num_rows, n}, dtype) : TensorId{};
+              b.mark_output(b.emit(GroupedMatmul{.transpose_b = transpose_b}, {a, w, offsets, addend}), "y");
             },
         .fill = fill_offsets(groups),
         .check_gradient = false,
@@ -123,7 +124,8 @@ TEST(GroupedMatmul, WeightsThatAreNoParameter) {
             const TensorId a = b.input("a", {groups.num_rows, 16}, dtype);
             const TensorId w = b.input("w", {1, 16, 8}, parameter_dtype(dtype));
             const TensorId offsets = b.input("offsets", {2}, DType::kI32);
-            b.mark_output(b.emit(GroupedMatmul{}, {a, w, offsets}), "y");
+            b.mark_output(b.emit(GroupedMatmul{}, {a, w, offsets, b.input("addend", {groups.num_rows, 8}, dtype)}),
+                          "y");
           },
       .fill = fill_offsets(groups),
       .check_gradient = false,
