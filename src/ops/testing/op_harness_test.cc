@@ -210,7 +210,6 @@ void expect_fast_agrees_with_reference(const OpCase& op_case, DType dtype) {
   // The kernels for GPUs, once: they do not know the processor's instruction set.
   if (std::getenv("COLOSSUS_ISA") || !op_case.on_gpu) return;
   SCOPED_TRACE("GPU");
-  if (!make_cuda_device().value()->compile(program).ok()) return;
   Machine gpu(make_cuda_device().value(), op_case, program);
   NamedValues on_gpu = gpu.run_from_initial_values();
   expect_agreement(on_gpu);
