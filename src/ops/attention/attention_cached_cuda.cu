@@ -115,10 +115,9 @@ __global__ void __launch_bounds__(kTileThreads) decode_kernel(ScoreRule rule, Sp
   const int kv_stride = num_kv_heads * rule.dim;
   const int64_t kv_at = static_cast<int64_t>(sequence) * rule.num_keys * kv_stride + kv_head * rule.dim;
   const auto load_keys = [&](int key, int stage) {
-    BFloat16* to = stages + stage * 2 * Tile::kKeyTile;
     // Nobody may have written the rows behind.
-    load_tile<kDim, kKeys, 32>({k + kv_at, kv_stride, end_key, rule.dim}, key, lane, to);
-    load_tile<kDim, kKeys, 32>({v + kv_at, kv_stride, end_key, rule.dim}, key, lane, to + Tile::kKeyTile);
+    load_tiles<kDim, kKeys, 32>({k, v, kv_at, kv_stride, end_key, rule.dim}, key, lane,
+                                stages + stage * 2 * Tile::kKeyTile);
     gpu::close_copy_group();
   };
   const int my_first_key = first_key + warp * kKeys;

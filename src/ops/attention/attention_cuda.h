@@ -81,7 +81,7 @@ __device__ __forceinline__ float score_slope(const ScoreRule& rule, float outer,
   return outer * kLn2 * rule.inner * (1.0F - tanh_x * tanh_x);
 }
 
-// Any head dim: correct, not fast. attention_plain_cuda.cu.
+// Any head dim and type: correct, not fast. attention_plain_cuda.cu.
 struct AttentionViews {
   const View *q, *k, *v, *o;
   float* lse;  // may be null
@@ -89,10 +89,11 @@ struct AttentionViews {
 Status check_plain_attention(const AttentionAttributes& op);
 void run_plain_attention(gpu::Stream stream, const ScoreRule& rule, int64_t num_sequences, const AttentionViews& views);
 
-// Whether there are tensor-core kernels for this: bf16 throughout, heads of at most kMostTileDim.
+// Whether there are tensor-core kernels for this: bf16 throughout, heads of at most kMostTileDim columns in
+// whole packs of 16 bytes.
 inline constexpr int64_t kMostTileDim = 256;
 inline bool tiles_fit(const AttentionAttributes& op, DType q, DType k) {
-  return q == DType::kBF16 && k == DType::kBF16 && op.head_dim <= kMostTileDim;
+  return q == DType::kBF16 && k == DType::kBF16 && op.head_dim <= kMostTileDim && op.head_dim % 8 == 0;
 }
 // Online softmax on the tensor cores; attention_forward_cuda.cu.
 void run_tile_attention(gpu::Stream stream, const ScoreRule& rule, int64_t num_sequences, const AttentionViews& views);

@@ -36,8 +36,8 @@ __global__ void __launch_bounds__(kTileThreads)
   const int q_stride = rule.num_heads * rule.dim, kv_stride = q_stride / rule.group;
   const int64_t q_at = sequence * rule.num_queries * q_stride + head * rule.dim;
   const int64_t kv_at = sequence * rule.num_keys * kv_stride + head / rule.group * rule.dim;
-  load_tile<kDim, Tile::kQueries, kTileThreads>({q + q_at, q_stride, rule.num_queries, rule.dim}, first_query, thread,
-                                                q_tile);
+  load_tiles<kDim, Tile::kQueries, kTileThreads>({q, nullptr, q_at, q_stride, rule.num_queries, rule.dim}, first_query,
+                                                 thread, q_tile);
 
   OnlineSoftmax<kTall> softmax;
   softmax.begin();
@@ -63,13 +63,10 @@ __global__ void __launch_bounds__(kTileThreads)
   }
   first_key = first_key / kKeys * kKeys;
 
-  // Rows behind the last key that is seen may be memory that nobody has written: a cache's.
-  const HeadRows k_rows = {k + kv_at, kv_stride, last_key + 1, rule.dim};
-  const HeadRows v_rows = {v + kv_at, kv_stride, last_key + 1, rule.dim};
   const auto load_keys = [&](int key, int stage) {
-    BFloat16* to = stages + stage * 2 * Tile::kKeyTile;
-    load_tile<kDim, kKeys, kTileThreads>(k_rows, key, thread, to);
-    load_tile<kDim, kKeys, kTileThreads>(v_rows, key, thread, to + Tile::kKeyTile);
+    // Rows behind the last key that is seen may be memory that nobody has written: a cache's.
+    load_tiles<kDim, kKeys, kTileThreads>({k, v, kv_at, kv_stride, last_key + 1, rule.dim}, key, thread,
+                                          stages + stage * 2 * Tile::kKeyTile);
     gpu::close_copy_group();
   };
   load_keys(first_key, 0);

@@ -120,18 +120,15 @@ __global__ void __launch_bounds__(kTileThreads) key_grad_kernel(ScoreRule rule, 
   const int q_stride = rule.num_heads * rule.dim, kv_stride = q_stride / rule.group;
   const int64_t q_at = sequence * rule.num_queries * q_stride;
   const int64_t kv_at = sequence * rule.num_keys * kv_stride + kv_head * rule.dim;
-  load_tile<kDim, kKeys, kTileThreads>({x.k + kv_at, kv_stride, rule.num_keys, rule.dim}, first_key, thread, k_tile);
-  if (kWantsDk)
-    load_tile<kDim, kKeys, kTileThreads>({x.v + kv_at, kv_stride, rule.num_keys, rule.dim}, first_key, thread, v_tile);
+  load_tiles<kDim, kKeys, kTileThreads>({x.k, kWantsDk ? x.v : nullptr, kv_at, kv_stride, rule.num_keys, rule.dim},
+                                        first_key, thread, k_tile);
 
   const auto load_queries = [&](int head, int tile, int stage) {
     auto* q_tile = reinterpret_cast<BFloat16*>(stages + stage * Tile::kStageBytes);
     auto* columns = reinterpret_cast<QueryColumns*>(q_tile + 2 * Tile::kRowTile);
     const int first = tile * kGradTile;
-    const int64_t at = q_at + head * rule.dim;
-    load_tile<kDim, kGradTile, kTileThreads>({x.q + at, q_stride, rule.num_queries, rule.dim}, first, thread, q_tile);
-    load_tile<kDim, kGradTile, kTileThreads>({x.grad + at, q_stride, rule.num_queries, rule.dim}, first, thread,
-                                             q_tile + Tile::kRowTile);
+    load_tiles<kDim, kGradTile, kTileThreads>(
+        {x.q, x.grad, q_at + head * rule.dim, q_stride, rule.num_queries, rule.dim}, first, thread, q_tile);
     const int64_t statistics = (sequence * rule.num_heads + head) * rows.padded_queries + first;
     const int64_t column = sequence * rows.padded_queries + first;
     if (lane < 16) {

@@ -40,10 +40,8 @@ __global__ void __launch_bounds__(kTileThreads)
   const int q_stride = rule.num_heads * rule.dim, kv_stride = q_stride / rule.group;
   const int64_t q_at = sequence * rule.num_queries * q_stride + head * rule.dim;
   const int64_t kv_at = sequence * rule.num_keys * kv_stride + head / rule.group * rule.dim;
-  load_tile<kDim, Tile::kQueries, kTileThreads>({q + q_at, q_stride, rule.num_queries, rule.dim}, first_query, thread,
-                                                q_tile);
-  load_tile<kDim, Tile::kQueries, kTileThreads>({grad + q_at, q_stride, rule.num_queries, rule.dim}, first_query,
-                                                thread, grad_tile);
+  load_tiles<kDim, Tile::kQueries, kTileThreads>({q, grad, q_at, q_stride, rule.num_queries, rule.dim}, first_query,
+                                                 thread, q_tile);
 
   // Registers are scarce: what is known of the queries lies in shared memory.
   auto* my_rows = reinterpret_cast<QueryRow*>(ranges + 16) + warp * kRows;
@@ -68,10 +66,8 @@ __global__ void __launch_bounds__(kTileThreads)
   first_key = first_key / kKeys * kKeys;
 
   const auto load_keys = [&](int key, int stage) {
-    BFloat16* to = stages + stage * 2 * Tile::kKeyTile;
-    load_tile<kDim, kKeys, kTileThreads>({k + kv_at, kv_stride, rule.num_keys, rule.dim}, key, thread, to);
-    load_tile<kDim, kKeys, kTileThreads>({v + kv_at, kv_stride, rule.num_keys, rule.dim}, key, thread,
-                                         to + Tile::kKeyTile);
+    load_tiles<kDim, kKeys, kTileThreads>({k, v, kv_at, kv_stride, rule.num_keys, rule.dim}, key, thread,
+                                          stages + stage * 2 * Tile::kKeyTile);
     gpu::close_copy_group();
   };
   load_keys(first_key, 0);

@@ -12,38 +12,34 @@ inline constexpr int kTileWarps = 4, kTileThreads = kTileWarps * 32;
 template <int kDim>
 inline constexpr int kRowStride = kDim + 8;
 
-// Rows of one head of a (B, T, heads * dim) tensor.
+// Rows of one head of one or two (B, T, heads * dim) tensors, of which they begin at element `at`.
 struct HeadRows {
   const BFloat16* x;
+  const BFloat16* y;  // null: only x
+  int64_t at;
   int stride;
   int end;  // rows from here on are zeros
   int dim;  // columns from here on, too
 };
 
-// Rows first .. first + kRows - 1 into a tile by kThreads threads; thread 0 .. kThreads - 1. Rows of a length that is
-// no multiple of 16 bytes are written at once instead of copied behind the thread's back.
+// Rows first .. first + kRows - 1 into a tile, those of y into the one behind it, by threads 0 .. kThreads - 1. Not
+// unrolled: addresses would take the registers of sums.
 template <int kDim, int kRows, int kThreads>
-__device__ __forceinline__ void load_tile(const HeadRows& from, int first, int thread, BFloat16* tile) {
-  if (from.dim % 8 == 0) {
-    constexpr int kPacks = kDim / 8, kStep = kThreads / kPacks;  // rows at once
-    static_assert(kThreads % kPacks == 0 && kRows % kStep == 0);
-    const int row = thread / kPacks, column = thread % kPacks * 8;
-    const bool wide = column < from.dim;
-    const BFloat16* x = from.x + static_cast<int64_t>(first + row) * from.stride + column;
-    BFloat16* to = tile + row * kRowStride<kDim> + column;
+__device__ __forceinline__ void load_tiles(const HeadRows& from, int first, int thread, BFloat16* tile) {
+  constexpr int kTile = kRows * kRowStride<kDim>;
+  constexpr int kPacks = kDim / 8, kStep = kThreads / kPacks;  // rows at once
+  static_assert(kThreads % kPacks == 0 && kRows % kStep == 0);
+  const int row = thread / kPacks, column = thread % kPacks * 8;
+  const bool wide = column < from.dim;
+  int64_t at = from.at + static_cast<int64_t>(first + row) * from.stride + column;
+  BFloat16* to = tile + row * kRowStride<kDim> + column;
 #pragma unroll 1
-    for (int i = 0; i < kRows; i += kStep) {
-      const bool there = wide && first + row + i < from.end;
-      gpu::copy_async_16(to + i * kRowStride<kDim>, there ? x : from.x, there);
-      x += static_cast<int64_t>(kStep) * from.stride;
-    }
-    return;
-  }
-  for (int at = thread; at < kRows * kDim; at += kThreads) {
-    const int row = at / kDim, column = at % kDim;
-    const bool there = first + row < from.end && column < from.dim;
-    tile[row * kRowStride<kDim> + column] =
-        there ? from.x[static_cast<int64_t>(first + row) * from.stride + column] : BFloat16{0};
+  for (int i = 0; i < kRows; i += kStep) {
+    const bool there = wide && first + row + i < from.end;
+    gpu::copy_async_16(to, from.x + (there ? at : 0), there);
+    if (from.y) gpu::copy_async_16(to + kTile, from.y + (there ? at : 0), there);
+    at += static_cast<int64_t>(kStep) * from.stride;
+    to += kStep * kRowStride<kDim>;
   }
 }
 
@@ -52,21 +48,13 @@ template <int kDim>
 __device__ __forceinline__ void store_tile_rows(const BFloat16* tile, BFloat16* x, int stride, int first, int end,
                                                 int dim) {
   const int lane = gpu::lane();
-  if (dim % 8 == 0) {
-    constexpr int kPacks = kDim / 8;
+  constexpr int kPacks = kDim / 8;
 #pragma unroll
-    for (int i = 0; i < 16 * kPacks / 32; ++i) {
-      const int at = i * 32 + lane, row = at / kPacks, column = at % kPacks * 8;
-      if (first + row < end && column < dim)
-        *reinterpret_cast<gpu::Pack<BFloat16, 8>*>(x + static_cast<int64_t>(first + row) * stride + column) =
-            *reinterpret_cast<const gpu::Pack<BFloat16, 8>*>(tile + row * kRowStride<kDim> + column);
-    }
-    return;
-  }
-  for (int at = lane; at < 16 * kDim; at += 32) {
-    const int row = at / kDim, column = at % kDim;
+  for (int i = 0; i < 16 * kPacks / 32; ++i) {
+    const int at = i * 32 + lane, row = at / kPacks, column = at % kPacks * 8;
     if (first + row < end && column < dim)
-      x[static_cast<int64_t>(first + row) * stride + column] = tile[row * kRowStride<kDim> + column];
+      *reinterpret_cast<gpu::Pack<BFloat16, 8>*>(x + static_cast<int64_t>(first + row) * stride + column) =
+          *reinterpret_cast<const gpu::Pack<BFloat16, 8>*>(tile + row * kRowStride<kDim> + column);
   }
 }
 
