@@ -13,7 +13,7 @@ using gpu::Along;
 using gpu::TileOrder;
 
 template <class T>
-struct ProductArguments {
+struct GroupedProductArguments {
   const T *a, *b;
   const int32_t* offsets;
   const T* addend;  // null: none
@@ -28,7 +28,7 @@ __device__ __forceinline__ int at_most(int x, int limit) { return x < limit ? x 
 // (at most E + 1 rows of tiles). Floor: 2 S K N operations, and 2 (S K + E K N + S N) bytes; each weight is read again
 // for every 16 tiles of an expert's rows.
 template <bool kTransposeB>
-__global__ void __launch_bounds__(gpu::kTileThreads, 1) product_kernel(ProductArguments<BFloat16> call) {
+__global__ void __launch_bounds__(gpu::kTileThreads, 1) product_kernel(GroupedProductArguments<BFloat16> call) {
   const TileOrder::Place place = call.order.place(static_cast<int>(blockIdx.x));
   const GroupTile tile = find_group_tile(call.offsets, call.num_experts, call.num_rows, place.row, gpu::kTileRows);
   if (tile.num_rows == 0) return;
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(gpu::kTileThreads, 1) product_kernel(ProductAr
 }
 
 template <class T, bool kTransposeB>
-__global__ void __launch_bounds__(kPlainThreads) plain_product_kernel(ProductArguments<T> call) {
+__global__ void __launch_bounds__(kPlainThreads) plain_product_kernel(GroupedProductArguments<T> call) {
   const TileOrder::Place place = call.order.place(static_cast<int>(blockIdx.x));
   const GroupTile tile = find_group_tile(call.offsets, call.num_experts, call.num_rows, place.row, kPlainTile);
   if (tile.num_rows == 0) return;
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kPlainThreads) plain_product_kernel(ProductArg
 }
 
 template <class T>
-struct GradArguments {
+struct GroupedGradArguments {
   const T *a, *dy;
   const int32_t* offsets;
   float* db;
@@ -73,7 +73,7 @@ struct GradArguments {
 
 // A block for each tile of db_e (blockIdx.y); the depth, an expert's rows, is what it finds. Floor: 2 S K N operations,
 // 8 E K N + 2 S (K + N) bytes.
-__global__ void __launch_bounds__(gpu::kTileThreads, 1) grad_kernel(GradArguments<BFloat16> call) {
+__global__ void __launch_bounds__(gpu::kTileThreads, 1) grad_kernel(GroupedGradArguments<BFloat16> call) {
   const int begin = call.offsets[blockIdx.y], depth = call.offsets[blockIdx.y + 1] - begin;
   if (depth <= 0) return;
   const TileOrder::Place place = call.order.place(static_cast<int>(blockIdx.x));
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(gpu::kTileThreads, 1) grad_kernel(GradArgument
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlainThreads) plain_grad_kernel(GradArguments<T> call) {
+__global__ void __launch_bounds__(kPlainThreads) plain_grad_kernel(GroupedGradArguments<T> call) {
   const int begin = call.offsets[blockIdx.y], depth = call.offsets[blockIdx.y + 1] - begin;
   if (depth <= 0) return;
   const TileOrder::Place place = call.order.place(static_cast<int>(blockIdx.x));
@@ -141,9 +141,9 @@ void run_cuda(const GroupedMatmul& op, const CudaCall& call) {
       weights = call.workspace;
     }
   }
-  const auto run = [&]<class T>(void (*kernel)(ProductArguments<T>), int tile_rows, int tile_columns,
+  const auto run = [&]<class T>(void (*kernel)(GroupedProductArguments<T>), int tile_rows, int tile_columns,
                                 const gpu::Launch& block) {
-    const ProductArguments<T> arguments{
+    const GroupedProductArguments<T> arguments{
         .a = a.as<T>(),
         .b = reinterpret_cast<const T*>(weights),
         .offsets = call.input(G::kOffsets).as<int32_t>(),
@@ -178,9 +178,9 @@ void run_cuda(const GroupedMatmulGradWeight&, const CudaCall& call) {
   using G = GroupedMatmulGradWeight;
   const View &a = call.input(G::kA), &dy = call.input(G::kDy), &db = call.input(G::kDb);
   const int64_t rows = a.shape[1], columns = dy.shape[1];
-  const auto run = [&]<class T>(void (*kernel)(GradArguments<T>), int tile_rows, int tile_columns,
+  const auto run = [&]<class T>(void (*kernel)(GroupedGradArguments<T>), int tile_rows, int tile_columns,
                                 const gpu::Launch& block) {
-    const GradArguments<T> arguments{
+    const GroupedGradArguments<T> arguments{
         .a = a.as<T>(),
         .dy = dy.as<T>(),
         .offsets = call.input(G::kOffsets).as<int32_t>(),

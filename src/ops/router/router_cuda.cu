@@ -12,13 +12,13 @@ namespace {
 using gpu::RouterTokens;
 
 // Of the blocks of tokens; they lie one behind the other in the workspace.
-struct BlockSums {
+struct RouterBlockSums {
   double* squares;  // (blocks): of the logsumexp
   float* probs;     // (blocks, E)
   int* counts;      // (blocks, E)
   int num_blocks;
 };
-BlockSums block_sums(std::byte* workspace, int64_t num_tokens, int64_t num_experts) {
+RouterBlockSums block_sums(std::byte* workspace, int64_t num_tokens, int64_t num_experts) {
   const int64_t blocks = gpu::divide_up(num_tokens, gpu::kRouterTokens);
   auto* probs = reinterpret_cast<float*>(workspace + blocks * 8);
   return {reinterpret_cast<double*>(workspace), probs, reinterpret_cast<int*>(probs + blocks * num_experts),
@@ -34,12 +34,12 @@ struct RouterArguments {
   bool renormalize, has_loss;
 };
 
-struct Candidate {
+struct ExpertLogit {
   float logit;
   int expert;
 };
 // The order in which experts are chosen, a strict one: each choice is the first that comes behind the last.
-__device__ __forceinline__ bool comes_before(const Candidate& a, const Candidate& b) {
+__device__ __forceinline__ bool comes_before(const ExpertLogit& a, const ExpertLogit& b) {
   const bool a_is_number = a.logit == a.logit, b_is_number = b.logit == b.logit;
   if (a_is_number != b_is_number) return a_is_number;
   if (a.logit > b.logit) return true;
@@ -47,15 +47,16 @@ __device__ __forceinline__ bool comes_before(const Candidate& a, const Candidate
 }
 
 template <int kHeld>
-__device__ __forceinline__ Candidate first_behind(const Candidate& last, const RouterTokens& tokens,
-                                                  const float* logits) {
-  Candidate best{NAN, INT_MAX};
+__device__ __forceinline__ ExpertLogit first_behind(const ExpertLogit& last, const RouterTokens& tokens,
+                                                    const float* logits) {
+  ExpertLogit best{NAN, INT_MAX};
   gpu::for_own_experts<kHeld>(tokens, [&](int, int expert) {
-    const Candidate one{logits[expert], expert};
+    const ExpertLogit one{logits[expert], expert};
     if (comes_before(last, one) && comes_before(one, best)) best = one;
   });
   for (int bits = tokens.lanes / 2; bits > 0; bits /= 2) {
-    const Candidate other{__shfl_xor_sync(kAllLanes, best.logit, bits), __shfl_xor_sync(kAllLanes, best.expert, bits)};
+    const ExpertLogit other{__shfl_xor_sync(kAllLanes, best.logit, bits),
+                            __shfl_xor_sync(kAllLanes, best.expert, bits)};
     if (comes_before(other, best)) best = other;
   }
   return best;
@@ -75,7 +76,7 @@ struct ColumnParts {
 
 // The sums of the block's tokens, in an order that only E decides.
 __device__ __forceinline__ void sum_block(const RouterTokens& tokens, const RouterArguments& call,
-                                          const BlockSums& sums, const float* log_sums) {
+                                          const RouterBlockSums& sums, const float* log_sums) {
   __shared__ float probs[gpu::kRouterThreads];
   __shared__ int counts[gpu::kRouterThreads];
   const int64_t first = static_cast<int64_t>(blockIdx.x) * gpu::kRouterTokens;
@@ -115,8 +116,8 @@ __device__ __forceinline__ void sum_block(const RouterTokens& tokens, const Rout
 // 8 E + 8 k bytes a token; logits that are looked at again come from the first cache. With E = 8 a launch of 16384
 // tokens is done in the time that memory takes to answer.
 template <int kHeld>
-__global__ void __launch_bounds__(gpu::kRouterThreads)
-    router_kernel(RouterTokens tokens, RouterArguments call, BlockSums sums) {
+__global__ void __launch_bounds__(gpu::kRouterThreads, 2)
+    router_kernel(RouterTokens tokens, RouterArguments call, RouterBlockSums sums) {
   __shared__ float log_sums[gpu::kRouterTokens];
   tokens.for_tokens([&](int64_t token, int in_block, bool there) {
     const float* logits = call.logits + token * tokens.num_experts;
@@ -127,7 +128,7 @@ __global__ void __launch_bounds__(gpu::kRouterThreads)
     });
     float* gates = call.gates + token * call.top_k;
     int32_t* experts = call.experts + token * call.top_k;
-    Candidate chosen{INFINITY, -1};
+    ExpertLogit chosen{INFINITY, -1};
     float chosen_sum = 0;
     for (int j = 0; j < call.top_k; ++j) {
       chosen = first_behind<kHeld>(chosen, tokens, logits);
@@ -146,12 +147,12 @@ __global__ void __launch_bounds__(gpu::kRouterThreads)
   sum_block(tokens, call, sums, log_sums);
 }
 
-struct LossFactors {
+struct AuxFactors {
   double balance, z;  // of sum over experts of count * sum of P; of the sum of logsumexp^2
 };
 
 // One block adds the blocks: 8 E bytes for each 64 tokens.
-__global__ void router_loss_kernel(BlockSums sums, int num_experts, LossFactors factors, float* aux) {
+__global__ void add_loss_kernel(RouterBlockSums sums, int num_experts, AuxFactors factors, float* aux) {
   __shared__ double scratch[32];
   __shared__ double probs[1024];
   __shared__ int counts[1024];
@@ -181,7 +182,7 @@ __global__ void router_loss_kernel(BlockSums sums, int num_experts, LossFactors 
   if (threadIdx.x == 0) *aux = static_cast<float>(loss);
 }
 
-struct GradArguments {
+struct RouterGradArguments {
   const float *dgates, *daux;  // null: none
   const float *logits, *probs, *gates;
   const int32_t* experts;
@@ -194,7 +195,8 @@ struct GradArguments {
 
 // dz = P (dP - sum P dP) + d aux / d logsumexp P. Floor: 12 E + 12 k bytes a token.
 template <int kHeld>
-__global__ void __launch_bounds__(gpu::kRouterThreads) router_grad_kernel(RouterTokens tokens, GradArguments call) {
+__global__ void __launch_bounds__(gpu::kRouterThreads, 2)
+    router_grad_kernel(RouterTokens tokens, RouterGradArguments call) {
   const double daux = call.daux ? static_cast<double>(*call.daux) : 0.0;
   const auto balance = static_cast<float>(daux * call.balance_factor), z = static_cast<float>(daux * call.z_factor);
   const auto shared_dp = [&](int expert) {
@@ -264,13 +266,13 @@ void run_cuda(const Router& op, const CudaCall& call) {
       .renormalize = op.renormalize,
       .has_loss = has_loss(op),
   };
-  const BlockSums sums = block_sums(call.workspace, num_tokens, num_experts);
+  const RouterBlockSums sums = block_sums(call.workspace, num_tokens, num_experts);
   gpu::with_held_logits(num_experts, [&]<int kHeld>(gpu::HeldLogits<kHeld>) {
     gpu::launch(gpu::router_launch(call.stream, tokens), router_kernel<kHeld>, tokens, arguments, sums);
   });
   if (!has_loss(op)) return gpu::set_zero(call.stream, aux.data, 4);
-  const LossFactors factors{balance_factor(op, num_tokens, num_experts), op.z_loss / static_cast<double>(num_tokens)};
-  gpu::launch({.stream = call.stream, .grid = {1}, .block = {1024}}, router_loss_kernel, sums,
+  const AuxFactors factors{balance_factor(op, num_tokens, num_experts), op.z_loss / static_cast<double>(num_tokens)};
+  gpu::launch({.stream = call.stream, .grid = {1}, .block = {1024}}, add_loss_kernel, sums,
               static_cast<int>(num_experts), factors, aux.as<float>());
 }
 
@@ -291,7 +293,7 @@ void run_cuda(const RouterGrad& op, const CudaCall& call) {
   const auto optional = [&](int i) { return call.has_input(i) ? call.input(i).as<float>() : nullptr; };
   auto* counts = needs_counts(op, call.has_input(G::kDaux)) ? reinterpret_cast<unsigned*>(call.workspace) : nullptr;
   if (counts) count_experts(call.stream, experts.as<int32_t>(), experts.num_elements(), num_experts, counts);
-  const GradArguments arguments{
+  const RouterGradArguments arguments{
       .dgates = optional(G::kDgates),
       .daux = optional(G::kDaux),
       .logits = logits.as<float>(),

@@ -8,10 +8,10 @@ namespace {
 using gpu::RouterTokens;
 
 // What the loss has of its attributes, of all ranks' tokens: divided by their number on the device, which counts it.
-struct LossFactors {
+struct RouterLossFactors {
   double balance, z, top_k;
 };
-LossFactors loss_factors(const RouterAttributes& op, int64_t num_experts) {
+RouterLossFactors loss_factors(const RouterAttributes& op, int64_t num_experts) {
   return {op.balance_loss * static_cast<double>(num_experts) / static_cast<double>(op.top_k), op.z_loss,
           static_cast<double>(op.top_k)};
 }
@@ -25,7 +25,7 @@ __device__ __forceinline__ double all_tokens(const int64_t* counts, int num_expe
 
 // Of each block of tokens: sums of P * count over its tokens and all experts, and of logsumexp^2. 4 E bytes a token.
 template <int kHeld>
-__global__ void __launch_bounds__(gpu::kRouterThreads)
+__global__ void __launch_bounds__(gpu::kRouterThreads, 2)
     router_loss_kernel(RouterTokens tokens, const float* logits, const int64_t* counts, double* balances,
                        double* squares) {
   __shared__ float dots[gpu::kRouterTokens], log_sums[gpu::kRouterTokens];
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(gpu::kRouterThreads)
 }
 
 __global__ void add_blocks_kernel(const double* balances, const double* squares, int num_blocks, const int64_t* counts,
-                                  int num_experts, LossFactors factors, float* aux) {
+                                  int num_experts, RouterLossFactors factors, float* aux) {
   __shared__ double scratch[32];
   const double num_tokens = all_tokens(counts, num_experts, factors.top_k);
   double sum = 0;
@@ -66,9 +66,9 @@ __global__ void add_blocks_kernel(const double* balances, const double* squares,
 
 // 8 E bytes a token.
 template <int kHeld>
-__global__ void __launch_bounds__(gpu::kRouterThreads)
+__global__ void __launch_bounds__(gpu::kRouterThreads, 2)
     router_loss_grad_kernel(RouterTokens tokens, const float* daux, const float* logits, const int64_t* counts,
-                            LossFactors factors, float* dlogits) {
+                            RouterLossFactors factors, float* dlogits) {
   const double num_tokens = all_tokens(counts, tokens.num_experts, factors.top_k);
   const double dtoken = static_cast<double>(*daux) / num_tokens;
   const auto balance = static_cast<float>(dtoken * factors.balance / num_tokens);

@@ -120,16 +120,16 @@ __global__ void combine_grad_kernel(CombineGradArguments<T> call) {
 }
 
 template <int kSlots>
-struct Slots {};
-// Calls f(Slots<kSlots>) with how many slots of a token to take at once.
+struct SlotsAtOnce {};
+// Calls f(SlotsAtOnce<kSlots>) with how many slots of a token to take at once.
 template <class F>
 void with_slots(int64_t top_k, F&& f) {
   if (top_k == 1)
-    f(Slots<1>{});
+    f(SlotsAtOnce<1>{});
   else if (top_k == 2)
-    f(Slots<2>{});
+    f(SlotsAtOnce<2>{});
   else
-    f(Slots<4>{});
+    f(SlotsAtOnce<4>{});
 }
 
 // gates, addend below 0: there are none.
@@ -137,7 +137,7 @@ void combine(const CudaCall& call, int rows_at, int gates_at, int slot_row_at, i
   const View &rows = call.input(rows_at), &slot_row = call.input(slot_row_at), &y = call.output(0);
   const int64_t width = rows.shape[1], top_k = slot_row.shape.row_size();
   gpu::with_elements(rows.dtype, width, [&]<class T, int kSize>(gpu::Elements<T, kSize>) {
-    with_slots(top_k, [&]<int kSlots>(Slots<kSlots>) {
+    with_slots(top_k, [&]<int kSlots>(SlotsAtOnce<kSlots>) {
       gpu::launch(token_launch(call.stream, slot_row.shape.num_rows(), width, kSize), combine_kernel<T, kSize, kSlots>,
                   rows.as<T>(), gates_at < 0 ? nullptr : call.input(gates_at).as<float>(), slot_row.as<int32_t>(),
                   call.has_input(addend_at) ? call.input(addend_at).as<T>() : nullptr, y.as<T>(), width,
@@ -212,7 +212,7 @@ void run_cuda(const TokenCombineGrad&, const CudaCall& call) {
         .width = width,
         .top_k = static_cast<int>(top_k),
     };
-    with_slots(top_k, [&]<int kSlots>(Slots<kSlots>) {
+    with_slots(top_k, [&]<int kSlots>(SlotsAtOnce<kSlots>) {
       gpu::launch(token_launch(call.stream, slot_row.shape.num_rows(), width, kSize),
                   combine_grad_kernel<T, kSize, kSlots>, arguments);
     });
