@@ -87,7 +87,8 @@ __global__ void __launch_bounds__(kTileThreads)
   }
 
   // Each warp's queries are its own: it puts its rows of o in their place.
-  __syncwarp();
+  gpu::wait_for_copies<0>();  // where no key is seen nobody has waited yet
+  __syncthreads();
 #pragma unroll
   for (int i = 0; i < kTall; ++i) {
     const float upper = row_sum(softmax.sum[2 * i]), lower = row_sum(softmax.sum[2 * i + 1]);

@@ -108,7 +108,8 @@ __global__ void __launch_bounds__(kTileThreads)
     add_product<kDim>(sums, dx, k_tile);
   }
 
-  __syncwarp();
+  gpu::wait_for_copies<0>();  // where no key is seen nobody has waited yet
+  __syncthreads();
 #pragma unroll
   for (int i = 0; i < kTall; ++i) {
     BFloat16* to = q_tile + (warp * kRows + i * 16) * kRowStride<kDim>;
