@@ -1,6 +1,6 @@
 // Kernels that compute each element of an array from the same elements of others: one read and one write of each, in
 // packs of 16 bytes, one for each thread. F is a struct of its constants with
-//   __device__ float operator()(float x...) const
+//   __device__ float operator()(float) const, or of two floats
 #pragma once
 
 #include "device/cuda/row_kernels.h"
@@ -12,17 +12,20 @@ __global__ void map_kernel(F f, To* to, int64_t num_elements, const From*... fro
   constexpr int kSize = kPackSize<To>;
   const int64_t at = array_index() * kSize;
   if (at >= num_elements) return;
-  const int64_t last = at + kSize < num_elements ? at + kSize : num_elements;
-  if (at + kSize == last) {
-    float results[kSize];
-    const auto compute = [&](const Pack<From, kSize>&... packs) {
+  if (at + kSize <= num_elements) {
+    float values[sizeof...(From)][kSize], results[kSize];
+    int next = 0;
+    (load_floats(from + at, values[next++]), ...);
 #pragma unroll
-      for (int i = 0; i < kSize; ++i) results[i] = f(float_of(packs.elements[i])...);
-    };
-    compute(*reinterpret_cast<const Pack<From, kSize>*>(from + at)...);
+    for (int i = 0; i < kSize; ++i) {
+      if constexpr (sizeof...(From) == 1)
+        results[i] = f(values[0][i]);
+      else
+        results[i] = f(values[0][i], values[1][i]);
+    }
     store_floats(results, to + at);
   } else {
-    for (int64_t i = at; i < last; ++i) to[i] = rounded<To>(f(float_of(from[i])...));
+    for (int64_t i = at; i < num_elements; ++i) to[i] = rounded<To>(f(float_of(from[i])...));
   }
 }
 

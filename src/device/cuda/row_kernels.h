@@ -20,12 +20,6 @@ __device__ __forceinline__ void load_floats(const T* from, float (&to)[kSize]) {
   const auto pack = *reinterpret_cast<const Pack<T, kSize>*>(from);
   for (int i = 0; i < kSize; ++i) to[i] = float_of(pack.elements[i]);
 }
-template <int kSize, class T>
-__device__ __forceinline__ void store_floats(const float (&from)[kSize], T* to) {
-  Pack<T, kSize> pack;
-  for (int i = 0; i < kSize; ++i) pack.elements[i] = rounded<T>(from[i]);
-  *reinterpret_cast<Pack<T, kSize>*>(to) = pack;
-}
 // In one store, to global memory. Where addresses are computed from other data, nvcc splits the plain assignment (seen
 // in PTX: eight stores of 2 bytes).
 template <class T, int kSize>
@@ -38,9 +32,9 @@ __device__ __forceinline__ void store_pack(const Pack<T, kSize>& pack, T* to) {
     *reinterpret_cast<Pack<T, kSize>*>(to) = pack;
   }
 }
-
+// To global memory, rounded.
 template <int kSize, class T>
-__device__ __forceinline__ void store_floats_at_once(const float (&from)[kSize], T* to) {
+__device__ __forceinline__ void store_floats(const float (&from)[kSize], T* to) {
   Pack<T, kSize> pack;
   for (int i = 0; i < kSize; ++i) pack.elements[i] = rounded<T>(from[i]);
   store_pack(pack, to);

@@ -211,7 +211,7 @@ __device__ __forceinline__ void store_tile(const TileSums& sums, const TileResul
       load_parameters(shared + row * kStride + column, values);
       if (result.addend)
         for (int c = 0; c < kPack; ++c) values[c] += float_of(addends[i].elements[c]);
-      store_floats_at_once(values, result.data + row * result.stride + column);
+      store_floats(values, result.data + row * result.stride + column);
     }
   }
 }

@@ -64,7 +64,7 @@ __global__ void combine_kernel(const T* rows, const float* gates, const int32_t*
         for (int i = 0; i < kSize; ++i) sums[i] += gate * gpu::float_of(packs[j].elements[i]);
       }
     }
-    gpu::store_floats_at_once(sums, y + begin + at);
+    gpu::store_floats(sums, y + begin + at);
   }
 }
 
@@ -107,7 +107,7 @@ __global__ void combine_grad_kernel(CombineGradArguments<T> call) {
           dots[j] += grads[i] * gpu::float_of(packs[j].elements[i]);
           scaled[i] = gate * grads[i];
         }
-        gpu::store_floats_at_once(scaled, call.drows + call.slot_row[first_slot + j] * call.width + at);
+        gpu::store_floats(scaled, call.drows + call.slot_row[first_slot + j] * call.width + at);
       }
     }
 #pragma unroll
