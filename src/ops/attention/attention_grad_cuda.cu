@@ -37,7 +37,7 @@ __global__ void delta_kernel(ScoreRule rule, const T* grad, const T* o, const fl
 
 // A warp for each tile of queries, a lane for two of them.
 __global__ void seen_kernel(ScoreRule rule, float* outer, int* first, int* last, SeenByTile* tiles, int num_tiles) {
-  const int tile = static_cast<int>(blockIdx.x), sequence = static_cast<int>(blockIdx.y);
+  const int tile = static_cast<int>(blockIdx.x) % num_tiles, sequence = static_cast<int>(blockIdx.x) / num_tiles;
   SeenByTile all = {INT_MAX, -1, -1, INT_MAX};
   for (int i = gpu::lane(); i < kGradTile; i += 32) {
     const int query = tile * kGradTile + i;
@@ -108,9 +108,7 @@ void run_cuda(const AttentionGrad& op, const CudaCall& call) {
     delta_with(gpu::Elements<BFloat16, 4>{});
   else
     delta_with(gpu::Elements<BFloat16, 1>{});
-  gpu::launch({.stream = call.stream,
-               .grid = {static_cast<unsigned>(memory.tiles), static_cast<unsigned>(num_sequences)},
-               .block = {32}},
+  gpu::launch({.stream = call.stream, .grid = {static_cast<unsigned>(memory.tiles * num_sequences)}, .block = {32}},
               seen_kernel, rule, outer, first, last, seen, static_cast<int>(memory.tiles));
 
   const GradRows rows = {padded, lse, delta, outer, first, last, seen};

@@ -190,6 +190,8 @@ __global__ void __launch_bounds__(kTileThreads) key_grad_kernel(ScoreRule rule, 
     }
   }
 
+  // Of keys that nobody sees, the group of k and v is still open.
+  gpu::close_copy_group();
   gpu::wait_for_copies<0>();
   __syncthreads();
   const int64_t split_size = static_cast<int64_t>(gridDim.x) / x.splits * rule.num_keys * rule.dim;
