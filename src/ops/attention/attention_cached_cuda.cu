@@ -61,7 +61,7 @@ struct DecodeTile {
   static constexpr int kKeyTile = kKeys * kRowStride<kDim>;  // elements
   static constexpr int64_t kStagesBytes = int64_t{kTileWarps} * 2 * 2 * kKeyTile * 2;
   static constexpr int64_t kSharedBytes =
-      2 * kQueries * kRowStride<kDim> + kStagesBytes + kQueries * static_cast<int64_t>(sizeof(SeenKeys));
+      2 * kQueries * kRowStride<kDim> + kStagesBytes + kQueries * static_cast<int64_t>(sizeof(SoftmaxRow));
   static_assert(kStagesBytes >= int64_t{kTileWarps} * kQueries * (kDim + 2) * 4, "warps' results fit where keys were");
 };
 
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kTileThreads) decode_kernel(ScoreRule rule, Sp
   BFloat16* q_tile = gpu::dynamic_shared<BFloat16>();
   auto* memory = reinterpret_cast<std::byte*>(q_tile + kQueries * kRowStride<kDim>);
   BFloat16* stages = reinterpret_cast<BFloat16*>(memory) + warp * 4 * Tile::kKeyTile;
-  auto* seen = reinterpret_cast<SeenKeys*>(memory + Tile::kStagesBytes);
+  auto* rows = reinterpret_cast<SoftmaxRow*>(memory + Tile::kStagesBytes);
   const int kv_stride = num_kv_heads * rule.dim;
   const int64_t kv_at = static_cast<int64_t>(sequence) * rule.num_keys * kv_stride + kv_head * rule.dim;
   const auto load_keys = [&](int key, int stage) {
@@ -129,13 +129,14 @@ __global__ void __launch_bounds__(kTileThreads) decode_kernel(ScoreRule rule, Sp
     q_tile[at / kDim * kRowStride<kDim> + column] =
         query <= last_query && column < rule.dim ? q[(row * rule.num_heads + head) * rule.dim + column] : BFloat16{0};
   }
-  if (thread < kQueries)
-    seen[thread] = seen_keys(rule, sequence, std::min(first_query + thread, last_query) / rule.group);
+  if (thread < kQueries) {
+    const SeenKeys seen = seen_keys(rule, sequence, std::min(first_query + thread, last_query) / rule.group);
+    rows[thread] = {outer_factor(rule, seen.last), seen};
+  }
   __syncthreads();
   OnlineSoftmax<1> softmax;
   softmax.begin();
-  softmax.seen = seen;
-  for (int r = 0; r < 2; ++r) softmax.outer[r] = outer_factor(rule, seen[r * 8 + lane / 4].last);
+  softmax.rows = rows;
   const int all_first = seen_keys(rule, sequence, last_query / rule.group).first;
   const int all_last = seen_keys(rule, sequence, first_query / rule.group).last;
 

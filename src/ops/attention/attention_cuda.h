@@ -17,6 +17,28 @@ struct SeenKeys {
   int first, last;
 };
 
+// What some queries see together (first .. last), and what each of them sees (all_first .. all_last).
+struct SeenRange {
+  int first = INT_MAX, last = -1, all_first = -1, all_last = INT_MAX;
+  __device__ __forceinline__ void add(const SeenKeys& seen) {
+    first = std::min(first, seen.first), last = std::max(last, seen.last);
+    all_first = std::max(all_first, seen.first), all_last = std::min(all_last, seen.last);
+  }
+  __device__ __forceinline__ void add_lanes() {
+    for (int bits = 16; bits > 0; bits /= 2) {
+      first = std::min(first, __shfl_xor_sync(kAllLanes, first, bits));
+      last = std::max(last, __shfl_xor_sync(kAllLanes, last, bits));
+      all_first = std::max(all_first, __shfl_xor_sync(kAllLanes, all_first, bits));
+      all_last = std::min(all_last, __shfl_xor_sync(kAllLanes, all_last, bits));
+    }
+  }
+  // Keys begin .. end - 1.
+  __device__ __forceinline__ bool sees_any(int begin, int end) const { return first < end && begin <= last; }
+  __device__ __forceinline__ bool sees_all(int begin, int end) const {
+    return all_first <= begin && end - 1 <= all_last;
+  }
+};
+
 // The maximum of a query that has seen no key yet: below any real score, and so far above masked scores that their
 // exponential is 0 against it. No infinities: their differences are NaNs.
 inline constexpr float kNothingSeenYet = -1e30F, kMaskedScore = -1e38F;

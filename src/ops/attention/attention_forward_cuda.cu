@@ -13,7 +13,8 @@ struct ForwardTile {
   static constexpr int kQueries = kTileWarps * 16 * kTall;
   static constexpr int kKeys = kDim <= 128 ? 64 : 32;
   static constexpr int kKeyTile = kKeys * kRowStride<kDim>;  // elements
-  static constexpr int64_t kSharedBytes = 2 * (kQueries * kRowStride<kDim> + 4 * kKeyTile) + 64 + kQueries * 8;
+  static constexpr int64_t kSharedBytes =
+      2 * (kQueries * kRowStride<kDim> + 4 * kKeyTile) + 64 + kQueries * static_cast<int64_t>(sizeof(SoftmaxRow));
 };
 
 // Of (heads, tiles of queries): late queries see most and go first, neighbouring blocks share k and v, so that grouped
@@ -31,7 +32,7 @@ __global__ void __launch_bounds__(kTileThreads)
   BFloat16* q_tile = gpu::dynamic_shared<BFloat16>();
   BFloat16* stages = q_tile + Tile::kQueries * kRowStride<kDim>;  // k and v of one tile, k and v of the next
   int* ranges = reinterpret_cast<int*>(stages + 4 * Tile::kKeyTile);
-  auto* my_seen = reinterpret_cast<SeenKeys*>(ranges + 16) + warp * kRows;
+  auto* my_rows = reinterpret_cast<SoftmaxRow*>(ranges + 16) + warp * kRows;
 
   const int q_stride = rule.num_heads * rule.dim, kv_stride = q_stride / rule.group;
   const int64_t q_at = sequence * rule.num_queries * q_stride + head * rule.dim;
@@ -41,17 +42,14 @@ __global__ void __launch_bounds__(kTileThreads)
 
   OnlineSoftmax<kTall> softmax;
   softmax.begin();
-  softmax.seen = my_seen;
+  softmax.rows = my_rows;
   SeenRange warp_range;
-#pragma unroll
-  for (int r = 0; r < 2 * kTall; ++r) {
+  for (int row = lane; row < kRows; row += 32) {
     // Rows beyond the last query see what that one sees; they are not stored.
-    const int row = r / 2 * 16 + r % 2 * 8 + lane / 4;
-    const SeenKeys seen =
-        seen_keys(rule, static_cast<int>(sequence), std::min(first_query + warp * kRows + row, rule.num_queries - 1));
-    softmax.outer[r] = outer_factor(rule, seen.last);
+    const int query = std::min(first_query + warp * kRows + row, rule.num_queries - 1);
+    const SeenKeys seen = seen_keys(rule, static_cast<int>(sequence), query);
+    my_rows[row] = {outer_factor(rule, seen.last), seen};
     warp_range.add(seen);
-    if (lane % 4 == 0) my_seen[row] = seen;
   }
   warp_range.add_lanes();
   if (lane == 0) ranges[warp] = warp_range.first, ranges[kTileWarps + warp] = warp_range.last;

@@ -36,9 +36,9 @@ __global__ void delta_kernel(ScoreRule rule, const T* grad, const T* o, const fl
 }
 
 // A warp for each tile of queries, a lane for two of them.
-__global__ void seen_kernel(ScoreRule rule, float* outer, int* first, int* last, SeenByTile* tiles, int num_tiles) {
-  const int tile = static_cast<int>(blockIdx.x), sequence = static_cast<int>(blockIdx.y);
-  SeenByTile all = {INT_MAX, -1, -1, INT_MAX};
+__global__ void seen_kernel(ScoreRule rule, float* outer, int* first, int* last, SeenRange* tiles, int num_tiles) {
+  const int tile = static_cast<int>(blockIdx.x) % num_tiles, sequence = static_cast<int>(blockIdx.x) / num_tiles;
+  SeenRange all;
   for (int i = gpu::lane(); i < kGradTile; i += 32) {
     const int query = tile * kGradTile + i;
     // Rows of padding see what the last query sees: they change no tile's range.
@@ -47,14 +47,9 @@ __global__ void seen_kernel(ScoreRule rule, float* outer, int* first, int* last,
     outer[at] = outer_factor(rule, seen.last);
     first[at] = seen.first;
     last[at] = seen.last;
-    all = {std::min(all.first, seen.first), std::max(all.last, seen.last), std::max(all.all_first, seen.first),
-           std::min(all.all_last, seen.last)};
+    all.add(seen);
   }
-  for (int bits = 16; bits > 0; bits /= 2)
-    all = {std::min(all.first, __shfl_xor_sync(kAllLanes, all.first, bits)),
-           std::max(all.last, __shfl_xor_sync(kAllLanes, all.last, bits)),
-           std::max(all.all_first, __shfl_xor_sync(kAllLanes, all.all_first, bits)),
-           std::min(all.all_last, __shfl_xor_sync(kAllLanes, all.all_last, bits))};
+  all.add_lanes();
   if (gpu::lane() == 0) tiles[static_cast<int64_t>(sequence) * num_tiles + tile] = all;
 }
 
@@ -66,7 +61,7 @@ struct Memory {
         statistics(num_sequences * rule.num_heads * tiles * kGradTile),
         columns(num_sequences * tiles * kGradTile) {}
   int64_t num_bytes() const {
-    return 4 * (2 * statistics + 3 * columns) + columns / kGradTile * static_cast<int64_t>(sizeof(SeenByTile));
+    return 4 * (2 * statistics + 3 * columns) + columns / kGradTile * static_cast<int64_t>(sizeof(SeenRange));
   }
 };
 
@@ -95,7 +90,7 @@ void run_cuda(const AttentionGrad& op, const CudaCall& call) {
   float* lse = reinterpret_cast<float*>(call.workspace);
   float *delta = lse + memory.statistics, *outer = delta + memory.statistics;
   int *first = reinterpret_cast<int*>(outer + memory.columns), *last = first + memory.columns;
-  auto* seen = reinterpret_cast<SeenByTile*>(last + memory.columns);
+  auto* seen = reinterpret_cast<SeenRange*>(last + memory.columns);
 
   const auto delta_with = [&]<class T, int kSize>(gpu::Elements<T, kSize>) {
     gpu::launch(gpu::array_launch(call.stream, memory.statistics * 32), delta_kernel<T, kSize>, rule,
@@ -108,9 +103,7 @@ void run_cuda(const AttentionGrad& op, const CudaCall& call) {
     delta_with(gpu::Elements<BFloat16, 4>{});
   else
     delta_with(gpu::Elements<BFloat16, 1>{});
-  gpu::launch({.stream = call.stream,
-               .grid = {static_cast<unsigned>(memory.tiles), static_cast<unsigned>(num_sequences)},
-               .block = {32}},
+  gpu::launch({.stream = call.stream, .grid = {static_cast<unsigned>(memory.tiles * num_sequences)}, .block = {32}},
               seen_kernel, rule, outer, first, last, seen, static_cast<int>(memory.tiles));
 
   const GradRows rows = {padded, lse, delta, outer, first, last, seen};

@@ -8,19 +8,14 @@ namespace colossus {
 // Queries in tiles; rows are padded to whole tiles, whose probabilities come out as 0.
 inline constexpr int kGradTile = 64;
 
-// What the queries of a tile see together: some of them, columns first .. last; all of them, both_first .. both_last.
-struct SeenByTile {
-  int first, last, all_first, all_last;
-};
-
 struct GradRows {
-  int padded_queries;      // T in whole tiles
-  const float* lse;        // (B, H, padded), in units of log 2
-  const float* delta;      // (B, H, padded): the sum of do * o
-  const float* outer;      // (B, padded): see ScoreRule
-  const int* first;        // (B, padded): SeenKeys
-  const int* last;         // (B, padded)
-  const SeenByTile* seen;  // (B, padded / kGradTile)
+  int padded_queries;     // T in whole tiles
+  const float* lse;       // (B, H, padded), in units of log 2
+  const float* delta;     // (B, H, padded): the sum of do * o
+  const float* outer;     // (B, padded): see ScoreRule
+  const int* first;       // (B, padded): SeenKeys
+  const int* last;        // (B, padded)
+  const SeenRange* seen;  // (B, padded / kGradTile)
 };
 
 // Of a query and a key with x = q . k: P, and by what dP - delta becomes the gradient of x.

@@ -31,7 +31,7 @@ static_assert(kKeys == kGradTile);
 // tiles at once.
 class TileWalk {
  public:
-  __device__ TileWalk(const SeenByTile* seen, int num_tiles, int first_key, int end_key, int first_head, int end_head)
+  __device__ TileWalk(const SeenRange* seen, int num_tiles, int first_key, int end_key, int first_head, int end_head)
       : head(first_head),
         seen_(seen),
         num_tiles_(num_tiles),
@@ -48,12 +48,12 @@ class TileWalk {
         base_ = 0;
       }
       const int at = base_ + gpu::lane();
-      left_ = __ballot_sync(kAllLanes, at < num_tiles_ && seen_[at].first < end_key_ && first_key_ <= seen_[at].last);
+      left_ = __ballot_sync(kAllLanes, at < num_tiles_ && seen_[at].sees_any(first_key_, end_key_));
     }
     const unsigned lowest = left_ & (~left_ + 1);
     left_ ^= lowest;
     tile = base_ + __popc(lowest - 1);
-    masked = seen_[tile].all_first > first_key_ || seen_[tile].all_last < end_key_ - 1;
+    masked = !seen_[tile].sees_all(first_key_, end_key_);
     return true;
   }
 
@@ -61,7 +61,7 @@ class TileWalk {
   bool masked = false;  // not every query of the tile sees every key
 
  private:
-  const SeenByTile* seen_;
+  const SeenRange* seen_;
   const int num_tiles_, first_key_, end_key_, end_head_;
   int base_ = -32;
   unsigned left_ = 0;
@@ -190,7 +190,8 @@ __global__ void __launch_bounds__(kTileThreads) key_grad_kernel(ScoreRule rule, 
     }
   }
 
-  gpu::close_copy_group();  // of keys that no query sees
+  // Of keys that nobody sees, the group of k and v is still open.
+  gpu::close_copy_group();
   gpu::wait_for_copies<0>();
   __syncthreads();
   const int64_t split_size = static_cast<int64_t>(gridDim.x) / x.splits * rule.num_keys * rule.dim;

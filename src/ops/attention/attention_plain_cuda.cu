@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kWarps = 4;
 
-template <class T, class C>
+template <class C>
 __device__ float dot(const float* a, const C* b, int dim) {
   float sum = 0;
   for (int d = 0; d < dim; ++d) sum += a[d] * gpu::float_of(b[d]);
@@ -39,7 +39,7 @@ __global__ void plain_attention_kernel(ScoreRule rule, const T* q, const C* k, c
     __syncwarp();
     float score = kMaskedScore;
     if (lane < count) {
-      const float x = dot<T>(q_row, k + kv_at + key * key_stride, dim);
+      const float x = dot(q_row, k + kv_at + key * key_stride, dim);
       score = outer * (rule.capped ? tanhf(rule.inner * x) : x);
     }
     const float before = largest;

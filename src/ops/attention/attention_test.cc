@@ -119,7 +119,7 @@ TEST(Attention, PositionsOfQueries) {
 
 // Positions in no order, some of them twice, and keys that nobody sees.
 TEST(Attention, PositionsInAnyOrder) {
-  const AttentionCase c = {2, 90, 2, 1, 24, 0, 40, 0, true};
+  const AttentionCase c = {2, 200, 2, 1, 24, 0, 40, 0, true};
   const int64_t count = 70;
   run_op_case({.name = c.name(),
                .write =

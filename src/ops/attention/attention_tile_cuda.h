@@ -169,11 +169,14 @@ __device__ __forceinline__ float row_max(float x) {
   return fmaxf(x, __shfl_xor_sync(kAllLanes, x, 2));
 }
 
+struct SoftmaxRow {
+  float outer;  // see ScoreRule
+  SeenKeys seen;
+};
 // The online softmax of 16 kTall queries of a warp; index 2 i is row lane / 4 of piece i, 2 i + 1 that + 8.
 template <int kTall>
 struct OnlineSoftmax {
-  float outer[2 * kTall];  // see ScoreRule
-  const SeenKeys* seen;    // of each of the warp's queries, in shared memory: only masked tiles ask
+  const SoftmaxRow* rows;  // of each of the warp's queries, in shared memory: registers are scarce
   float largest[2 * kTall];
   float sum[2 * kTall];  // this lane's part
 
@@ -200,12 +203,11 @@ struct OnlineSoftmax {
       for (int j = 0; j < kKeys; ++j)
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const int row = 2 * i + e / 2;
-          float score = outer[row] * scores.at[i][j][e];
+          const SoftmaxRow& row = rows[i * 16 + e / 2 * 8 + gpu::lane() / 4];
+          float score = row.outer * scores.at[i][j][e];
           if (masked) {
             const int key = first_key + j * 8 + gpu::lane() % 4 * 2 + e % 2;
-            const SeenKeys keys = seen[i * 16 + e / 2 * 8 + gpu::lane() / 4];
-            score = keys.first <= key && key <= keys.last ? score : kMaskedScore;
+            score = row.seen.first <= key && key <= row.seen.last ? score : kMaskedScore;
           }
           scores.at[i][j][e] = score;
         }
@@ -229,28 +231,6 @@ struct OnlineSoftmax {
 #pragma unroll
       for (int j = 0; j < kWide; ++j) o.at[i][j][e] *= shrink, o.at[i][j][e + 1] *= shrink;
     }
-  }
-};
-
-// What all of some queries see together (first .. last), and what each of them sees (all_first .. all_last).
-struct SeenRange {
-  int first = INT_MAX, last = -1, all_first = -1, all_last = INT_MAX;
-  __device__ __forceinline__ void add(const SeenKeys& seen) {
-    first = std::min(first, seen.first), last = std::max(last, seen.last);
-    all_first = std::max(all_first, seen.first), all_last = std::min(all_last, seen.last);
-  }
-  __device__ __forceinline__ void add_lanes() {
-    for (int bits = 16; bits > 0; bits /= 2) {
-      first = std::min(first, __shfl_xor_sync(kAllLanes, first, bits));
-      last = std::max(last, __shfl_xor_sync(kAllLanes, last, bits));
-      all_first = std::max(all_first, __shfl_xor_sync(kAllLanes, all_first, bits));
-      all_last = std::min(all_last, __shfl_xor_sync(kAllLanes, all_last, bits));
-    }
-  }
-  // Keys begin .. end - 1.
-  __device__ __forceinline__ bool sees_any(int begin, int end) const { return first < end && begin <= last; }
-  __device__ __forceinline__ bool sees_all(int begin, int end) const {
-    return all_first <= begin && end - 1 <= all_last;
   }
 };
 
