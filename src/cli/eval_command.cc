@@ -102,7 +102,10 @@ Status eval_loss(const LossArguments& arguments) {
         arguments.data, loader.identity().vocab_size, model.tokenizer.vocab_size()));
   ASSIGN_OR_RETURN(const auto evaluator,
                    Evaluator::create(*device, model.parameters, model.config,
-                                     {.batch = batch, .tokens = tokens, .compute = device->preferred_compute_dtype()}));
+                                     {.batch = batch,
+                                      .tokens = tokens,
+                                      .compute = device->preferred_compute_dtype(),
+                                      .stored = model.stored}));
   ASSIGN_OR_RETURN(const Evaluation evaluation, evaluate_with_progress(*evaluator, loader, arguments.tokens));
   ASSIGN_OR_RETURN(const std::string text, evaluated_text(loader, model.tokenizer, evaluation.num_tokens));
   int64_t xz_bytes = 0;
@@ -139,7 +142,7 @@ Status eval_logits(const LogitsArguments& arguments) {
   ASSIGN_OR_RETURN(const LoadedNetwork network, load_network(all_files(), *device, arguments.model));
   ASSIGN_OR_RETURN(const auto tokens, parse_tokens(arguments.tokens, network.config.vocab_size));
   ASSIGN_OR_RETURN(const auto session, DecodeSession::create(*device, network.parameters, network.config,
-                                                             {.context = static_cast<int64_t>(tokens.size())}));
+                                                             {.context = static_cast<int64_t>(tokens.size()), .stored = network.stored}));
   for (const int32_t token : tokens) {
     RETURN_IF_ERROR(session->feed(std::vector<std::vector<int32_t>>{{token}}));
     std::string line;

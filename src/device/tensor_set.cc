@@ -23,6 +23,14 @@ Status TensorSet::add(Device& device, const Program& program, const Tensor& tens
   return ok_status();
 }
 
+Status TensorSet::add_stored(Device& device, const std::string& name, const TensorType& type, StoredBytes bytes) {
+  CHECK(!entries_.contains(name), name.c_str());
+  auto memory = device.allocate_stored(std::max<int64_t>(type.num_bytes(), 1), std::move(bytes));
+  if (!memory.ok()) return memory.status().at(name);
+  entries_[name] = {.type = type, .role = Role::kParameter, .memory = *memory};
+  return ok_status();
+}
+
 Status TensorSet::add_all(Device& device, const Program& program) {
   for (const Tensor& tensor : program.tensors)
     if (!in_arena(tensor.role)) RETURN_IF_ERROR(add(device, program, tensor));

@@ -26,6 +26,8 @@ class TensorSet {
   Status add_all(Device& device, const Program& program);
   // The same for those of one role.
   Status add_role(Device& device, const Program& program, Role role);
+  // A parameter that is only read, where it is stored; its name is new.
+  Status add_stored(Device& device, const std::string& name, const TensorType& type, StoredBytes bytes);
   // Binds every outside tensor of the executable's program that is here, by name.
   void bind_to(Executable& executable) const;
 

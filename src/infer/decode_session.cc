@@ -30,7 +30,7 @@ Status DecodeSession::compile(Extension& extension, const TensorSet& parameters,
                               const DecodeOptions& options) {
   ASSIGN_OR_RETURN(
       Program program,
-      write_decode_program(model, {.batch = batch_, .tokens = extension.tokens, .compute = options.compute},
+      write_decode_program(model, {.batch = batch_, .tokens = extension.tokens, .compute = options.compute, .stored = options.stored},
                            cache_tokens_));
   RETURN_IF_ERROR(states_.add_role(*device_, program, Role::kState));
   RETURN_IF_ERROR(extension.inputs.add_role(*device_, program, Role::kInput));
@@ -38,6 +38,7 @@ Status DecodeSession::compile(Extension& extension, const TensorSet& parameters,
   parameters.bind_to(*extension.executable);
   states_.bind_to(*extension.executable);
   extension.inputs.bind_to(*extension.executable);
+  RETURN_IF_ERROR(extension.executable->load());
   extension.logits = extension.executable->program().find("logits");
   return ok_status();
 }

@@ -15,11 +15,12 @@ struct DecodeOptions {
   int64_t context = 0;          // most tokens of a sequence; 0: the model's
   DType compute = DType::kF32;  // bf16 halves the bytes of weights read per token
   int64_t prefill_tokens = 64;  // of a prompt taken at once
+  StoredForms stored = {};      // of the parameters (model/model.h)
 };
 
 class DecodeSession {
  public:
-  // `parameters` holds the model's; more may be in it.
+  // `parameters` holds the model's, in their stored forms; more may be in it. What is not in memory yet is read here.
   static Result<std::unique_ptr<DecodeSession>> create(Device& device, const TensorSet& parameters,
                                                        const ModelConfig& model, const DecodeOptions& options);
 
