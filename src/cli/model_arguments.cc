@@ -42,7 +42,8 @@ Result<OpenModel> open_model(const ModelArguments& arguments, int64_t batch) {
   ASSIGN_OR_RETURN(auto device, make_cpu_device({.num_threads = arguments.threads}));
   ASSIGN_OR_RETURN(LoadedModel model, load_any_model(*device, arguments.path, arguments.tokenizer));
   for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
-  DecodeOptions options{.batch = batch, .context = arguments.context, .compute = decoding_dtype(model.config), .stored = model.stored};
+  DecodeOptions options{
+      .batch = batch, .context = arguments.context, .compute = decoding_dtype(model.config), .stored = model.stored};
   if (arguments.compute != "auto") options.compute = arguments.compute == "bf16" ? DType::kBF16 : DType::kF32;
   ASSIGN_OR_RETURN(auto session, DecodeSession::create(*device, model.parameters, model.config, options));
   return OpenModel{std::move(device), std::move(model), std::move(session)};

@@ -23,6 +23,8 @@ class DeviceMemory {
  public:
   virtual ~DeviceMemory() = default;
   virtual int64_t num_bytes() const = 0;
+  // What it takes: none while it is only a place for what is stored elsewhere.
+  virtual int64_t held_bytes() const { return num_bytes(); }
 };
 
 struct OperationTime {

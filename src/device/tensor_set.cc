@@ -47,7 +47,10 @@ void TensorSet::bind_to(Executable& executable) const {
   const auto& tensors = executable.program().tensors;
   for (size_t i = 0; i < tensors.size(); ++i) {
     if (in_arena(tensors[i].role) || tensors[i].base) continue;
-    if (const Entry* entry = find(tensors[i].name)) executable.bind({static_cast<int32_t>(i)}, entry->memory, entry->offset_bytes);
+    const Entry* entry = find(tensors[i].name);
+    if (!entry) continue;
+    CHECK(entry->type == tensors[i].type, tensors[i].name.c_str());
+    executable.bind({static_cast<int32_t>(i)}, entry->memory, entry->offset_bytes);
   }
 }
 
@@ -60,6 +63,13 @@ const TensorSet::Entry& TensorSet::at(const std::string& name) const {
   const Entry* entry = find(name);
   CHECK(entry != nullptr, name.c_str());
   return *entry;
+}
+
+int64_t TensorSet::held_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& [name, entry] : entries_)
+    if (!entry.is_view) bytes += entry.memory->held_bytes();
+  return bytes;
 }
 
 int64_t TensorSet::num_bytes() const {

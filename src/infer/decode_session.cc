@@ -35,8 +35,9 @@ Status DecodeSession::compile(int64_t tokens, const TensorSet& parameters, const
   Extension& extension = extensions_.emplace_back(Extension{.tokens = tokens});
   ASSIGN_OR_RETURN(
       Program program,
-      write_decode_program(model, {.batch = batch_, .tokens = extension.tokens, .compute = options.compute, .stored = options.stored},
-                           cache_tokens_));
+      write_decode_program(
+          model, {.batch = batch_, .tokens = extension.tokens, .compute = options.compute, .stored = options.stored},
+          cache_tokens_));
   RETURN_IF_ERROR(states_.add_role(*device_, program, Role::kState));
   RETURN_IF_ERROR(extension.inputs.add_role(*device_, program, Role::kInput));
   ASSIGN_OR_RETURN(extension.executable, device_->compile(std::move(program)));

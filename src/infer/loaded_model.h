@@ -1,5 +1,5 @@
-// A trained model from a checkpoint, ready to decode. Its parameters are read where they are stored, in the forms that they
-// have there, when a program that wants them is made.
+// A trained model from a checkpoint, ready to decode. Its parameters are read where they are stored, in the forms that
+// they have there, when a program that wants them is made.
 #pragma once
 
 #include <memory>

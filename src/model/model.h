@@ -43,7 +43,8 @@ struct StoredForm {
   DType dtype = DType::kF32;  // or bf16
   bool transposed = false;    // of a matrix: (out, in), or (E, out, in), where the network has (in, out)
 };
-using StoredForms = std::map<std::string, StoredForm>;  // by parameter; those not in it are fp32, as the network has them
+using StoredForms =
+    std::map<std::string, StoredForm>;  // by parameter; those not in it are fp32, as the network has them
 
 struct ProgramOptions {
   int64_t batch = 1;            // B

@@ -109,8 +109,7 @@ TensorId ModelWriter::linear(TensorId x, std::string_view name, int64_t out) {
 
 TensorId ModelWriter::linear_back(TensorId x, std::string_view name, double gain) {
   if (!builder_.status().ok()) return {};
-  const Weight weight =
-      matrix(name, builder_.shape(x)[-1], config_.width, gain, Placement().cut(MeshAxis::kTensor, 0));
+  const Weight weight = matrix(name, builder_.shape(x)[-1], config_.width, gain, Placement().cut(MeshAxis::kTensor, 0));
   const TensorId bias = config_.biases ? vector(std::string(name) + "_bias", config_.width, 0) : TensorId{};
   return product(x, weight, bias, name);
 }

@@ -13,6 +13,8 @@ class CpuMemory final : public DeviceMemory {
   CpuMemory(Buffer place, StoredBytes bytes) : buffer(std::move(place)), stored_(std::move(bytes)) {}
   int64_t num_bytes() const override { return buffer.num_bytes(); }
 
+  int64_t held_bytes() const override { return is_stored() && !filled_ ? 0 : num_bytes(); }
+
   bool is_stored() const { return static_cast<bool>(stored_.read); }
   // Of stored bytes: whether they are in the buffer too, which before fill() is a place without memory.
   bool is_filled() const { return filled_; }
