@@ -170,10 +170,10 @@ TEST_F(CpuDeviceTest, StoredWeightsArePackedAsTheyAreRead) {
   for (const int64_t chunk_bytes : {1, 700, 1 << 20}) {
     CountedBytes bytes(rising(24 * 40));
     TensorSet stored, inputs;
+    std::vector<std::unique_ptr<Executable>> executables;  // packed forms live as long as somebody reads them
     ASSERT_TRUE(stored.add_stored(*device_, "w", {{24, 40}, DType::kF32}, bytes.stored(chunk_bytes)).ok());
-    std::vector<std::vector<float>> outputs;
     for (const int64_t rows : {64, 1}) {
-      const auto executable = *device_->compile(product(rows));
+      const auto& executable = executables.emplace_back(*device_->compile(product(rows)));
       ASSERT_TRUE(inputs.add_role(*device_, executable->program(), Role::kInput).ok());
       stored.bind_to(*executable);
       inputs.bind_to(*executable);
@@ -181,13 +181,13 @@ TEST_F(CpuDeviceTest, StoredWeightsArePackedAsTheyAreRead) {
       device_->write(*inputs.at("x" + std::to_string(rows)).memory, 0, std::as_bytes(std::span(ones)));
       ASSERT_TRUE(executable->load().ok());
       ASSERT_TRUE(executable->run().ok());
-      outputs.push_back(output(*executable));
+      const std::vector<float> y = output(*executable);
       EXPECT_EQ(executable->packed_bytes(), 24 * 64 * 4);  // two panels of 32 columns
       EXPECT_EQ(stored.held_bytes(), 0);
       for (int64_t column = 0; column < 40; ++column) {
         float sum = 0;
         for (int64_t row = 0; row < 24; ++row) sum += bytes.values[static_cast<size_t>(row * 40 + column)];
-        EXPECT_EQ(outputs.back()[static_cast<size_t>(column)], sum);
+        EXPECT_EQ(y[static_cast<size_t>(column)], sum);
       }
     }
     EXPECT_THAT(bytes.reads, testing::Each(1));

@@ -199,6 +199,7 @@ TEST_P(CachedDecoding, BitsDoNotDependOnHowManyTokensAreTakenAtOnce) {
 TEST(DecodeSession, AStoredModelIsHeldOnce) {
   ModelConfig config = random_model_config(Family::kLlama);
   config.width = 128;  // of whole panels: what they are filled up with does not count
+  config.head_dim = 32;
   config.ffn_width = 256;
   config.vocab_size = 512;
   config.tie_embeddings = false;
