@@ -62,7 +62,8 @@ TEST(ImportedModels, StoriesAreToldAsByTheirOwnProgram) {
   ASSERT_TRUE(device.ok());
   const auto network = load_network(local_files(), **device, dir / "stories");
   ASSERT_TRUE(network.ok()) << network.status().message();
-  const auto session = DecodeSession::create(**device, network->parameters, network->config, {.context = 256});
+  const auto session = DecodeSession::create(**device, network->parameters, network->config,
+                                             {.context = 256, .stored = network->stored});
   ASSERT_TRUE(session.ok()) << session.status().message();
   constexpr int32_t kBegin = 1;
   const auto tokens = greedy(**session, kBegin, 200, kBegin);
@@ -110,7 +111,8 @@ TEST(ImportedModels, TinyGpt2HasTheLogitsOfTransformers) {
   ASSERT_TRUE(device.ok());
   const auto network = load_network(local_files(), **device, dir / "gpt2");
   ASSERT_TRUE(network.ok()) << network.status().message();
-  const auto session = DecodeSession::create(**device, network->parameters, network->config, {.context = 8});
+  const auto session =
+      DecodeSession::create(**device, network->parameters, network->config, {.context = 8, .stored = network->stored});
   ASSERT_TRUE(session.ok()) << session.status().message();
   for (size_t t = 0; t < 5; ++t) {
     ASSERT_TRUE((*session)->feed(std::vector<std::vector<int32_t>>{{kTinyGpt2Tokens[t]}}).ok());
@@ -136,7 +138,8 @@ void expect_logits_of_llama_cpp(const std::string& path) {
   ASSERT_TRUE(device.ok());
   const auto network = load_network(local_files(), **device, path);
   ASSERT_TRUE(network.ok()) << network.status().message();
-  const auto session = DecodeSession::create(**device, network->parameters, network->config, {.context = 8});
+  const auto session =
+      DecodeSession::create(**device, network->parameters, network->config, {.context = 8, .stored = network->stored});
   ASSERT_TRUE(session.ok()) << session.status().message();
   for (size_t t = 0; t < 5; ++t) {
     ASSERT_TRUE((*session)->feed(std::vector<std::vector<int32_t>>{{kTinyLlamaTokens[t]}}).ok());

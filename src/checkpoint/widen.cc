@@ -1,30 +1,35 @@
 #include "checkpoint/widen.h"
 
-#include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace colossus {
 namespace {
 
 template <class Half>
-void widen(std::span<const std::byte> halves, std::vector<float>& floats) {
-  floats.resize(halves.size() / sizeof(Half));
-  for (size_t i = 0; i < floats.size(); ++i) {
+void widen(std::span<const std::byte> halves, std::byte* floats) {
+  for (size_t i = 0; i < halves.size() / sizeof(Half); ++i) {
     Half half;
     std::memcpy(&half, halves.data() + i * sizeof(Half), sizeof(Half));
-    floats[i] = to_float(half);
+    const float number = to_float(half);
+    std::memcpy(floats + i * sizeof(float), &number, sizeof(float));
   }
 }
 
+void widen(DType dtype, std::span<const std::byte> halves, std::byte* floats) {
+  if (dtype == DType::kBF16)
+    widen<BFloat16>(halves, floats);
+  else
+    widen<Float16>(halves, floats);
+}
+
 // `bytes` from `offset` on of a tensor of that type.
-void hand_over(DType dtype, int64_t offset, std::span<const std::byte> bytes, std::vector<float>& floats,
+void hand_over(DType dtype, int64_t offset, std::span<const std::byte> bytes, std::vector<std::byte>& floats,
                FunctionRef<void(int64_t offset, std::span<const std::byte> bytes)> part) {
   if (dtype == DType::kF32) return part(offset, bytes);
-  if (dtype == DType::kBF16)
-    widen<BFloat16>(bytes, floats);
-  else
-    widen<Float16>(bytes, floats);
-  part(offset * 2, std::as_bytes(std::span(floats)));
+  floats.resize(bytes.size() * 2);
+  widen(dtype, bytes, floats.data());
+  part(offset * 2, floats);
 }
 
 }  // namespace
@@ -32,23 +37,24 @@ void hand_over(DType dtype, int64_t offset, std::span<const std::byte> bytes, st
 Status read_widened(const Checkpoint& checkpoint, const Checkpoint::Entry& entry, const Piece& piece,
                     FunctionRef<void(int64_t offset, std::span<const std::byte> bytes)> part) {
   CHECK(widens_to_f32(entry.dtype));
-  std::vector<float> floats;
+  std::vector<std::byte> floats;
   return checkpoint.read(entry, piece, [&](int64_t offset, std::span<const std::byte> bytes) {
     hand_over(entry.dtype, offset, bytes, floats, part);
   });
 }
 
-Status read_widened(const CheckpointTensor& tensor,
-                    FunctionRef<void(int64_t offset, std::span<const std::byte> bytes)> part) {
-  CHECK(widens_to_f32(tensor.dtype));
-  std::vector<float> floats;
-  std::vector<std::byte> block;
-  for (int64_t at = 0; at < tensor.num_bytes(); at += kCheckpointBlockBytes) {
-    block.resize(static_cast<size_t>(std::min(kCheckpointBlockBytes, tensor.num_bytes() - at)));
-    RETURN_IF_ERROR(tensor.read(at, block));
-    hand_over(tensor.dtype, at, block, floats, part);
-  }
-  return ok_status();
+StoredBytes widened(DType dtype, StoredBytes bytes) {
+  CHECK(widens_to_f32(dtype));
+  if (dtype == DType::kF32) return bytes;
+  return {.read =
+              [dtype, read = std::move(bytes.read)](int64_t offset, std::span<std::byte> into) {
+                CHECK(offset % 4 == 0 && into.size() % 4 == 0, "whole numbers");
+                std::vector<std::byte> halves(into.size() / 2);
+                RETURN_IF_ERROR(read(offset / 2, halves));
+                widen(dtype, halves, into.data());
+                return ok_status();
+              },
+          .chunk_bytes = bytes.chunk_bytes * 2};
 }
 
 }  // namespace colossus

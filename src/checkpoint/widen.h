@@ -2,6 +2,7 @@
 #pragma once
 
 #include "checkpoint/checkpoint.h"
+#include "tensor/stored_bytes.h"
 
 namespace colossus {
 
@@ -14,8 +15,7 @@ constexpr bool widens_to_f32(DType dtype) {
 Status read_widened(const Checkpoint& checkpoint, const Checkpoint::Entry& entry, const Piece& piece,
                     FunctionRef<void(int64_t offset, std::span<const std::byte> bytes)> part);
 
-// The same of a tensor that is in no checkpoint yet.
-Status read_widened(const CheckpointTensor& tensor,
-                    FunctionRef<void(int64_t offset, std::span<const std::byte> bytes)> part);
+// Bytes of such a type as those of fp32; whole numbers are read.
+StoredBytes widened(DType dtype, StoredBytes bytes);
 
 }  // namespace colossus

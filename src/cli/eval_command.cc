@@ -100,9 +100,11 @@ Status eval_loss(const LossArguments& arguments) {
     return invalid(fmt::format(
         "[{}] the shards have a vocabulary of {}, the model's tokenizer {}; build them with the model's tokenizer.json",
         arguments.data, loader.identity().vocab_size, model.tokenizer.vocab_size()));
-  ASSIGN_OR_RETURN(const auto evaluator,
-                   Evaluator::create(*device, model.parameters, model.config,
-                                     {.batch = batch, .tokens = tokens, .compute = device->preferred_compute_dtype()}));
+  ASSIGN_OR_RETURN(
+      const auto evaluator,
+      Evaluator::create(
+          *device, model.parameters, model.config,
+          {.batch = batch, .tokens = tokens, .compute = device->preferred_compute_dtype(), .stored = model.stored}));
   ASSIGN_OR_RETURN(const Evaluation evaluation, evaluate_with_progress(*evaluator, loader, arguments.tokens));
   ASSIGN_OR_RETURN(const std::string text, evaluated_text(loader, model.tokenizer, evaluation.num_tokens));
   int64_t xz_bytes = 0;
@@ -138,8 +140,9 @@ Status eval_logits(const LogitsArguments& arguments) {
   ASSIGN_OR_RETURN(const auto device, open_device(arguments.device));
   ASSIGN_OR_RETURN(const LoadedNetwork network, load_network(all_files(), *device, arguments.model));
   ASSIGN_OR_RETURN(const auto tokens, parse_tokens(arguments.tokens, network.config.vocab_size));
-  ASSIGN_OR_RETURN(const auto session, DecodeSession::create(*device, network.parameters, network.config,
-                                                             {.context = static_cast<int64_t>(tokens.size())}));
+  ASSIGN_OR_RETURN(const auto session,
+                   DecodeSession::create(*device, network.parameters, network.config,
+                                         {.context = static_cast<int64_t>(tokens.size()), .stored = network.stored}));
   for (const int32_t token : tokens) {
     RETURN_IF_ERROR(session->feed(std::vector<std::vector<int32_t>>{{token}}));
     std::string line;

@@ -34,14 +34,15 @@ Result<LoadedModel> load_any_model(Device& device, const std::string& path, cons
   }
   ASSIGN_OR_RETURN(const ModelToImport model, open_import(local_files(), path, tokenizer));
   for (const std::string& note : model.report.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
-  return load_model(device, ModelSource{.place = path, .state = model.state, .tensors = model.tensors});
+  return load_model(device, ModelSource{.place = path, .state = model.state, .parameters = model.stored});
 }
 
 Result<OpenModel> open_model(const ModelArguments& arguments, int64_t batch) {
   ASSIGN_OR_RETURN(auto device, open_device(arguments.device));
   ASSIGN_OR_RETURN(LoadedModel model, load_any_model(*device, arguments.path, arguments.tokenizer));
   for (const Status& status : model.passed_over) std::fprintf(stderr, "passed over: %s\n", status.message().c_str());
-  DecodeOptions options{.batch = batch, .context = arguments.context, .compute = decoding_dtype(model.config)};
+  DecodeOptions options{
+      .batch = batch, .context = arguments.context, .compute = decoding_dtype(model.config), .stored = model.stored};
   if (arguments.compute != "auto") options.compute = arguments.compute == "bf16" ? DType::kBF16 : DType::kF32;
   ASSIGN_OR_RETURN(auto session, DecodeSession::create(*device, model.parameters, model.config, options));
   return OpenModel{std::move(device), std::move(model), std::move(session)};

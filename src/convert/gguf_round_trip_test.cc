@@ -98,6 +98,17 @@ TEST_P(GgufRoundTrip, SixteenBitsComeBack) {
   }
 }
 
+TEST_P(GgufRoundTrip, ParametersAreReadWhereTheyLie) {
+  import_foreign(DType::kBF16);
+  for (const GgufExportType type : {GgufExportType::kF32, GgufExportType::kBF16}) {
+    export_as("model.gguf", type);
+    const auto model = open_import(local_files(), dir_ / "model.gguf", "");
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    expect_stored_as_imported(*model);
+    ASSERT_TRUE(local_files().remove_all(dir_ / "model.gguf").ok());
+  }
+}
+
 TEST(GgufExport, TurnsNeighboursForLlamaAlone) {
   for (const std::string family : {"llama", "qwen3"}) {
     const TemporaryDirectory dir;

@@ -6,6 +6,7 @@
 
 #include "convert/assemble.h"
 #include "convert/mapped_tensors.h"
+#include "convert/row_parts.h"
 #include "io/config.h"
 
 namespace colossus {
@@ -25,6 +26,41 @@ Box box_of(const MatrixLink& link, const SourceTensor& source, int64_t head_dim)
   box.head_dim = link.layout == MatrixOrder::kTransposedPairs ? head_dim : 0;
   box.pairs_in_source = true;
   return box;
+}
+
+// The same without turning it over: of a matrix that is (out, in) there, rows of (out, in).
+RowPart rows_of(const MatrixLink& link, const SourceTensor& source, int64_t head_dim) {
+  if (link.layout == MatrixOrder::kSame)
+    return {.row = link.matrix * link.in,
+            .rows = link.in,
+            .source = &source,
+            .source_row = link.their_matrix * link.in,
+            .source_col = link.first_out};
+  return {.row = link.matrix * link.out,
+          .rows = link.out,
+          .source = &source,
+          .source_row = link.their_matrix * source.shape[-2] + link.first_out,
+          .head_dim = link.layout == MatrixOrder::kTransposedPairs ? head_dim : 0};
+}
+
+StoredParameter stored_parameter(const Shape& shape, std::span<const MatrixLink> links, const NameMap& map,
+                                 const ModelConfig& config, const std::shared_ptr<const OpenedModel>& source) {
+  const auto tensor_of = [&](const MatrixLink& link) -> const SourceTensor& {
+    return source->tensors.at(map.theirs[link.theirs].name);
+  };
+  const bool transposed = links.front().layout != MatrixOrder::kSame;
+  std::vector<RowPart> parts;
+  for (const MatrixLink& link : links) {
+    CHECK((link.layout != MatrixOrder::kSame) == transposed, "the matrices of one stack lie alike");
+    parts.push_back(rows_of(link, tensor_of(link), config.head_dim));
+  }
+  const Shape stored = transposed ? shape.transposed() : shape;
+  const int64_t cols = stored.rank() == 0 ? 1 : stored[-1];
+  return {.type = {stored, tensor_of(links.front()).dtype},
+          .transposed = transposed,
+          .bytes = {.read = [source, cols, parts = std::move(parts)](int64_t offset, std::span<std::byte> into) {
+            return read_rows(parts, cols, offset, into);
+          }}};
 }
 
 std::string record_of(const OpenedModel& model, const std::string& from) {
@@ -50,6 +86,7 @@ Result<ModelToImport> open_import(FileSystem& files, const std::string& from, co
       .report = {.format = source->format, .family = source->family, .config = config, .notes = source->notes},
       .state = {.step = 0, .validation_loss = {}, .texts = source->texts},
       .tensors = {},
+      .stored = {},
       .source = source};
   RETURN_IF_ERROR(check_tensors(map, *source, model.report.notes).at(from));
   const auto buffers = make_assembly_buffers();
@@ -66,6 +103,7 @@ Result<ModelToImport> open_import(FileSystem& files, const std::string& from, co
          .shape = map.ours[i].shape,
          .piece = whole_piece(map.ours[i].shape),
          .read = [assembly](int64_t offset, std::span<std::byte> into) { return assembly->read(offset, into); }});
+    model.stored.emplace(map.ours[i].name, stored_parameter(map.ours[i].shape, map.of_ours(i), map, config, source));
     model.report.num_bytes += model.tensors.back().num_bytes();
   }
   model.report.num_tensors = static_cast<int64_t>(model.tensors.size());

@@ -8,6 +8,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "convert/opened_model.h"
+#include "model/stored_parameter.h"
 
 namespace colossus {
 
@@ -22,7 +23,8 @@ struct ModelToImport {
   ImportReport report;
   CheckpointState state;  // texts: model.toml, generation.toml, tokenizer.json, what an export gives back
   std::vector<CheckpointTensor> tensors;      // all whole, in their own type; each is read from front to back
-  std::shared_ptr<const OpenedModel> source;  // what they read from
+  StoredParameters stored;                    // the same parameters where they lie
+  std::shared_ptr<const OpenedModel> source;  // what both read from
 };
 
 // Everything that can be wrong with headers and configuration is found here; tensors' bytes are not read.

@@ -61,6 +61,16 @@ TEST_P(RoundTrip, GivesEveryTensorBackByteForByte) {
     EXPECT_EQ(text_in(dir / (std::string("again/") + name)), text_in(dir / (std::string("theirs/") + name))) << name;
 }
 
+TEST_P(RoundTrip, ParametersAreReadWhereTheyLie) {
+  const TemporaryDirectory dir;
+  const ModelFamily& family = *find_family(GetParam().family);
+  write_foreign_model(dir / "theirs", small_model_of(family.name), family, GetParam().dtype);
+  write_text(dir / "theirs/tokenizer.json", "{\"of\": \"a kind that is not read\"}");
+  const auto model = open_import(local_files(), dir / "theirs", "");
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  expect_stored_as_imported(*model);
+}
+
 std::vector<FamilyCase> all_cases() {
   std::vector<FamilyCase> cases;
   for (const ModelFamily& family : hf_families())

@@ -1,12 +1,15 @@
 // For tests only: models as other programs write them, with bytes of no meaning in every tensor.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
 
 #include "convert/hf_config.h"
 #include "convert/name_map.h"
+#include "convert/open_import.h"
 #include "io/checksum.h"
 #include "io/safetensors.h"
 #include "io/testing.h"
@@ -107,6 +110,35 @@ inline std::vector<ForeignTensor> write_foreign_model(const std::string& directo
   auto tensors = foreign_tensors(model, family, dtype);
   write_safetensors(directory + "/model.safetensors", tensors);
   return tensors;
+}
+
+// Every parameter where it lies is the one that an import has, read in parts of any size, turned over where it says so.
+inline void expect_stored_as_imported(const ModelToImport& model) {
+  ASSERT_EQ(model.stored.size(), model.tensors.size());
+  for (const CheckpointTensor& tensor : model.tensors) {
+    const StoredParameter& stored = model.stored.at(tensor.name);
+    ASSERT_EQ(stored.type.dtype, tensor.dtype) << tensor.name;
+    const auto size = static_cast<size_t>(tensor.num_bytes()), element = static_cast<size_t>(dtype_bytes(tensor.dtype));
+    std::vector<std::byte> imported(size), there(size), turned(size);
+    ASSERT_TRUE(tensor.read(0, imported).ok()) << tensor.name;
+    for (size_t at = 0, part = element; at < size; at += part, part = 3 * part + element) {
+      part = std::min(part, size - at);
+      ASSERT_TRUE(stored.bytes.read(static_cast<int64_t>(at), std::span(there).subspan(at, part)).ok()) << tensor.name;
+    }
+    if (!stored.transposed) {
+      EXPECT_EQ(stored.type.shape, tensor.shape) << tensor.name;
+      EXPECT_EQ(there, imported) << tensor.name;
+      continue;
+    }
+    ASSERT_EQ(stored.type.shape, tensor.shape.transposed()) << tensor.name;
+    const auto rows = static_cast<size_t>(tensor.shape[-2]), cols = static_cast<size_t>(tensor.shape[-1]);
+    for (size_t i = 0; i < size / element; ++i) {
+      const size_t matrix = i / (rows * cols), row = i / cols % rows, col = i % cols;
+      std::copy_n(there.begin() + static_cast<std::ptrdiff_t>(((matrix * cols + col) * rows + row) * element), element,
+                  turned.begin() + static_cast<std::ptrdiff_t>(i * element));
+    }
+    EXPECT_EQ(turned, imported) << tensor.name;
+  }
 }
 
 }  // namespace colossus

@@ -12,11 +12,6 @@
 namespace colossus {
 namespace {
 
-// Where element i of runs in halves is in runs of pairs.
-int64_t place_among_pairs(int64_t i, int64_t head_dim) {
-  const int64_t in_head = i % head_dim, half = head_dim / 2;
-  return i - in_head + (in_head < half ? 2 * in_head : 2 * (in_head - half) + 1);
-}
 int64_t place_among_halves(int64_t i, int64_t head_dim) {
   const int64_t in_head = i % head_dim, half = head_dim / 2;
   return i - in_head + in_head / 2 + (in_head % 2 == 0 ? 0 : half);
@@ -119,6 +114,11 @@ void transpose_in_parallel(const Transpose& t) {
 }
 
 }  // namespace
+
+int64_t place_among_pairs(int64_t i, int64_t head_dim) {
+  const int64_t in_head = i % head_dim, half = head_dim / 2;
+  return i - in_head + (in_head < half ? 2 * in_head : 2 * (in_head - half) + 1);
+}
 
 void transpose(const Transpose& t) {
   switch (t.element_bytes) {

@@ -20,4 +20,7 @@ struct Transpose {
 };
 void transpose(const Transpose& t);
 
+// Where element i of runs of head_dim in halves is in runs of pairs.
+int64_t place_among_pairs(int64_t i, int64_t head_dim);
+
 }  // namespace colossus

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+
 #include "device/tensor_set.h"
 #include "program/builder.h"
 
@@ -134,6 +137,84 @@ TEST_F(CpuDeviceTest, TracesTheOperationsOfTheStepsAskedFor) {
   EXPECT_EQ(spans[1].step, 3);
   EXPECT_EQ(spans[0].label, trace.label({.name = "matmul", .category = "product,forward"}));
   EXPECT_LE(spans[0].end, spans[1].begin);
+}
+
+// Bytes in a file, and how often each was read.
+struct CountedBytes {
+  explicit CountedBytes(std::vector<float> numbers) : values(std::move(numbers)), reads(values.size() * 4) {}
+  StoredBytes stored(int64_t chunk_bytes) {
+    return {.read =
+                [this](int64_t offset, std::span<std::byte> into) {
+                  if (fault) return corrupt("a checksum");
+                  const auto bytes = std::as_bytes(std::span(values)).subspan(static_cast<size_t>(offset), into.size());
+                  std::ranges::copy(bytes, into.begin());
+                  for (size_t i = 0; i < into.size(); ++i) ++reads[static_cast<size_t>(offset) + i];
+                  return ok_status();
+                },
+            .chunk_bytes = chunk_bytes};
+  }
+
+  std::vector<float> values;
+  std::vector<int> reads;
+  std::atomic<bool> fault = false;
+};
+
+std::vector<float> rising(size_t count) {
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(i % 97) - 48;
+  return values;
+}
+
+// A weight that products alone read is read once, in parts, for all programs, and held in their form alone.
+TEST_F(CpuDeviceTest, StoredWeightsArePackedAsTheyAreRead) {
+  for (const int64_t chunk_bytes : {1, 700, 1 << 20}) {
+    CountedBytes bytes(rising(24 * 40));
+    TensorSet stored, inputs;
+    std::vector<std::unique_ptr<Executable>> executables;  // packed forms live as long as somebody reads them
+    ASSERT_TRUE(stored.add_stored(*device_, "w", {{24, 40}, DType::kF32}, bytes.stored(chunk_bytes)).ok());
+    for (const int64_t rows : {64, 1}) {
+      const auto& executable = executables.emplace_back(*device_->compile(product(rows)));
+      ASSERT_TRUE(inputs.add_role(*device_, executable->program(), Role::kInput).ok());
+      stored.bind_to(*executable);
+      inputs.bind_to(*executable);
+      const std::vector<float> ones(static_cast<size_t>(rows * 24), 1);
+      device_->write(*inputs.at("x" + std::to_string(rows)).memory, 0, std::as_bytes(std::span(ones)));
+      ASSERT_TRUE(executable->load().ok());
+      ASSERT_TRUE(executable->run().ok());
+      const std::vector<float> y = output(*executable);
+      EXPECT_EQ(executable->packed_bytes(), 24 * 64 * 4);  // two panels of 32 columns
+      EXPECT_EQ(stored.held_bytes(), 0);
+      for (int64_t column = 0; column < 40; ++column) {
+        float sum = 0;
+        for (int64_t row = 0; row < 24; ++row) sum += bytes.values[static_cast<size_t>(row * 40 + column)];
+        EXPECT_EQ(y[static_cast<size_t>(column)], sum);
+      }
+    }
+    EXPECT_THAT(bytes.reads, testing::Each(1));
+  }
+}
+
+// What another operation reads too is held, and packed from there.
+TEST_F(CpuDeviceTest, StoredTablesAreHeldForLookUps) {
+  CountedBytes bytes(rising(33 * 24));
+  Builder b("tied");
+  const TensorId table = b.parameter("table", {33, 24});
+  const TensorId x = b.emit(Embedding{}, {table, b.input("tokens", {1, 1}, DType::kI32)});
+  b.mark_output(b.emit(Matmul{.transpose_b = true}, {x, table}), "y");
+  const auto executable = *device_->compile(*b.finish());
+  ASSERT_TRUE(tensors_.add_role(*device_, executable->program(), Role::kInput).ok());
+  ASSERT_TRUE(tensors_.add_stored(*device_, "table", {{33, 24}, DType::kF32}, bytes.stored(100)).ok());
+  tensors_.bind_to(*executable);
+  bytes.fault = true;
+  EXPECT_EQ(executable->load().code(), ErrorCode::kCorrupt);
+  EXPECT_EQ(executable->run().code(), ErrorCode::kCorrupt);
+  bytes.fault = false;
+  ASSERT_TRUE(executable->run().ok());
+  EXPECT_THAT(bytes.reads, testing::Each(1));
+  EXPECT_EQ(tensors_.at("table").memory->held_bytes(), 33 * 24 * 4);
+  float sum = 0;
+  for (size_t i = 0; i < 24; ++i) sum += bytes.values[i] * bytes.values[24 + i];
+  EXPECT_EQ(output(*executable)[1], sum);
 }
 
 TEST_F(CpuDeviceTest, MemoryBeginsAsZeros) {

@@ -12,6 +12,7 @@
 #include "comm/rank_groups.h"
 #include "program/memory_plan.h"
 #include "program/program.h"
+#include "tensor/stored_bytes.h"
 
 namespace colossus {
 
@@ -22,6 +23,8 @@ class DeviceMemory {
  public:
   virtual ~DeviceMemory() = default;
   virtual int64_t num_bytes() const = 0;
+  // What it takes: none while it is only a place for what is stored elsewhere.
+  virtual int64_t held_bytes() const { return num_bytes(); }
 };
 
 struct OperationTime {
@@ -35,12 +38,15 @@ class Executable {
   virtual ~Executable() = default;
   virtual const Program& program() const = 0;
   virtual const MemoryPlan& memory_plan() const = 0;
+  // Reads what is stored elsewhere (Device::allocate_stored) and brings weights into the device's own layout, which
+  // run() would do first. Fails as the reads do.
+  virtual Status load() = 0;
   // Gives tensor `id` (any role outside the arena; no view) its memory. Every such tensor is bound before run();
   // several executables, and several tensors, may share a memory, which is kept alive. offset_bytes: where in it the
   // tensor begins, a multiple of kTensorAlignment.
   virtual void bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes = 0) = 0;
   // One pass through the program. Operations are done when it returns or at synchronize(), as the device likes. Fails
-  // only when other ranks do: then what the program changes is in no defined state.
+  // only as load() does, or when other ranks do: then what the program changes is in no defined state.
   // A send from a stash waits for its peer beside the runs that follow, whatever is bound for them. A program that
   // writes to the memory it reads waits for it; Device::write() and its like do not. If such a send fails, its groups
   // are aborted, and the next run of any executable of this device or synchronize() returns the failure.
@@ -68,6 +74,9 @@ class Device {
   virtual std::string description() const = 0;  // "2 cores of Intel Xeon ..., avx512"
   virtual Result<std::unique_ptr<Executable>> compile(Program program, const CompileOptions& options = {}) = 0;
   virtual Result<std::shared_ptr<DeviceMemory>> allocate(int64_t num_bytes) = 0;
+  // Memory for what is stored elsewhere: programs read it, and nothing writes to it or copies it. It is read from there
+  // by Executable::load(), in parts; what operations only need in the device's own layout is held in no other.
+  virtual Result<std::shared_ptr<DeviceMemory>> allocate_stored(int64_t num_bytes, StoredBytes bytes) = 0;
   virtual void write(DeviceMemory& memory, int64_t offset_bytes, std::span<const std::byte> bytes) = 0;
   virtual void read(const DeviceMemory& memory, int64_t offset_bytes, std::span<std::byte> into) = 0;
   virtual void zero(DeviceMemory& memory) = 0;

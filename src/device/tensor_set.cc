@@ -23,6 +23,14 @@ Status TensorSet::add(Device& device, const Program& program, const Tensor& tens
   return ok_status();
 }
 
+Status TensorSet::add_stored(Device& device, const std::string& name, const TensorType& type, StoredBytes bytes) {
+  CHECK(!entries_.contains(name), name.c_str());
+  auto memory = device.allocate_stored(std::max<int64_t>(type.num_bytes(), 1), std::move(bytes));
+  if (!memory.ok()) return memory.status().at(name);
+  entries_[name] = {.type = type, .role = Role::kParameter, .memory = *memory};
+  return ok_status();
+}
+
 Status TensorSet::add_all(Device& device, const Program& program) {
   for (const Tensor& tensor : program.tensors)
     if (!in_arena(tensor.role)) RETURN_IF_ERROR(add(device, program, tensor));
@@ -39,7 +47,10 @@ void TensorSet::bind_to(Executable& executable) const {
   const auto& tensors = executable.program().tensors;
   for (size_t i = 0; i < tensors.size(); ++i) {
     if (in_arena(tensors[i].role) || tensors[i].base) continue;
-    if (const Entry* entry = find(tensors[i].name)) executable.bind({static_cast<int32_t>(i)}, entry->memory, entry->offset_bytes);
+    const Entry* entry = find(tensors[i].name);
+    if (!entry) continue;
+    CHECK(entry->type == tensors[i].type, tensors[i].name.c_str());
+    executable.bind({static_cast<int32_t>(i)}, entry->memory, entry->offset_bytes);
   }
 }
 
@@ -52,6 +63,13 @@ const TensorSet::Entry& TensorSet::at(const std::string& name) const {
   const Entry* entry = find(name);
   CHECK(entry != nullptr, name.c_str());
   return *entry;
+}
+
+int64_t TensorSet::held_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& [name, entry] : entries_)
+    if (!entry.is_view) bytes += entry.memory->held_bytes();
+  return bytes;
 }
 
 int64_t TensorSet::num_bytes() const {

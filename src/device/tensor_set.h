@@ -26,13 +26,16 @@ class TensorSet {
   Status add_all(Device& device, const Program& program);
   // The same for those of one role.
   Status add_role(Device& device, const Program& program, Role role);
-  // Binds every outside tensor of the executable's program that is here, by name.
+  // A parameter that is only read, where it is stored; its name is new.
+  Status add_stored(Device& device, const std::string& name, const TensorType& type, StoredBytes bytes);
+  // Binds every outside tensor of the executable's program that is here, by name; of another type it is our mistake.
   void bind_to(Executable& executable) const;
 
   const Entry* find(const std::string& name) const;
   const Entry& at(const std::string& name) const;
   const std::map<std::string, Entry>& entries() const { return entries_; }
   int64_t num_bytes() const;
+  int64_t held_bytes() const;  // without what is stored elsewhere and not in memory
 
  private:
   Status add(Device& device, const Program& program, const Tensor& tensor);

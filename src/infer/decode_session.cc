@@ -15,31 +15,43 @@ Result<std::unique_ptr<DecodeSession>> DecodeSession::create(Device& device, con
   if (session->context_ > model.context)
     return invalid(fmt::format("[context] {} tokens asked of a model made for {}", session->context_, model.context));
   session->vocab_size_ = model.vocab_size;
-  session->prefill_.tokens = std::min(options.prefill_tokens, session->context_);
+  const int64_t most = std::min(options.prefill_tokens, session->context_);
   // A chunk writes all its rows, also those past the end of a short prompt: they need a place.
-  session->cache_tokens_ = session->context_ + session->prefill_.tokens;
-  RETURN_IF_ERROR(session->compile(session->prefill_, parameters, model, options));
-  RETURN_IF_ERROR(session->compile(session->decode_, parameters, model, options));
+  session->cache_tokens_ = session->context_ + most;
+  // A short prompt does not pay for the rows of a long one. The widest comes first: it has the largest arena.
+  constexpr int64_t kFewTokens = 8;
+  for (int64_t tokens = most; tokens > 1; tokens = tokens / 2 >= kFewTokens ? tokens / 2 : 1)
+    RETURN_IF_ERROR(session->compile(tokens, parameters, model, options));
+  RETURN_IF_ERROR(session->compile(1, parameters, model, options));
+  std::ranges::reverse(session->extensions_);
   session->lengths_.assign(static_cast<size_t>(options.batch), 0);
   session->logits_.assign(static_cast<size_t>(options.batch * model.vocab_size), 0);
   session->chunk_logits_.resize(session->logits_.size());
   return session;
 }
 
-Status DecodeSession::compile(Extension& extension, const TensorSet& parameters, const ModelConfig& model,
+Status DecodeSession::compile(int64_t tokens, const TensorSet& parameters, const ModelConfig& model,
                               const DecodeOptions& options) {
+  Extension& extension = extensions_.emplace_back(Extension{.tokens = tokens});
   ASSIGN_OR_RETURN(
       Program program,
-      write_decode_program(model, {.batch = batch_, .tokens = extension.tokens, .compute = options.compute},
-                           cache_tokens_));
+      write_decode_program(
+          model, {.batch = batch_, .tokens = extension.tokens, .compute = options.compute, .stored = options.stored},
+          cache_tokens_));
   RETURN_IF_ERROR(states_.add_role(*device_, program, Role::kState));
   RETURN_IF_ERROR(extension.inputs.add_role(*device_, program, Role::kInput));
   ASSIGN_OR_RETURN(extension.executable, device_->compile(std::move(program)));
   parameters.bind_to(*extension.executable);
   states_.bind_to(*extension.executable);
   extension.inputs.bind_to(*extension.executable);
+  RETURN_IF_ERROR(extension.executable->load());
   extension.logits = extension.executable->program().find("logits");
   return ok_status();
+}
+
+DecodeSession::Extension& DecodeSession::extension_for(int64_t tokens) {
+  const auto enough = std::ranges::lower_bound(extensions_, tokens, {}, &Extension::tokens);
+  return enough == extensions_.end() ? extensions_.back() : *enough;
 }
 
 Status DecodeSession::feed(std::span<const std::vector<int32_t>> tokens) {
@@ -57,7 +69,7 @@ Status DecodeSession::feed(std::span<const std::vector<int32_t>> tokens) {
   }
   std::vector<int64_t> done(tokens.size(), 0);
   for (int64_t left = longest; left > 0;) {
-    Extension& extension = left == 1 ? decode_ : prefill_;
+    Extension& extension = extension_for(left);
     run_chunk(extension, tokens, done);
     left -= extension.tokens;
   }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "infer/testing.h"
+#include "tensor/view.h"
 
 namespace colossus {
 namespace {
@@ -125,6 +126,101 @@ TEST_P(CachedDecoding, TheContextIsALimit) {
   Tokens all = random_tokens(4, 9);
   all.push_back(1);
   expect_close(logits_of(*session), full_forward(model_, all), "the last token");
+}
+
+// The model's parameters as bf16, matrices turned over, in files that tests play. What they hold has no other value in
+// fp32.
+struct StoredModel {
+  explicit StoredModel(RandomModel& model) {
+    for (const ParameterSpec& spec : *parameter_table(model.config)) {
+      const auto& entry = model.parameters.at(spec.name);
+      std::vector<float> values(static_cast<size_t>(spec.shape.num_elements()));
+      model.device->read(*entry.memory, 0, std::as_writable_bytes(std::span(values)));
+      const bool is_vector = spec.kind == ParameterSpec::Kind::kVector;
+      if (!is_vector) {
+        for (float& value : values) value = to_float(to_bf16(value));
+        model.device->write(*entry.memory, 0, std::as_bytes(std::span(values)));
+        forms[spec.name] = {.dtype = DType::kBF16, .transposed = spec.kind == ParameterSpec::Kind::kMatrix};
+      }
+      add(*model.device, spec, values, is_vector ? StoredForm{} : forms[spec.name]);
+    }
+  }
+
+  void add(Device& device, const ParameterSpec& spec, const std::vector<float>& values, const StoredForm& form) {
+    const Shape shape = form.transposed ? spec.shape.transposed() : spec.shape;
+    std::vector<std::byte> bytes(values.size() * static_cast<size_t>(dtype_bytes(form.dtype)));
+    const View view{bytes.data(), shape, form.dtype};
+    const int64_t cols = spec.shape[-1], rows = form.transposed ? spec.shape[-2] : 1;
+    for (size_t i = 0; i < values.size(); ++i) {
+      const auto at = static_cast<int64_t>(i), matrix = at / (rows * cols), row = at / cols % rows, col = at % cols;
+      view.set(form.transposed ? (matrix * cols + col) * rows + row : at, static_cast<double>(values[i]));
+    }
+    num_bytes += static_cast<int64_t>(bytes.size());
+    const auto read = [bytes = std::move(bytes)](int64_t offset, std::span<std::byte> into) {
+      std::copy_n(bytes.begin() + offset, into.size(), into.begin());
+      return ok_status();
+    };
+    CHECK(parameters.add_stored(device, spec.name, {shape, form.dtype}, {.read = read, .chunk_bytes = 300}).ok());
+  }
+
+  TensorSet parameters;
+  StoredForms forms;
+  int64_t num_bytes = 0;
+};
+
+TEST_P(CachedDecoding, StoredFormsHaveTheBitsOfFp32) {
+  const StoredModel stored(model_);
+  const Tokens tokens = random_tokens(5, 21);
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    const auto wide = model_.session({.compute = compute});
+    auto narrow = DecodeSession::create(*model_.device, stored.parameters, model_.config,
+                                        {.compute = compute, .stored = stored.forms});
+    ASSERT_TRUE(narrow.ok()) << narrow.status().message();
+    for (const Tokens& next : {part(tokens, 0, 11), part(tokens, 11, 9), part(tokens, 20, 1)}) {
+      feed_one(*wide, next);
+      feed_one(**narrow, next);
+      EXPECT_EQ(logits_of(**narrow), logits_of(*wide)) << dtype_name(compute);
+    }
+  }
+}
+
+TEST_P(CachedDecoding, BitsDoNotDependOnHowManyTokensAreTakenAtOnce) {
+  const Tokens tokens = random_tokens(6, 23);
+  std::vector<float> first;
+  for (const int64_t most : {1, 5, 8, 40}) {
+    const auto session = model_.session({.compute = DType::kBF16, .prefill_tokens = most});
+    feed_one(*session, tokens);
+    if (first.empty()) first = logits_of(*session);
+    EXPECT_EQ(logits_of(*session), first) << most;
+  }
+}
+
+// A bf16 model takes its bytes once: the packed forms, and beside them what is not multiplied.
+TEST(DecodeSession, AStoredModelIsHeldOnce) {
+  ModelConfig config = random_model_config(Family::kLlama);
+  config.width = 128;  // of whole panels: what they are filled up with does not count
+  config.head_dim = 32;
+  config.ffn_width = 256;
+  config.vocab_size = 512;
+  config.tie_embeddings = false;
+  RandomModel model(config);
+  const StoredModel stored(model);
+  const auto session = DecodeSession::create(*model.device, stored.parameters, config,
+                                             {.compute = DType::kBF16, .stored = stored.forms});
+  ASSERT_TRUE(session.ok()) << session.status().message();
+  const int64_t held = stored.parameters.held_bytes() + (*session)->decode_executable().packed_bytes();
+  EXPECT_GE(held, stored.num_bytes);
+  EXPECT_LE(held, stored.num_bytes + stored.num_bytes / 100);
+}
+
+TEST(DecodeSession, AFileThatCannotBeReadIsAnError) {
+  RandomModel model(Family::kLlama);
+  TensorSet parameters;
+  for (const ParameterSpec& spec : *parameter_table(model.config)) {
+    const auto read = [](int64_t, std::span<std::byte>) { return corrupt("a block's checksum is wrong"); };
+    ASSERT_TRUE(parameters.add_stored(*model.device, spec.name, {spec.shape, DType::kF32}, {.read = read}).ok());
+  }
+  EXPECT_EQ(DecodeSession::create(*model.device, parameters, model.config, {}).status().code(), ErrorCode::kCorrupt);
 }
 
 std::string family_name(Family family) {

@@ -10,122 +10,121 @@ namespace {
 
 constexpr int64_t kLargeModel = 20'000'000;
 
-// A checkpoint, or what one would hold.
-class Source {
- public:
-  explicit Source(const Checkpoint& checkpoint)
-      : checkpoint_(&checkpoint), place_(checkpoint.path()), state_(checkpoint.state()) {}
-  explicit Source(const ModelSource& source) : place_(source.place), state_(source.state) {
-    for (const CheckpointTensor& tensor : source.tensors) tensors_.emplace(tensor.name, &tensor);
-  }
+// The range of a whole tensor that these bytes are.
+Piece range_of(const Checkpoint::Entry& entry, int64_t offset, size_t num_bytes) {
+  const int64_t element_bytes = dtype_bytes(entry.dtype);
+  Piece piece = whole_piece(entry.shape);
+  piece.begin = offset / element_bytes;
+  piece.end = piece.begin + static_cast<int64_t>(num_bytes) / element_bytes;
+  return piece;
+}
 
-  const std::string& place() const { return place_; }
-  const CheckpointState& state() const { return state_; }
+StoredParameters parameters_of(const std::shared_ptr<const Checkpoint>& checkpoint) {
+  StoredParameters parameters;
+  for (const Checkpoint::Entry& entry : checkpoint->tensors())
+    if (entry.file == "model")
+      parameters[entry.name] = {.type = {entry.shape, entry.dtype},
+                                .bytes = {.read =
+                                              [checkpoint, &entry](int64_t offset, std::span<std::byte> into) {
+                                                return checkpoint->read(entry, range_of(entry, offset, into.size()),
+                                                                        into);
+                                              },
+                                          .chunk_bytes = kCheckpointBlockBytes}};
+  return parameters;
+}
 
-  Result<std::string> text(const std::string& name) const {
-    const auto found = state_.texts.find(name);
-    if (found == state_.texts.end()) return corrupt(fmt::format("[{}] has no {}", place_, name));
-    return found->second;
-  }
+Result<std::string> text_of(const ModelSource& source, const std::string& name) {
+  const auto found = source.state.texts.find(name);
+  if (found == source.state.texts.end()) return corrupt(fmt::format("[{}] has no {}", source.place, name));
+  return found->second;
+}
 
-  // Hands the tensor over in fp32.
-  Status read(const std::string& name, const TensorType& needed,
-              FunctionRef<void(int64_t offset, std::span<const std::byte> bytes)> part) const {
-    if (!checkpoint_) {
-      const auto found = tensors_.find(name);
-      if (found == tensors_.end()) return unfit(name, needed, "not there");
-      const CheckpointTensor& tensor = *found->second;
-      if (!fits(tensor.dtype, tensor.shape, needed)) return unfit(name, needed, told(tensor.dtype, tensor.shape));
-      return read_widened(tensor, part);
-    }
-    const Checkpoint::Entry* stored = checkpoint_->find("model", name);
-    if (!stored) return unfit(name, needed, "not there");
-    if (!fits(stored->dtype, stored->shape, needed)) return unfit(name, needed, told(stored->dtype, stored->shape));
-    return read_widened(*checkpoint_, *stored, whole_piece(stored->shape), part);
-  }
+std::string told(const TensorType& type) {
+  return fmt::format("{} {}", dtype_name(type.dtype), type.shape.to_string());
+}
 
- private:
-  static bool fits(DType dtype, const Shape& shape, const TensorType& needed) {
-    return shape == needed.shape && widens_to_f32(dtype);
-  }
-  static std::string told(DType dtype, const Shape& shape) {
-    return fmt::format("{} {}", dtype_name(dtype), shape.to_string());
-  }
-  Status unfit(const std::string& name, const TensorType& needed, const std::string& found) const {
-    return corrupt(fmt::format("[{}] its parameter {} is {}; the configuration needs {} {}", place_, name, found,
-                               dtype_name(needed.dtype), needed.shape.to_string()));
-  }
+// How programs declare it: as it is stored, where they can.
+StoredForm form_of(const ParameterSpec& spec, const StoredParameter& stored) {
+  const bool is_vector = spec.kind == ParameterSpec::Kind::kVector;
+  return {.dtype = is_vector || stored.type.dtype == DType::kF16 ? DType::kF32 : stored.type.dtype,
+          .transposed = stored.transposed};
+}
 
-  const Checkpoint* checkpoint_ = nullptr;
-  const std::string& place_;
-  const CheckpointState& state_;
-  std::map<std::string_view, const CheckpointTensor*> tensors_;
-};
-
-Status read_parameters(Device& device, const Source& source, const ModelConfig& config, TensorSet& parameters) {
-  // The smallest program declares every parameter.
-  ASSIGN_OR_RETURN(const Program program, write_loss_program(config, {}));
-  RETURN_IF_ERROR(parameters.add_role(device, program, Role::kParameter));
-  for (const auto& [name, entry] : parameters.entries())
-    RETURN_IF_ERROR(source.read(name, entry.type, [&](int64_t offset, std::span<const std::byte> bytes) {
-      device.write(*entry.memory, offset, bytes);
-    }));
+Status add_parameters(Device& device, const ModelSource& source, const ModelConfig& config, TensorSet& parameters,
+                      StoredForms& forms) {
+  ASSIGN_OR_RETURN(const auto table, parameter_table(config));
+  for (const ParameterSpec& spec : table) {
+    const auto found = source.parameters.find(spec.name);
+    const TensorType needed{spec.shape, DType::kF32};
+    const auto unfit = [&](const std::string& got) {
+      return corrupt(fmt::format("[{}] its parameter {} is {}; the configuration needs {}", source.place, spec.name,
+                                 got, told(needed)));
+    };
+    if (found == source.parameters.end()) return unfit("not there");
+    const StoredParameter& stored = found->second;
+    const Shape& shape = stored.type.shape;
+    if (!((stored.transposed ? shape.transposed() : shape) == spec.shape) || !widens_to_f32(stored.type.dtype))
+      return unfit(told(stored.type));
+    const StoredForm form = form_of(spec, stored);
+    RETURN_IF_ERROR(parameters.add_stored(
+        device, spec.name, {shape, form.dtype},
+        form.dtype == stored.type.dtype ? stored.bytes : widened(stored.type.dtype, stored.bytes)));
+    if (spec.kind != ParameterSpec::Kind::kVector) forms[spec.name] = form;
+  }
   return ok_status();
 }
 
-Result<ModelConfig> config_of(const Source& source) {
-  ASSIGN_OR_RETURN(const std::string text, source.text("model.toml"));
-  return parse_config<ModelConfig>(text, source.place() + "/model.toml");
-}
-
-Result<LoadedNetwork> load_network(Device& device, const Source& source) {
-  LoadedNetwork network{.path = source.place(), .config = {}, .parameters = {}};
-  ASSIGN_OR_RETURN(network.config, config_of(source));
-  RETURN_IF_ERROR(read_parameters(device, source, network.config, network.parameters));
-  return network;
-}
-
-Result<LoadedModel> load_model(Device& device, const Source& source, std::vector<Status> passed_over) {
-  ASSIGN_OR_RETURN(const ModelConfig config, config_of(source));
-  ASSIGN_OR_RETURN(const std::string tokenizer_text, source.text("tokenizer.json"));
-  auto tokenizer = Tokenizer::from_json(tokenizer_text);
-  if (!tokenizer.ok()) return tokenizer.status().at(source.place() + "/tokenizer.json");
-  if (tokenizer->vocab_size() > config.vocab_size)
-    return invalid(fmt::format("[{}] the tokenizer has {} tokens, the model {}", source.place(),
-                               tokenizer->vocab_size(), config.vocab_size));
-  ASSIGN_OR_RETURN(GenerationTokens bounds,
-                   text_bounds(source.state().texts, *tokenizer, config.vocab_size, source.place()));
-  LoadedModel model{.path = source.place(),
-                    .step = source.state().step,
-                    .config = config,
-                    .parameters = {},
-                    .tokenizer = std::move(*tokenizer),
-                    .bounds = std::move(bounds),
-                    .passed_over = std::move(passed_over)};
-  RETURN_IF_ERROR(read_parameters(device, source, model.config, model.parameters));
-  return model;
+Result<ModelConfig> config_of(const ModelSource& source) {
+  ASSIGN_OR_RETURN(const std::string text, text_of(source, "model.toml"));
+  return parse_config<ModelConfig>(text, source.place + "/model.toml");
 }
 
 }  // namespace
 
 Result<LoadedNetwork> load_network(FileSystem& files, Device& device, const std::string& path) {
   std::vector<Status> passed_over;
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, find_checkpoint(files, path, passed_over));
-  return load_network(device, Source(checkpoint));
+  ASSIGN_OR_RETURN(Checkpoint found, find_checkpoint(files, path, passed_over));
+  const auto checkpoint = std::make_shared<const Checkpoint>(std::move(found));
+  return load_network(device, {checkpoint->path(), checkpoint->state(), parameters_of(checkpoint)});
 }
 
 Result<LoadedNetwork> load_network(Device& device, const ModelSource& source) {
-  return load_network(device, Source(source));
+  LoadedNetwork network{.path = source.place, .config = {}, .parameters = {}, .stored = {}};
+  ASSIGN_OR_RETURN(network.config, config_of(source));
+  RETURN_IF_ERROR(add_parameters(device, source, network.config, network.parameters, network.stored));
+  return network;
 }
 
 Result<LoadedModel> load_model(FileSystem& files, Device& device, const std::string& path) {
   std::vector<Status> passed_over;
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, find_checkpoint(files, path, passed_over));
-  return load_model(device, Source(checkpoint), std::move(passed_over));
+  ASSIGN_OR_RETURN(Checkpoint found, find_checkpoint(files, path, passed_over));
+  const auto checkpoint = std::make_shared<const Checkpoint>(std::move(found));
+  ASSIGN_OR_RETURN(LoadedModel model,
+                   load_model(device, {checkpoint->path(), checkpoint->state(), parameters_of(checkpoint)}));
+  model.passed_over = std::move(passed_over);
+  return model;
 }
 
 Result<LoadedModel> load_model(Device& device, const ModelSource& source) {
-  return load_model(device, Source(source), {});
+  ASSIGN_OR_RETURN(const ModelConfig config, config_of(source));
+  ASSIGN_OR_RETURN(const std::string tokenizer_text, text_of(source, "tokenizer.json"));
+  auto tokenizer = Tokenizer::from_json(tokenizer_text);
+  if (!tokenizer.ok()) return tokenizer.status().at(source.place + "/tokenizer.json");
+  if (tokenizer->vocab_size() > config.vocab_size)
+    return invalid(fmt::format("[{}] the tokenizer has {} tokens, the model {}", source.place, tokenizer->vocab_size(),
+                               config.vocab_size));
+  ASSIGN_OR_RETURN(GenerationTokens bounds,
+                   text_bounds(source.state.texts, *tokenizer, config.vocab_size, source.place));
+  LoadedModel model{.path = source.place,
+                    .step = source.state.step,
+                    .config = config,
+                    .parameters = {},
+                    .stored = {},
+                    .tokenizer = std::move(*tokenizer),
+                    .bounds = std::move(bounds),
+                    .passed_over = {}};
+  RETURN_IF_ERROR(add_parameters(device, source, model.config, model.parameters, model.stored));
+  return model;
 }
 
 DType decoding_dtype(const ModelConfig& config) {

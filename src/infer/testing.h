@@ -41,7 +41,8 @@ struct RandomModel {
   std::unique_ptr<Device> device = *make_cpu_device({.num_threads = 1});
   TensorSet parameters;
 
-  explicit RandomModel(Family family) : config(random_model_config(family)) {
+  explicit RandomModel(Family family) : RandomModel(random_model_config(family)) {}
+  explicit RandomModel(const ModelConfig& model) : config(model) {
     CHECK(parameters.add_role(*device, *write_loss_program(config, {}), Role::kParameter).ok());
     uint64_t number = 0;
     for (const ParameterSpec& spec : *parameter_table(config)) {

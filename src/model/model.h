@@ -2,6 +2,7 @@
 // difference between training and decoding in sight.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -37,11 +38,20 @@ Result<ParameterCounts> count_parameters(const ModelConfig& config);
 // (Chowdhery et al. 2022, appendix B; the whole score square is counted).
 Result<double> training_flops_per_token(const ModelConfig& config, int64_t tokens);
 
+// A matrix or table as it is stored. Programs that do nothing but read it declare it so: nothing has to be made of it.
+struct StoredForm {
+  DType dtype = DType::kF32;  // or bf16
+  bool transposed = false;    // of a matrix: (out, in), or (E, out, in), where the network has (in, out)
+};
+using StoredForms =
+    std::map<std::string, StoredForm>;  // by parameter; those not in it are fp32, as the network has them
+
 struct ProgramOptions {
   int64_t batch = 1;            // B
   int64_t tokens = 1;           // T
-  DType compute = DType::kF32;  // activations; parameters are fp32 (fp64 with fp64)
+  DType compute = DType::kF32;  // activations; parameters are fp32 (fp64 with fp64) or as `stored` says
   bool document_mask = false;   // attention stays within documents: one more input
+  StoredForms stored = {};      // of matrices and tables, in programs that are not differentiated
 };
 
 // The forward pass and its loss. Inputs: tokens (B, T) i32, targets (B, T) i32, [document_start (B, T) i32], [rng (3)

@@ -24,21 +24,31 @@ std::string ModelWriter::scoped(std::string_view name) const {
   return builder_.scope().empty() ? std::string(name) : builder_.scope() + "." + std::string(name);
 }
 
-TensorId ModelWriter::parameter(ParameterSpec spec) {
-  const TensorId id = builder_.parameter(spec.name, spec.shape, statistics_dtype(options_.compute));
+ModelWriter::Weight ModelWriter::parameter(ParameterSpec spec) {
+  TensorType type{spec.shape, statistics_dtype(options_.compute)};
+  Weight weight;
+  if (const auto stored = options_.stored.find(spec.name); stored != options_.stored.end()) {
+    const bool is_matrix = spec.kind == ParameterSpec::Kind::kMatrix;
+    CHECK(spec.kind != ParameterSpec::Kind::kVector && (is_matrix || !stored->second.transposed), spec.name.c_str());
+    type.dtype = stored->second.dtype;
+    weight.transposed = stored->second.transposed;
+  }
+  if (weight.transposed) type.shape = type.shape.transposed();
+  weight.id = builder_.declare(spec.name, std::move(type), Role::kParameter);
   parameters_.push_back(std::move(spec));
-  return id;
+  return weight;
 }
 
-TensorId ModelWriter::matrix(std::string_view name, int64_t rows, int64_t cols, double gain,
-                             const Placement& placement) {
+ModelWriter::Weight ModelWriter::matrix(std::string_view name, int64_t rows, int64_t cols, double gain,
+                                        const Placement& placement) {
   return parameter({.name = scoped(name),
                     .shape = {rows, cols},
                     .init_std = gain / std::sqrt(static_cast<double>(rows)),
                     .placement = placement});
 }
 
-TensorId ModelWriter::experts(std::string_view name, int64_t rows, int64_t cols, const Placement& placement) {
+ModelWriter::Weight ModelWriter::experts(std::string_view name, int64_t rows, int64_t cols,
+                                         const Placement& placement) {
   return parameter({.name = scoped(name),
                     .shape = {config_.num_experts, rows, cols},
                     .init_std = 1 / std::sqrt(static_cast<double>(rows)),
@@ -46,8 +56,11 @@ TensorId ModelWriter::experts(std::string_view name, int64_t rows, int64_t cols,
 }
 
 TensorId ModelWriter::table(std::string_view name, int64_t rows, double std) {
-  return parameter(
-      {.name = scoped(name), .shape = {rows, config_.width}, .kind = ParameterSpec::Kind::kEmbedding, .init_std = std});
+  return parameter({.name = scoped(name),
+                    .shape = {rows, config_.width},
+                    .kind = ParameterSpec::Kind::kEmbedding,
+                    .init_std = std})
+      .id;
 }
 
 TensorId ModelWriter::vector(std::string_view name, int64_t size, double value, const Placement& placement) {
@@ -55,7 +68,16 @@ TensorId ModelWriter::vector(std::string_view name, int64_t size, double value, 
                     .shape = {size},
                     .kind = ParameterSpec::Kind::kVector,
                     .init_value = value,
-                    .placement = placement});
+                    .placement = placement})
+      .id;
+}
+
+TensorId ModelWriter::product(TensorId x, const Weight& weight, TensorId bias, std::string_view name) {
+  return builder_.emit(Matmul{.transpose_b = weight.transposed, .dtype = options_.compute}, {x, weight.id, bias}, name);
+}
+
+TensorId ModelWriter::product_of_experts(TensorId rows, const Weight& weight, TensorId offsets, std::string_view name) {
+  return builder_.emit(GroupedMatmul{.transpose_b = weight.transposed}, {rows, weight.id, offsets}, name);
 }
 
 TensorId ModelWriter::embed(TensorId table, TensorId position_table) {
@@ -79,18 +101,17 @@ TensorId ModelWriter::layer_norm(TensorId x, std::string_view name) {
 
 TensorId ModelWriter::linear(TensorId x, std::string_view name, int64_t out) {
   if (!builder_.status().ok()) return {};
-  const TensorId weight = matrix(name, builder_.shape(x)[-1], out, 1, Placement().cut(MeshAxis::kTensor, 1));
+  const Weight weight = matrix(name, builder_.shape(x)[-1], out, 1, Placement().cut(MeshAxis::kTensor, 1));
   const TensorId bias =
       config_.biases ? vector(std::string(name) + "_bias", out, 0, Placement().cut(MeshAxis::kTensor, 0)) : TensorId{};
-  return builder_.emit(Matmul{.dtype = options_.compute}, {x, weight, bias}, name);
+  return product(x, weight, bias, name);
 }
 
 TensorId ModelWriter::linear_back(TensorId x, std::string_view name, double gain) {
   if (!builder_.status().ok()) return {};
-  const TensorId weight =
-      matrix(name, builder_.shape(x)[-1], config_.width, gain, Placement().cut(MeshAxis::kTensor, 0));
+  const Weight weight = matrix(name, builder_.shape(x)[-1], config_.width, gain, Placement().cut(MeshAxis::kTensor, 0));
   const TensorId bias = config_.biases ? vector(std::string(name) + "_bias", config_.width, 0) : TensorId{};
-  return builder_.emit(Matmul{.dtype = options_.compute}, {x, weight, bias}, name);
+  return product(x, weight, bias, name);
 }
 
 TensorId ModelWriter::rotary(TensorId x) {
@@ -141,8 +162,9 @@ TensorId ModelWriter::mixture_of_experts(TensorId x) {
   // The router works in fp32 (fp64) whatever the rest does: a rounded score could send a token elsewhere.
   const DType wide = statistics_dtype(options_.compute);
   const TensorId x32 = options_.compute == wide ? x : builder_.emit(Cast{.dtype = wide}, {x});
+  const Weight router = matrix("router", c.width, c.num_experts);
   const TensorId logits =
-      builder_.emit(Matmul{.dtype = wide}, {x32, matrix("router", c.width, c.num_experts)}, "logits");
+      builder_.emit(Matmul{.transpose_b = router.transposed, .dtype = wide}, {x32, router.id}, "logits");
   builder_.emit(Router{{.top_k = c.num_experts_per_token,
                         .softcap = c.router_softcap,
                         .renormalize = c.renormalize_gates,
@@ -162,12 +184,11 @@ TensorId ModelWriter::mixture_of_experts(TensorId x) {
   const Placement experts_of_a_rank = Placement().cut(MeshAxis::kExpert, 0);
   const Placement columns = experts_of_a_rank.cut(MeshAxis::kExpertTensor, 2);
   const TensorId gate =
-      builder_.emit(GroupedMatmul{}, {rows, experts("gate", c.width, c.expert_width, columns), offsets}, "gate_rows");
-  const TensorId up =
-      builder_.emit(GroupedMatmul{}, {rows, experts("up", c.width, c.expert_width, columns), offsets}, "up_rows");
+      product_of_experts(rows, experts("gate", c.width, c.expert_width, columns), offsets, "gate_rows");
+  const TensorId up = product_of_experts(rows, experts("up", c.width, c.expert_width, columns), offsets, "up_rows");
   const TensorId inner = gated(gate, up);  // (S, F)
-  const TensorId down = experts("down", c.expert_width, c.width, experts_of_a_rank.cut(MeshAxis::kExpertTensor, 1));
-  const TensorId out = builder_.emit(GroupedMatmul{}, {inner, down, offsets}, "down_rows");
+  const Weight down = experts("down", c.expert_width, c.width, experts_of_a_rank.cut(MeshAxis::kExpertTensor, 1));
+  const TensorId out = product_of_experts(inner, down, offsets, "down_rows");
   return builder_.emit(TokenCombine{}, {out, gates, slot_row});
 }
 

@@ -19,10 +19,15 @@ class ModelWriter {
   Builder& builder() { return builder_; }
   std::vector<ParameterSpec> take_parameters() { return std::move(parameters_); }
 
+  // A parameter that products read, or a stack of them.
+  struct Weight {
+    TensorId id;
+    bool transposed = false;
+  };
   // Parameters, named within the current scope. gain multiplies the initial scale 1 / sqrt(fan in).
-  TensorId matrix(std::string_view name, int64_t rows, int64_t cols, double gain = 1, const Placement& placement = {});
+  Weight matrix(std::string_view name, int64_t rows, int64_t cols, double gain = 1, const Placement& placement = {});
   // (E, rows, cols); `placement` beside the cut by expert.
-  TensorId experts(std::string_view name, int64_t rows, int64_t cols, const Placement& placement);
+  Weight experts(std::string_view name, int64_t rows, int64_t cols, const Placement& placement);
   TensorId table(std::string_view name, int64_t rows, double std);  // (rows, C)
   TensorId vector(std::string_view name, int64_t size, double value, const Placement& placement = {});
 
@@ -51,7 +56,9 @@ class ModelWriter {
   void head(TensorId h, TensorId weight);
 
  private:
-  TensorId parameter(ParameterSpec spec);
+  TensorId product(TensorId x, const Weight& weight, TensorId bias, std::string_view name);
+  TensorId product_of_experts(TensorId rows, const Weight& weight, TensorId offsets, std::string_view name);
+  Weight parameter(ParameterSpec spec);
   std::string scoped(std::string_view name) const;
 
   Builder& builder_;

@@ -54,6 +54,12 @@ Status Inference::need_dtype(int i, DType dtype) const {
 
 Status Inference::need_float(int i) const { return is_float(input(i).dtype) ? ok_status() : fail(i, "a float type"); }
 
+Status Inference::need_weight(int i, DType activations) const {
+  const DType dtype = input(i).dtype;
+  if (activations == DType::kF64) return need_dtype(i, DType::kF64);
+  return dtype == DType::kF32 || dtype == DType::kBF16 ? ok_status() : fail(i, "f32 or bf16");
+}
+
 Status Inference::need_like(int i, int other) const {
   const auto at = static_cast<size_t>(other);
   return input(i) == input(other) ? ok_status()

@@ -73,6 +73,9 @@ class Inference : public OpShapes {
   Status need_size(int i, int dimension, int64_t size, std::string_view why) const;
   Status need_dtype(int i, DType dtype) const;
   Status need_float(int i) const;
+  // Of a matrix or table that is read and nothing else, beside such activations: f32 or, as it may be stored, bf16; f64
+  // beside f64.
+  Status need_weight(int i, DType activations) const;
   Status need_like(int i, int other) const;  // same shape and dtype
   // A number for each column (C), or for each row (...), of x (..., C), in statistics_dtype of x.
   Status need_of_columns(int i, int x, std::string_view why) const;

@@ -14,6 +14,10 @@ class Buffer {
   Buffer() = default;
   // Fails with kExhausted (asked, available) instead of being killed later; large buffers ask for huge pages.
   static Result<Buffer> allocate(int64_t num_bytes);
+  // A place without memory: whoever reads or writes there before commit() is killed.
+  static Result<Buffer> reserve(int64_t num_bytes);
+  // Gives a reserved place its memory. Fails as allocate() does.
+  Status commit();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
   ~Buffer();

@@ -46,6 +46,11 @@ class Shape {
     result.sizes_[static_cast<size_t>(i < 0 ? rank_ + i : i)] = size;
     return result;
   }
+  // (E, K, N) gives (E, N, K).
+  Shape transposed() const {
+    DCHECK(rank_ >= 2);
+    return with(-1, (*this)[-2]).with(-2, (*this)[-1]);
+  }
   // (B, T, C) gives (B, T). Not of a scalar.
   Shape without_last() const {
     DCHECK(rank_ >= 1);

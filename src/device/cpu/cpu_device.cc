@@ -36,6 +36,11 @@ class CpuDevice final : public Device {
     return std::shared_ptr<DeviceMemory>(std::make_shared<CpuMemory>(std::move(buffer)));
   }
 
+  Result<std::shared_ptr<DeviceMemory>> allocate_stored(int64_t num_bytes, StoredBytes bytes) override {
+    ASSIGN_OR_RETURN(Buffer place, Buffer::reserve(num_bytes));
+    return std::shared_ptr<DeviceMemory>(std::make_shared<CpuMemory>(std::move(place), std::move(bytes)));
+  }
+
   void write(DeviceMemory& memory, int64_t offset_bytes, std::span<const std::byte> bytes) override {
     auto& cpu = static_cast<CpuMemory&>(memory);
     CHECK(offset_bytes >= 0 && offset_bytes + static_cast<int64_t>(bytes.size()) <= cpu.num_bytes());

@@ -12,6 +12,16 @@
 
 namespace colossus {
 
+namespace {
+
+template <class T>
+void keep_each_once(std::vector<T>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
+}  // namespace
+
 CpuPrepare prepare_operation(const Program& program, const Operation& operation, int num_threads, bool reference) {
   CpuPrepare prepare(program.shapes(operation), num_threads);
   if (!reference || group_of(operation.op)) std::visit([&](const auto& op) { prepare_cpu(op, prepare); }, operation.op);
@@ -106,9 +116,15 @@ View CpuExecutable::view_of(TensorId id) const {
                                    bound_offset_[root] + tensor.offset * dtype_bytes(tensor.type.dtype));
 }
 
+bool CpuExecutable::reads_packed_only(size_t at, size_t i) const {
+  return program_.tensor(program_.operations[at].inputs[i]).role == Role::kParameter &&
+         std::ranges::any_of(packings_[at], [&](const WeightPacking& p) { return p.input == static_cast<int>(i); });
+}
+
 void CpuExecutable::resolve() {
   packed_.clear();
   mutated_.clear();
+  stored_.clear();
   stash_views_.clear();
   const auto resolve_view = [&](size_t view, TensorId id) {
     views_[view] = view_of(id);
@@ -120,8 +136,10 @@ void CpuExecutable::resolve() {
     for (size_t i = 0; i < operation.inputs.size(); ++i) {
       const TensorId id = operation.inputs[i];
       resolve_view(call.first_input + i, id);
-      if (id && input_operand(operation.op, i).mutated() && !in_arena(program_.tensor(id).role))
-        mutated_.push_back(bound_[static_cast<size_t>(program_.root(id).index)].get());
+      if (!id || in_arena(program_.tensor(id).role)) continue;
+      CpuMemory* memory = bound_[static_cast<size_t>(program_.root(id).index)].get();
+      if (input_operand(operation.op, i).mutated()) mutated_.push_back(memory);
+      if (memory->is_stored() && !reads_packed_only(at, i)) stored_.push_back(memory);
     }
     for (size_t i = 0; i < operation.outputs.size(); ++i) resolve_view(call.first_output + i, operation.outputs[i]);
     call.workspace = call.workspace_bytes > 0 ? resources_.arena.memory.data() + plan_.workspace_offset[at] : nullptr;
@@ -137,18 +155,23 @@ void CpuExecutable::resolve() {
       packed_.push_back(*packed);
     }
   }
-  std::sort(packed_.begin(), packed_.end());
-  packed_.erase(std::unique(packed_.begin(), packed_.end()), packed_.end());
-  std::sort(mutated_.begin(), mutated_.end());
-  mutated_.erase(std::unique(mutated_.begin(), mutated_.end()), mutated_.end());
+  keep_each_once(packed_);
+  keep_each_once(mutated_);
+  keep_each_once(stored_);
+  for (const CpuMemory* memory : mutated_) CHECK(!memory->is_stored(), "what is stored elsewhere is only read");
   resolved_ = true;
   arena_generation_ = resources_.arena.generation;
 }
 
+Status CpuExecutable::load() {
+  if (!resolved_ || arena_generation_ != resources_.arena.generation) resolve();
+  for (CpuMemory* memory : stored_) RETURN_IF_ERROR(memory->fill(pool_));
+  return renew(packed_, pool_);
+}
+
 Status CpuExecutable::run() {
   RETURN_IF_ERROR(resources_.sends.take_failure());
-  if (!resolved_ || arena_generation_ != resources_.arena.generation) resolve();
-  for (const auto& packed : packed_) packed->renew(pool_);
+  RETURN_IF_ERROR(load());
   done_.assign(program_.operations.size(), 0);
   error_ = ok_status();
   waited_ = {};

@@ -42,6 +42,7 @@ class CpuExecutable final : public Executable {
   const Program& program() const override { return program_; }
   const MemoryPlan& memory_plan() const override { return plan_; }
   void bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes) override;
+  Status load() override;
   Status run() override;
   void read_output(TensorId id, std::span<std::byte> into) override;
   double waited_seconds(Link link) const override { return waited_[static_cast<size_t>(link)]; }
@@ -60,6 +61,8 @@ class CpuExecutable final : public Executable {
   void prepare_kernels();
   void prepare_trace();
   void resolve();  // views and packed weights, after bindings changed
+  // Whether operation `at` reads input i through its packed form alone.
+  bool reads_packed_only(size_t at, size_t i) const;
   View view_of(TensorId id) const;
   CpuCall call_of(size_t at);
   void compute(size_t at);
@@ -106,6 +109,7 @@ class CpuExecutable final : public Executable {
   std::vector<int64_t> bound_offset_;                  // by tensor, in bytes
   std::vector<std::shared_ptr<PackedWeight>> packed_;  // every one this program reads, once
   std::vector<CpuMemory*> mutated_;                    // memories this program changes
+  std::vector<CpuMemory*> stored_;                     // those that it reads as they are stored, each once
   std::vector<View> views_;
   std::vector<StashView> stash_views_;  // of views_, those that move when a stash is bound to another place
   std::vector<const std::byte*> packed_data_;

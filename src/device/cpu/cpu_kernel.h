@@ -40,7 +40,8 @@ class CpuPrepare {
 
   // Scratch while the operation runs, 64-byte aligned, uninitialised. Counted by the memory plan.
   int64_t workspace_bytes = 0;
-  // The executor packs input `packing.input` when it is a parameter; call.packed(slot) is null otherwise.
+  // The executor packs input `packing.input` when it is a parameter; call.packed(slot) is null otherwise. Where it is
+  // not, the kernel reads nothing but the packed form, for the weight may not be in memory in any other.
   int pack(const WeightPacking& packing) {
     packings.push_back(packing);
     return static_cast<int>(packings.size()) - 1;

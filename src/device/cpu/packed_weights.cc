@@ -1,6 +1,6 @@
 #include "device/cpu/packed_weights.h"
 
-#include "device/cpu/gemm/gemm.h"
+#include <algorithm>
 
 namespace colossus {
 
@@ -19,18 +19,63 @@ Result<std::shared_ptr<PackedWeight>> PackedWeights::get(const std::shared_ptr<C
   return packed;
 }
 
-void PackedWeight::renew(ThreadPool& pool) {
-  if (packed_version_ == source_->version) return;
+std::byte* PackedWeight::packed_matrix(int64_t i) const {
+  return memory_.data() + i * packed_bytes(packing_.k, packing_.n, packing_.dtype);
+}
+
+void PackedWeight::pack(ThreadPool& pool) {
   const int64_t matrix_bytes = packing_.k * packing_.n * dtype_bytes(weight_.dtype);
-  const int64_t step = packed_bytes(packing_.k, packing_.n, packing_.dtype);
-  for (int64_t i = 0; i < packing_.count; ++i) {
-    const MatrixRef source{.data = weight_.data + i * matrix_bytes,
-                           .ld = packing_.transposed ? packing_.k : packing_.n,
-                           .dtype = weight_.dtype,
-                           .transposed = packing_.transposed};
-    pack_b(source, packing_.k, packing_.n, packing_.dtype, memory_.data() + i * step, pool);
+  for (int64_t i = 0; i < packing_.count; ++i)
+    pack_b(matrix_at(weight_.data + i * matrix_bytes), packing_.k, packing_.n, packing_.dtype, packed_matrix(i), pool);
+}
+
+PackedWeight::Chunks PackedWeight::chunks() const {
+  const int64_t row_bytes = std::max<int64_t>(1, stored_columns() * dtype_bytes(weight_.dtype));
+  const int64_t unit = pack_rows(packing_.transposed);
+  const int64_t rows = std::max(unit, source_->stored().chunk_bytes / row_bytes / unit * unit);
+  const int64_t per_matrix = (stored_rows() + rows - 1) / rows;
+  return {.rows = rows, .per_matrix = per_matrix, .total = packing_.count * per_matrix};
+}
+
+Status PackedWeight::pack_chunk(const Chunks& chunks, int64_t chunk, std::vector<std::byte>& scratch) {
+  const int64_t row_bytes = stored_columns() * dtype_bytes(weight_.dtype);
+  const int64_t matrix = chunk / chunks.per_matrix, first = chunk % chunks.per_matrix * chunks.rows;
+  const int64_t count = std::min(chunks.rows, stored_rows() - first);
+  const auto num_bytes = static_cast<size_t>(count * row_bytes);
+  if (scratch.size() < num_bytes) scratch.resize(num_bytes);
+  const int64_t offset = weight_.data - source_->buffer.data() + (matrix * stored_rows() + first) * row_bytes;
+  RETURN_IF_ERROR(source_->stored().read(offset, std::span(scratch).first(num_bytes)));
+  pack_b_part(matrix_at(scratch.data()), first, count, packing_.k, packing_.n, packing_.dtype, packed_matrix(matrix));
+  return ok_status();
+}
+
+Status renew(std::span<const std::shared_ptr<PackedWeight>> weights, ThreadPool& pool) {
+  struct Reading {
+    PackedWeight* weight;
+    PackedWeight::Chunks chunks;
+    int64_t first_job;
+  };
+  std::vector<Reading> readings;
+  int64_t num_jobs = 0;
+  for (const auto& weight : weights) {
+    if (weight->is_new()) continue;
+    if (weight->is_in_memory()) {
+      weight->pack(pool);
+      weight->packed_version_ = weight->source_->version;
+      continue;
+    }
+    readings.push_back({weight.get(), weight->chunks(), num_jobs});
+    num_jobs += readings.back().chunks.total;
   }
-  packed_version_ = source_->version;
+  if (readings.empty()) return ok_status();
+  std::vector<std::vector<std::byte>> scratch(static_cast<size_t>(pool.num_threads()));
+  RETURN_IF_ERROR(for_each_job(pool, num_jobs, [&](int part, int64_t job) {
+    const auto behind = std::ranges::upper_bound(readings, job, {}, &Reading::first_job);
+    const Reading& reading = *std::prev(behind);
+    return reading.weight->pack_chunk(reading.chunks, job - reading.first_job, scratch[static_cast<size_t>(part)]);
+  }));
+  for (const Reading& reading : readings) reading.weight->packed_version_ = reading.weight->source_->version;
+  return ok_status();
 }
 
 }  // namespace colossus

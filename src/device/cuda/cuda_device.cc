@@ -32,6 +32,13 @@ class CudaDevice final : public Device {
     return std::shared_ptr<DeviceMemory>(std::move(memory));
   }
 
+  // Read at once: a GPU has no layout of its own for weights that would be read from elsewhere.
+  Result<std::shared_ptr<DeviceMemory>> allocate_stored(int64_t num_bytes, StoredBytes bytes) override {
+    ASSIGN_OR_RETURN(auto memory, CudaMemory::make(num_bytes));
+    RETURN_IF_ERROR(resources_->write(memory->data(), num_bytes, bytes));
+    return std::shared_ptr<DeviceMemory>(std::move(memory));
+  }
+
   void write(DeviceMemory& memory, int64_t offset_bytes, std::span<const std::byte> bytes) override {
     auto& to = static_cast<CudaMemory&>(memory);
     CHECK(offset_bytes >= 0 && offset_bytes + static_cast<int64_t>(bytes.size()) <= to.num_bytes());
@@ -94,6 +101,16 @@ void CudaResources::write(std::byte* device, std::span<const std::byte> bytes) {
     // The staging memory is needed again. A failure stays and is found by the next run.
     (void)gpu::synchronize(stream).ok();
   }
+}
+
+Status CudaResources::write(std::byte* device, int64_t num_bytes, const StoredBytes& bytes) {
+  for (int64_t at = 0; at < num_bytes; at += kStagingBytes) {
+    const int64_t size = std::min(num_bytes - at, kStagingBytes);
+    RETURN_IF_ERROR(bytes.read(at, {staging, static_cast<size_t>(size)}));
+    gpu::copy_to_device(stream, device + at, staging, size);
+    RETURN_IF_ERROR(gpu::synchronize(stream));
+  }
+  return ok_status();
 }
 
 void CudaResources::read(const std::byte* device, std::span<std::byte> into) {

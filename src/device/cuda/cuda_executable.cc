@@ -163,14 +163,19 @@ void CudaExecutable::enqueue(size_t at) {
       program_.operations[at].op);
 }
 
-Status CudaExecutable::run() {
-  milestone("operation");
+Status CudaExecutable::load() {
   if (arena_generation_ != resources_.arena.generation) {
     resolved_ = false;
     forget_graphs();
   }
   if (!resolved_) RETURN_IF_ERROR(resolve());
   for (const auto& copy : copies_) copy->renew(resources_.stream);
+  return ok_status();
+}
+
+Status CudaExecutable::run() {
+  milestone("operation");
+  RETURN_IF_ERROR(load());
   RETURN_IF_ERROR(!times_.empty() || tracing() ? run_timed() : run_graph());
   for (CudaMemory* memory : mutated_) ++memory->version;
   RETURN_IF_ERROR(resources_.gemms->status());

@@ -20,6 +20,7 @@ class CudaExecutable final : public Executable {
   const Program& program() const override { return program_; }
   const MemoryPlan& memory_plan() const override { return plan_; }
   void bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes) override;
+  Status load() override;
   Status run() override;
   void read_output(TensorId id, std::span<std::byte> into) override;
   double waited_seconds(Link) const override { return 0; }

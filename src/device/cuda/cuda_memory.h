@@ -70,6 +70,7 @@ struct CudaResources {
 
   // Between memory of callers and the GPU's; done when they return.
   void write(std::byte* device, std::span<const std::byte> bytes);
+  Status write(std::byte* device, int64_t num_bytes, const StoredBytes& bytes);
   void read(const std::byte* device, std::span<std::byte> into);
 
   gpu::Properties properties;

@@ -7,12 +7,9 @@
 namespace colossus {
 namespace {
 
-// Tables are fp32, or fp64 in an fp64 program.
-DType table_dtype(DType activations) { return activations == DType::kF64 ? activations : DType::kF32; }
-
 Status need_table(const Inference& io, int i, DType activations) {
   RETURN_IF_ERROR(io.need_rank(i, 2));
-  RETURN_IF_ERROR(io.need_dtype(i, table_dtype(activations)));
+  RETURN_IF_ERROR(io.need_weight(i, activations));
   return io.shape(i)[0] > 0 ? ok_status() : io.fail(i, "at least 1 row");
 }
 
@@ -97,6 +94,8 @@ Status infer(const EmbeddingGrad&, Inference& io) {
   const Shape tokens = {dy[0], dy[1]};
   RETURN_IF_ERROR(need_indices(io, E::kTokens, tokens, "a token for each row of dy"));
   RETURN_IF_ERROR(need_table(io, E::kDtable, io.input(E::kDy).dtype));
+  for (const int gradient : {E::kDtable, E::kDpositionTable})
+    if (io.has_input(gradient)) RETURN_IF_ERROR(io.need_dtype(gradient, statistics_dtype(io.input(E::kDy).dtype)));
   RETURN_IF_ERROR(io.need_size(E::kDtable, 1, dy[2], "the columns of dy"));
   return need_positions(io, E::kDpositionTable, E::kPositions, tokens, dy[2], io.input(E::kDy).dtype);
 }

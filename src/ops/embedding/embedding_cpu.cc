@@ -10,8 +10,12 @@ namespace colossus {
 namespace {
 
 // The table's row, or row 0 for one that is not there.
+std::byte* row_bytes(const View& table, int64_t row) {
+  return table.data + (row >= 0 && row < table.shape[0] ? row : 0) * table.shape[1] * dtype_bytes(table.dtype);
+}
 float* table_row(const View& table, int64_t row) {
-  return elements<float>(table) + (row >= 0 && row < table.shape[0] ? row : 0) * table.shape[1];
+  DCHECK(table.dtype == DType::kF32);
+  return reinterpret_cast<float*>(row_bytes(table, row));
 }
 
 template <class T>
@@ -32,12 +36,14 @@ void run_cpu(const Embedding& op, const CpuCall& call) {
   const int32_t* positions = call.has_input(E::kPositions) ? call.input(E::kPositions).as<int32_t>() : nullptr;
   const View* position_table = call.has_input(E::kPositionTable) ? &call.input(E::kPositionTable) : nullptr;
   const int64_t T_tokens = y.shape[1], C = y.shape[2];
+  const bool narrow = table.dtype == DType::kBF16;
+  const bool narrow_positions = position_table && position_table->dtype == DType::kBF16;
   for_row_ranges(call.pool, y, [&]<class T>(int64_t begin, int64_t end) {
+    const auto lookup = kernels<T>().lookup[narrow][narrow_positions];
     for (int64_t i = begin; i < end; ++i) {
-      const float* position_row =
-          position_table ? table_row(*position_table, positions ? positions[i] : i % T_tokens) : nullptr;
-      kernels<T>().lookup(table_row(table, tokens[i]), static_cast<float>(op.scale), position_row,
-                          row_elements<T>(y, i), C);
+      const std::byte* position_row =
+          position_table ? row_bytes(*position_table, positions ? positions[i] : i % T_tokens) : nullptr;
+      lookup(row_bytes(table, tokens[i]), static_cast<float>(op.scale), position_row, row_elements<T>(y, i), C);
     }
   });
 }

@@ -10,33 +10,48 @@ __device__ __forceinline__ int64_t row_in(int64_t num_rows, int64_t row) {
   return row >= 0 && row < num_rows ? row : 0;
 }
 
+// Tables are fp32 or, as they may be stored, bf16.
+struct Table {
+  const std::byte* data = nullptr;
+  int64_t num_rows = 0;
+  bool is_bf16 = false;
+};
+Table table_of(const View& view) {
+  return {.data = view.data, .num_rows = view.shape[0], .is_bf16 = view.dtype == DType::kBF16};
+}
+
+template <int kSize>
+__device__ __forceinline__ void load_row(const Table& table, int64_t at, float (&to)[kSize]) {
+  if (table.is_bf16)
+    gpu::load_floats(reinterpret_cast<const BFloat16*>(table.data) + at, to);
+  else
+    gpu::load_parameters(reinterpret_cast<const float*>(table.data) + at, to);
+}
+
 struct Tables {
-  const float* table;
-  int64_t num_rows;
-  const float* position_table;  // may be null
-  int64_t num_position_rows;
-  const int32_t* positions;  // may be null: the column
+  Table tokens, positions;           // the second may be absent
+  const int32_t* rows_of_positions;  // may be null: the column
 };
 
-// A block for each token: reads its row in fp32, writes it once.
+// A block for each token: reads its row, writes it once.
 template <class T, int kSize>
 __global__ void embedding_kernel(Tables tables, const int32_t* tokens, T* y, int64_t num_tokens, int64_t width,
                                  float scale) {
   const int64_t token = blockIdx.x;
-  const float* row = tables.table + row_in(tables.num_rows, tokens[token]) * width;
-  const float* position_row = nullptr;
-  if (tables.position_table) {
-    const int64_t position = tables.positions ? tables.positions[token] : token % num_tokens;
-    position_row = tables.position_table + row_in(tables.num_position_rows, position) * width;
+  const int64_t row = row_in(tables.tokens.num_rows, tokens[token]) * width;
+  int64_t position_row = 0;
+  if (tables.positions.data) {
+    const int64_t position = tables.rows_of_positions ? tables.rows_of_positions[token] : token % num_tokens;
+    position_row = row_in(tables.positions.num_rows, position) * width;
   }
   for (int64_t at = static_cast<int64_t>(threadIdx.x) * kSize; at < width;
        at += static_cast<int64_t>(blockDim.x) * kSize) {
     float values[kSize];
-    gpu::load_parameters(row + at, values);
+    load_row(tables.tokens, row + at, values);
     for (int i = 0; i < kSize; ++i) values[i] *= scale;
-    if (position_row) {
+    if (tables.positions.data) {
       float positions[kSize];
-      gpu::load_parameters(position_row + at, positions);
+      load_row(tables.positions, position_row + at, positions);
       for (int i = 0; i < kSize; ++i) values[i] += positions[i];
     }
     gpu::store_floats(values, y + token * width + at);
@@ -228,12 +243,9 @@ template <>
 void run_cuda(const Embedding& op, const CudaCall& call) {
   using E = Embedding;
   const View &table = call.input(E::kTable), &tokens = call.input(E::kTokens), &y = call.output(E::kY);
-  Tables tables{.table = table.as<float>(), .num_rows = table.shape[0]};
-  if (call.has_input(E::kPositionTable)) {
-    tables.position_table = call.input(E::kPositionTable).as<float>();
-    tables.num_position_rows = call.input(E::kPositionTable).shape[0];
-    if (call.has_input(E::kPositions)) tables.positions = call.input(E::kPositions).as<int32_t>();
-  }
+  Tables tables{.tokens = table_of(table)};
+  if (call.has_input(E::kPositionTable)) tables.positions = table_of(call.input(E::kPositionTable));
+  if (call.has_input(E::kPositions)) tables.rows_of_positions = call.input(E::kPositions).as<int32_t>();
   const int64_t width = table.shape[1];
   gpu::with_elements(y.dtype, width, [&]<class T, int kSize>(gpu::Elements<T, kSize>) {
     gpu::launch({.stream = call.stream,

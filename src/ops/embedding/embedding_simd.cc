@@ -5,8 +5,10 @@
 namespace colossus {
 namespace {
 
-template <class T>
-void lookup(const float* token_row, float scale, const float* position_row, T* y, int64_t width) {
+template <class T, class TokenRow, class PositionRow>
+void lookup(const void* token_elements, float scale, const void* position_elements, T* y, int64_t width) {
+  const auto* token_row = static_cast<const TokenRow*>(token_elements);
+  const auto* position_row = static_cast<const PositionRow*>(position_elements);
   const F32 s = F32::broadcast(scale);
   if (!position_row) {
     for_each_vector(width, [=](auto lanes, int64_t i) { lanes.store(s * lanes.load(token_row + i), y + i); });
@@ -25,7 +27,11 @@ void accumulate(const T* dy, float scale, float* row, int64_t width) {
 }
 
 template <class T>
-constexpr EmbeddingKernels<T> kKernels = {.lookup = lookup<T>, .accumulate = accumulate<T>};
+constexpr EmbeddingKernels<T> kKernels = {
+    .lookup = {{lookup<T, float, float>, lookup<T, float, uint16_t>},
+               {lookup<T, uint16_t, float>, lookup<T, uint16_t, uint16_t>}},
+    .accumulate = accumulate<T>,
+};
 
 }  // namespace
 

@@ -1,4 +1,5 @@
-// Rows of embedding tables (fp32) for activations of T (float, or uint16_t for bf16).
+// Rows of embedding tables for activations of T (float, or uint16_t for bf16). Tables are fp32, or where they are only
+// read bf16.
 #pragma once
 
 #include <stdint.h>
@@ -7,8 +8,8 @@ namespace colossus {
 
 template <class T>
 struct EmbeddingKernels {
-  // y = scale * token_row + position_row (or null)
-  void (*lookup)(const float* token_row, float scale, const float* position_row, T* y, int64_t width);
+  // y = scale * token_row + position_row (or null); one each for [token_row is bf16][position_row is bf16]
+  void (*lookup[2][2])(const void* token_row, float scale, const void* position_row, T* y, int64_t width);
   // row += scale * dy
   void (*accumulate)(const T* dy, float scale, float* row, int64_t width);
 };

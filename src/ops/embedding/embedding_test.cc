@@ -51,6 +51,24 @@ TEST(Embedding, Cases) {
 // More tokens than a block sorts, and rows with more of them than one block adds.
 TEST(Embedding, ManyTokensOfFewRows) { run_op_case(embedding_case({2, 1100, 13, 8}, Positions::kGiven, 2)); }
 
+// Tables that are only read may be bf16, each by itself.
+TEST(Embedding, TablesAsTheyAreStored) {
+  for (const EmbeddingShape& s : kShapes)
+    for (const auto& [table_type, position_type] :
+         {std::pair{DType::kBF16, DType::kF32}, {DType::kF32, DType::kBF16}, {DType::kBF16, DType::kBF16}}) {
+      OpCase op_case = embedding_case(s, Positions::kColumns, 3);
+      op_case.name += fmt::format(", {} and {}", dtype_name(table_type), dtype_name(position_type));
+      op_case.check_gradient = false;
+      op_case.write = [=, table_type = table_type, position_type = position_type](Builder& b, DType dtype) {
+        const TensorId table = b.parameter("table", {s.V, s.C}, table_type);
+        const TensorId positions = b.parameter("position_table", {s.T + 2, s.C}, position_type);
+        const TensorId tokens = b.input("tokens", {s.B, s.T}, DType::kI32);
+        b.mark_output(b.emit(Embedding{.scale = 3, .dtype = dtype}, {table, tokens, positions}), "y");
+      };
+      run_op_case(op_case);
+    }
+}
+
 // Data at fault reads and trains row 0, never memory outside the table.
 TEST(Embedding, RowsOutOfRangeBecomeRowZero) {
   OpCase op_case = embedding_case({2, 7, 5, 13}, Positions::kGiven, 2);

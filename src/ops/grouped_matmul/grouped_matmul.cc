@@ -9,11 +9,6 @@
 namespace colossus {
 namespace {
 
-Status check_dtypes(const Inference& io, int activation, int parameter) {
-  RETURN_IF_ERROR(io.need_float(activation));
-  return io.need_dtype(parameter, statistics_dtype(io.input(activation).dtype));
-}
-
 Status check_offsets(const Inference& io, int offsets, int64_t num_experts) {
   RETURN_IF_ERROR(io.need_shape(offsets, Shape{num_experts + 1}, "one more than there are experts"));
   return io.need_dtype(offsets, DType::kI32);
@@ -29,7 +24,8 @@ Status infer(const GroupedMatmul& op, Inference& io) {
   using G = GroupedMatmul;
   RETURN_IF_ERROR(io.need_rank(G::kA, 2));
   RETURN_IF_ERROR(io.need_rank(G::kB, 3));
-  RETURN_IF_ERROR(check_dtypes(io, G::kA, G::kB));
+  RETURN_IF_ERROR(io.need_float(G::kA));
+  RETURN_IF_ERROR(io.need_weight(G::kB, io.input(G::kA).dtype));
   const Shape& b = io.shape(G::kB);
   RETURN_IF_ERROR(io.need_size(G::kB, op.transpose_b ? 2 : 1, io.shape(G::kA)[1], "the columns of a"));
   RETURN_IF_ERROR(check_offsets(io, G::kOffsets, b[0]));
@@ -93,7 +89,8 @@ Status infer(const GroupedMatmulGradWeight&, Inference& io) {
   RETURN_IF_ERROR(io.need_rank(G::kA, 2));
   RETURN_IF_ERROR(io.need_rank(G::kDy, 2));
   RETURN_IF_ERROR(io.need_rank(G::kDb, 3));
-  RETURN_IF_ERROR(check_dtypes(io, G::kA, G::kDb));
+  RETURN_IF_ERROR(io.need_float(G::kA));
+  RETURN_IF_ERROR(io.need_dtype(G::kDb, statistics_dtype(io.input(G::kA).dtype)));
   RETURN_IF_ERROR(io.need_dtype(G::kDy, io.input(G::kA).dtype));
   RETURN_IF_ERROR(io.need_size(G::kDy, 0, io.shape(G::kA)[0], "the rows of a"));
   RETURN_IF_ERROR(io.need_size(G::kDb, 1, io.shape(G::kA)[1], "the columns of a"));

@@ -60,6 +60,25 @@ TEST(GroupedMatmul, Cases) {
         });
 }
 
+TEST(GroupedMatmul, WeightsAsTheyAreStored) {
+  for (const Groups& groups : all_groups())
+    for (const bool transpose_b : {false, true})
+      run_op_case({
+          .name = fmt::format("{}, transpose_b {}", groups.name, transpose_b),
+          .write =
+              [=](Builder& b, DType dtype) {
+                const int64_t count = num_experts(groups);
+                const TensorId a = b.input("a", {groups.num_rows, 37}, dtype);
+                const TensorId w =
+                    b.parameter("w", transpose_b ? Shape{count, 19, 37} : Shape{count, 37, 19}, DType::kBF16);
+                const TensorId offsets = b.input("offsets", {count + 1}, DType::kI32);
+                b.mark_output(b.emit(GroupedMatmul{.transpose_b = transpose_b}, {a, w, offsets}), "y");
+              },
+          .fill = fill_offsets(groups),
+          .check_gradient = false,
+      });
+}
+
 TEST(GroupedMatmul, Addend) {
   for (const Groups& groups : all_groups())
     for (const auto& [k, n] : {std::pair<int64_t, int64_t>{37, 19}, {40, 24}})

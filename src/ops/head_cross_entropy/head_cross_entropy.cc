@@ -17,7 +17,7 @@ Status check_operands(const Inference& io, const HeadOperands& at, double softca
   if (h.shape.rank() < 2) return io.fail(at.h, "at least 2 dimensions");
   RETURN_IF_ERROR(io.need_rank(at.w, 2));
   RETURN_IF_ERROR(io.need_size(at.w, 1, h.shape.row_size(), "the columns of h"));
-  RETURN_IF_ERROR(io.need_dtype(at.w, statistics_dtype(h.dtype)));
+  RETURN_IF_ERROR(io.need_weight(at.w, h.dtype));
   RETURN_IF_ERROR(io.need_shape(at.targets, h.shape.without_last(), "a target for each row of h"));
   RETURN_IF_ERROR(io.need_dtype(at.targets, DType::kI32));
   if (io.has_input(at.num_targets)) {

@@ -55,6 +55,18 @@ TEST(HeadCrossEntropy, NegativeTargetsAreLeftOut) {
     run_op_case(head_case({37, 16, 65}, {.scale = 0.7}, every));
 }
 
+TEST(HeadCrossEntropy, WeightsAsTheyAreStored) {
+  OpCase op_case = head_case({37, 16, 65}, {.scale = 0.7}, 5);
+  op_case.check_gradient = false;
+  op_case.write = [](Builder& b, DType dtype) {
+    const TensorId h = b.input("h", {1, 37, 16}, dtype);
+    const TensorId w = b.parameter("w", {65, 16}, DType::kBF16);
+    const TensorId targets = b.input("targets", {1, 37}, DType::kI32);
+    b.mark_output(b.emit(HeadCrossEntropy{{.scale = 0.7}}, {h, w, targets}), "loss");
+  };
+  run_op_case(op_case);
+}
+
 // The mean is over the targets of other ranks too.
 TEST(HeadCrossEntropy, NumTargetsIsWhatTheMeanIsOver) {
   OpCase op_case = head_case({37, 16, 65}, {.scale = 0.7}, 5);

@@ -52,6 +52,22 @@ TEST(Matmul, BiasAndAddend) {
       });
 }
 
+TEST(Matmul, WeightsAsTheyAreStored) {
+  for (const Sizes& size : kSizes)
+    for (const bool transpose_b : {false, true})
+      run_op_case({
+          .name = fmt::format("{} transpose_b {}", name_of(size), transpose_b),
+          .write =
+              [=](Builder& b, DType dtype) {
+                const TensorId x = b.input("x", {size.m, size.k}, dtype);
+                const Shape shape = transpose_b ? Shape{size.n, size.k} : Shape{size.k, size.n};
+                const TensorId w = b.parameter("w", shape, DType::kBF16);
+                b.mark_output(b.emit(Matmul{.transpose_b = transpose_b, .dtype = dtype}, {x, w}), "y");
+              },
+          .check_gradient = false,
+      });
+}
+
 TEST(AddBias, Cases) {
   for (const Shape& shape : {Shape{1, 1, 1}, Shape{3, 5, 13}, Shape{7, 1}, Shape{2, 19, 131}, Shape{300, 64}})
     run_op_case({

@@ -121,6 +121,29 @@ void pack_b_serial(const MatrixRef& b, int64_t k, int64_t n, DType dtype, std::b
   pack_range(b, k, n, dtype, packed, 0, num_panels(n));
 }
 
+int64_t pack_rows(bool transposed) { return transposed ? gemm_internal::kPanelColumns : 2; }
+
+void pack_b_part(const MatrixRef& rows, int64_t first, int64_t count, int64_t k, int64_t n, DType dtype,
+                 std::byte* packed) {
+  DCHECK(first % pack_rows(rows.transposed) == 0);
+  const bool pairs = dtype == DType::kBF16;
+  const int64_t panel_words = (pairs ? (k + 1) / 2 : k) * gemm_internal::kPanelColumns;
+  auto* words = reinterpret_cast<uint32_t*>(packed);
+  words += rows.transposed ? first / gemm_internal::kPanelColumns * panel_words
+                           : (pairs ? first / 2 : first) * gemm_internal::kPanelColumns;
+  const int64_t part_n = rows.transposed ? count : n;
+  for (int64_t panel = 0; panel < num_panels(part_n); panel += kPackGroup)
+    gemm_internal::pack_panels(active_gemm_kernels(), {.b = rows,
+                                                       .n = part_n,
+                                                       .k_begin = 0,
+                                                       .k = rows.transposed ? k : count,
+                                                       .panel_begin = panel,
+                                                       .panel_end = std::min(num_panels(part_n), panel + kPackGroup),
+                                                       .pairs = pairs,
+                                                       .panels = words + panel * panel_words,
+                                                       .panel_words = panel_words});
+}
+
 void gemm(const GemmArgs& args, ThreadPool& pool, std::byte* workspace) {
   check_args(args);
   if (pool.num_threads() == 1 || args.m * args.n * std::max<int64_t>(args.k, 1) <= kSerialMultiplications)

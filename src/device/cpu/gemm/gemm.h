@@ -43,6 +43,12 @@ int64_t packed_bytes(int64_t k, int64_t n, DType dtype);
 void pack_b(const MatrixRef& b, int64_t k, int64_t n, DType dtype, std::byte* packed, ThreadPool& pool);
 void pack_b_serial(const MatrixRef& b, int64_t k, int64_t n, DType dtype, std::byte* packed);
 
+// The part of the packed form that comes of rows [first, first + count) of what is stored, which `rows` has; on this
+// thread. Both numbers are multiples of pack_rows(), but for the end. Parts may be packed side by side.
+int64_t pack_rows(bool transposed);
+void pack_b_part(const MatrixRef& rows, int64_t first, int64_t count, int64_t k, int64_t n, DType dtype,
+                 std::byte* packed);
+
 struct GemmArgs {
   int64_t m = 0;  // any of the three may be 0; with k = 0 the product is zero and the rest is applied
   int64_t n = 0;

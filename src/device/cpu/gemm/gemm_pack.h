@@ -74,6 +74,17 @@ void pairs_across_k(const PackJob& job) {
   }
 }
 
+// Pairs of a stored row from `from` on, as many as a register has words; zeros behind the first `left` elements.
+template <class From>
+F32 load_pairs(const From* from, int64_t left) {
+  if constexpr (sizeof(From) == 2)
+    if (left >= 2 * kLanes) return F32::load(reinterpret_cast<const float*>(from));  // pairs already
+  uint16_t halves[2 * kLanes];
+  load_at_most(from, left).store(halves);
+  load_at_most(from + (left > kLanes ? kLanes : 0), left - kLanes).store(halves + kLanes);
+  return F32::load(reinterpret_cast<const float*>(halves));
+}
+
 // The pairs of a row lie side by side already: what is transposed are words.
 template <int kWidth, class From>
 void pairs_along_k(const PackJob& job) {
@@ -82,11 +93,7 @@ void pairs_along_k(const PackJob& job) {
       F32 block[kLanes];
       for (int j = 0; j < kLanes; ++j) {
         const From* from = static_cast<const From*>(job.source) + (c + j) * job.ld + i;
-        uint16_t halves[2 * kLanes];
-        const int64_t left = c + j < job.columns ? job.k - i : 0;
-        load_at_most(from, left).store(halves);
-        load_at_most(from + (left > kLanes ? kLanes : 0), left - kLanes).store(halves + kLanes);
-        block[j] = F32::load(reinterpret_cast<const float*>(halves));
+        block[j] = load_pairs(from, c + j < job.columns ? job.k - i : 0);
       }
       transpose(block);
       const int64_t words = (job.k - i + 1) / 2;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -270,6 +271,28 @@ std::vector<float> run_with_threads(const Case& spec, int num_threads) {
   std::vector<float> result;
   for (int64_t i = 0; i < spec.m * spec.n; ++i) result.push_back(problem.c.at(i / spec.n, i % spec.n));
   return result;
+}
+
+// Parts come in any order, by themselves: rows with other addresses.
+TEST(Gemm, PackingByPartsIsPackingAtOnce) {
+  for (const auto& [k, n] : {std::pair<int64_t, int64_t>{1, 1}, {7, 33}, {64, 31}, {131, 197}, {16, 640}, {96, 32}})
+    for (const bool transposed : {false, true})
+      for (const DType from : {DType::kF32, DType::kBF16})
+        for (const DType to : {DType::kF32, DType::kBF16}) {
+          Stored b(transposed ? n : k, transposed ? k : n, from, 7);
+          const auto size = static_cast<size_t>(packed_bytes(k, n, to));
+          AlignedBytes whole(packed_bytes(k, n, to)), parts(packed_bytes(k, n, to));
+          std::fill_n(parts.data.get(), size, std::byte{0xee});
+          pack_b_serial(b.ref(transposed), k, n, to, whole.data.get());
+          const int64_t rows = transposed ? n : k, step = 2 * pack_rows(transposed);
+          for (int64_t first = (rows - 1) / step * step; first >= 0; first -= step) {
+            MatrixRef part = b.ref(transposed);
+            part.data = static_cast<const std::byte*>(part.data) + first * b.ld * dtype_bytes(from);
+            pack_b_part(part, first, std::min(step, rows - first), k, n, to, parts.data.get());
+          }
+          EXPECT_TRUE(std::equal(whole.data.get(), whole.data.get() + size, parts.data.get()))
+              << k << " x " << n << (transposed ? " transposed " : " ") << dtype_name(from) << " " << dtype_name(to);
+        }
 }
 
 TEST(Gemm, BitsDoNotDependOnThreads) {
