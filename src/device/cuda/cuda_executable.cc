@@ -155,7 +155,9 @@ void CudaExecutable::enqueue(size_t at) {
                             .num_outputs = static_cast<int>(call.num_outputs),
                             .workspace = call.workspace,
                             .gemms = gemms_.data() + call.first_gemm,
-                            .rounded = rounded_data_.data() + call.first_rounded});
+                            .rounded_weights = rounded_[at].data(),
+                            .rounded = rounded_data_.data() + call.first_rounded,
+                            .num_rounded = rounded_[at].size()});
   std::visit(
       [&]<class T>(const T& op) {
         if constexpr (!Communicates<T>) run_cuda(op, cuda_call);

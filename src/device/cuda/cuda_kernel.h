@@ -41,11 +41,8 @@ class CudaPrepare {
     return static_cast<int>(gemms.size()) - 1;
   }
   bool is_parameter(int input) const { return parameters_.at(static_cast<size_t>(input)); }
-  // The executor keeps input `input`, fp32, in bf16 when it is a parameter; CudaCall::rounded(slot) is null otherwise.
-  int round(int input) {
-    rounded.push_back({input});
-    return static_cast<int>(rounded.size()) - 1;
-  }
+  // The executor keeps input `input`, fp32, in bf16 when it is a parameter: CudaCall::rounded().
+  void round(int input) { rounded.push_back({input}); }
 
   std::vector<int> gemms;  // of the device
   std::vector<RoundedWeight> rounded;
@@ -64,7 +61,9 @@ class CudaCall {
     int num_outputs = 0;
     std::byte* workspace = nullptr;
     const int* gemms = nullptr;
-    const std::byte* const* rounded = nullptr;
+    const RoundedWeight* rounded_weights = nullptr;
+    const std::byte* const* rounded = nullptr;  // of each of those
+    size_t num_rounded = 0;
   };
   CudaCall(gpu::Stream launch_stream, const gpu::Properties& gpu_properties, gpu::Gemms& gemms,
            const Operands& operands)
@@ -90,7 +89,12 @@ class CudaCall {
     DCHECK(has_output(i));
     return operands_.outputs[i];
   }
-  const std::byte* rounded(int slot) const { return operands_.rounded[slot]; }
+  // Null where the input is no parameter of fp32, or was not asked for.
+  const std::byte* rounded(int input) const {
+    for (size_t i = 0; i < operands_.num_rounded; ++i)
+      if (operands_.rounded_weights[i].input == input) return operands_.rounded[i];
+    return nullptr;
+  }
   void gemm(int slot, const gpu::GemmOperands& operands) const { gemms_.run(stream, operands_.gemms[slot], operands); }
 
  private:

@@ -1,8 +1,8 @@
 #include "ops/grouped_matmul/grouped_matmul.h"
 
 #include "device/cuda/cuda_kernel.h"
-#include "device/cuda/device_kernels.h"
 #include "device/cuda/tile_product.h"
+#include "device/cuda/weight.h"
 #include "ops/grouped_matmul/group_tiles_cuda.h"
 #include "ops/grouped_matmul/plain_tile_cuda.h"
 
@@ -121,10 +121,7 @@ TileOrder tiles(int64_t row_tiles, int64_t columns, int64_t tile_columns) {
 
 template <>
 Status prepare_cuda(const GroupedMatmul&, CudaPrepare& prepare) {
-  if (prepare.shapes.input(GroupedMatmul::kA).dtype != DType::kBF16) return ok_status();
-  prepare.round(GroupedMatmul::kB);
-  if (!prepare.is_parameter(GroupedMatmul::kB))
-    prepare.workspace_bytes = prepare.shapes.shape(GroupedMatmul::kB).num_elements() * 2;
+  prepare.workspace_bytes = prepare_weight(prepare, GroupedMatmul::kB, prepare.shapes.input(GroupedMatmul::kA).dtype);
   return ok_status();
 }
 
@@ -133,14 +130,7 @@ void run_cuda(const GroupedMatmul& op, const CudaCall& call) {
   using G = GroupedMatmul;
   const View &a = call.input(G::kA), &b = call.input(G::kB), &y = call.output(G::kY);
   const int64_t num_rows = a.shape[0], num_experts = b.shape[0], depth = a.shape[1], width = y.shape[1];
-  const std::byte* weights = b.data;
-  if (a.dtype == DType::kBF16) {
-    weights = call.rounded(0);
-    if (!weights) {
-      round_to_bf16(call.stream, b.as<float>(), call.workspace, b.num_elements());
-      weights = call.workspace;
-    }
-  }
+  const std::byte* weights = weight_as(call, G::kB, a.dtype, call.workspace);
   const auto run = [&]<class T>(void (*kernel)(GroupedProductArguments<T>), int tile_rows, int tile_columns,
                                 const gpu::Launch& block) {
     const GroupedProductArguments<T> arguments{

@@ -2,8 +2,8 @@
 #include <vector>
 
 #include "device/cuda/cuda_kernel.h"
-#include "device/cuda/device_kernels.h"
 #include "device/cuda/row_kernels.h"
+#include "device/cuda/weight.h"
 #include "ops/head_cross_entropy/head_cross_entropy.h"
 #include "ops/head_cross_entropy/logit_rows_cuda.h"
 
@@ -38,9 +38,9 @@ struct Chunks {
   int64_t ld;             // from row to row of logits and of their gradient: multiples of 16 bytes
   int64_t logits_tokens;  // whose logits are there at once
   int64_t grad_tokens;    // whose gradients of logits are
-  int64_t logits_bytes = 0, grad_bytes = 0, weight_bytes = 0;
+  int64_t logits_bytes = 0, grad_bytes = 0;
 
-  Chunks(const TensorType& h, const Shape& w, bool with_grad, bool weight_is_kept)
+  Chunks(const TensorType& h, const Shape& w, bool with_grad)
       : num_tokens(h.shape.num_rows()), width(w[1]), vocabulary(w[0]), ld(round_up(w[0], kLogitsAtOnce)) {
     const bool bf16 = h.dtype == DType::kBF16;
     const int64_t most =
@@ -49,10 +49,9 @@ struct Chunks {
     logits_tokens = tokens_at_once(grad_tokens, most);
     logits_bytes = aligned(logits_tokens * ld * 4);
     grad_bytes = with_grad && bf16 ? aligned(grad_tokens * ld * 2) : 0;  // f32: in place
-    weight_bytes = bf16 && !weight_is_kept ? aligned(w.num_elements() * 2) : 0;
   }
   static constexpr int64_t kCountBytes = 64;
-  int64_t workspace_bytes() const { return kCountBytes + logits_bytes + grad_bytes + weight_bytes; }
+  int64_t workspace_bytes() const { return kCountBytes + logits_bytes + grad_bytes; }
 
   // Calls logits(first, count) for each product of logits and, behind those of its tokens, grads(first, count).
   template <class Logits, class Grads>
@@ -97,7 +96,9 @@ gpu::Launch one_block(gpu::Stream stream) { return {.stream = stream, .grid = {1
 struct Head {
   const CudaCall& call;
   const HeadCrossEntropyAttributes& op;
-  const View &h, &w, &targets, &loss, &token_loss;
+  const View& h;
+  int w;  // input
+  const View &targets, &loss, &token_loss;
   const View* num_targets;  // may be null
   const View *dloss, *dh, *dw;
   Chunks chunks;
@@ -109,11 +110,7 @@ struct Head {
 };
 
 const std::byte* weights(const Head& head) {
-  if (head.h.dtype == head.w.dtype) return head.w.data;
-  if (const std::byte* kept = head.call.rounded(0)) return kept;
-  std::byte* copy = head.logits() + head.chunks.logits_bytes + head.chunks.grad_bytes;
-  round_to_bf16(head.call.stream, head.w.as<float>(), copy, head.w.num_elements());
-  return copy;
+  return weight_as(head.call, head.w, head.h.dtype, head.call.workspace + head.chunks.workspace_bytes());
 }
 
 const int64_t* num_targets(const Head& head) {
@@ -153,9 +150,8 @@ void lose_rows(const Head& head, int64_t first, int64_t count, const int64_t* co
 
 Status prepare_head(CudaPrepare& prepare, int h, int w, bool with_grad) {
   const TensorType& hidden = prepare.shapes.input(h);
-  const Chunks chunks(hidden, prepare.shapes.shape(w), with_grad, prepare.is_parameter(w));
-  prepare.round(w);
-  prepare.workspace_bytes = chunks.workspace_bytes();
+  const Chunks chunks(hidden, prepare.shapes.shape(w), with_grad);
+  prepare.workspace_bytes = chunks.workspace_bytes() + prepare_weight(prepare, w, hidden.dtype);
   std::vector<gpu::GemmSpec> products;
   chunks.for_each(
       [&](int64_t, int64_t count) {
@@ -228,7 +224,7 @@ void run_cuda(const HeadCrossEntropy& op, const CudaCall& call) {
   run_head({.call = call,
             .op = op,
             .h = h,
-            .w = w,
+            .w = F::kW,
             .targets = call.input(F::kTargets),
             .loss = call.output(F::kLoss),
             .token_loss = call.output(F::kTokenLoss),
@@ -236,7 +232,7 @@ void run_cuda(const HeadCrossEntropy& op, const CudaCall& call) {
             .dloss = nullptr,
             .dh = nullptr,
             .dw = nullptr,
-            .chunks = Chunks({h.shape, h.dtype}, w.shape, /*with_grad=*/false, call.rounded(0) != nullptr)});
+            .chunks = Chunks({h.shape, h.dtype}, w.shape, /*with_grad=*/false)});
 }
 
 template <>
@@ -251,7 +247,7 @@ void run_cuda(const HeadCrossEntropyGrad& op, const CudaCall& call) {
   run_head({.call = call,
             .op = op,
             .h = h,
-            .w = w,
+            .w = G::kW,
             .targets = call.input(G::kTargets),
             .loss = call.output(G::kLoss),
             .token_loss = call.output(G::kTokenLoss),
@@ -259,7 +255,7 @@ void run_cuda(const HeadCrossEntropyGrad& op, const CudaCall& call) {
             .dloss = &call.input(G::kDloss),
             .dh = &call.output(G::kDh),
             .dw = &call.input(G::kDw),
-            .chunks = Chunks({h.shape, h.dtype}, w.shape, /*with_grad=*/true, call.rounded(0) != nullptr)});
+            .chunks = Chunks({h.shape, h.dtype}, w.shape, /*with_grad=*/true)});
 }
 
 template <>

@@ -1,6 +1,6 @@
 #include "device/cuda/cuda_kernel.h"
-#include "device/cuda/device_kernels.h"
 #include "device/cuda/row_kernels.h"
+#include "device/cuda/weight.h"
 #include "ops/activation/activation_cuda.h"
 #include "ops/matmul/matmul.h"
 
@@ -46,16 +46,15 @@ __global__ void add_bias_kernel(const T* x, const float* bias, T* y, int64_t wid
 
 // What a product leaves to finish_kernel.
 struct Steps {
-  DType product;                   // of what the product writes
-  bool in_place;                   // to y; otherwise to the workspace: there is no product of fp32 into bf16
-  bool finishes;                   // finish_kernel runs
-  int64_t b_bytes, product_bytes;  // of the workspace: b in the type of a where b is no parameter; the product
+  DType product;          // of what the product writes
+  bool in_place;          // to y; otherwise to the workspace: there is no product of fp32 into bf16
+  bool finishes;          // finish_kernel runs
+  int64_t product_bytes;  // of the workspace
 };
-Steps steps_of(const Matmul& op, DType a, DType b, const Shape& b_shape, bool b_is_kept, const TensorType& y) {
+Steps steps_of(const Matmul& op, DType a, const TensorType& y) {
   Steps steps{.product = a == DType::kF32 ? DType::kF32 : y.dtype};
   steps.in_place = steps.product == y.dtype;
   steps.finishes = !steps.in_place || op.activation != ActivationKind::kNone;
-  steps.b_bytes = a == b || b_is_kept ? 0 : (b_shape.num_elements() * dtype_bytes(a) + 63) / 64 * 64;
   steps.product_bytes = steps.in_place ? 0 : y.shape.num_elements() * dtype_bytes(steps.product);
   return steps;
 }
@@ -65,14 +64,11 @@ Steps steps_of(const Matmul& op, DType a, DType b, const Shape& b_shape, bool b_
 template <>
 Status prepare_cuda(const Matmul& op, CudaPrepare& prepare) {
   const OpShapes& shapes = prepare.shapes;
-  const bool adds = shapes.has_input(Matmul::kInto);
-  const TensorType &a = shapes.input(Matmul::kA), &b = shapes.input(Matmul::kB);
-  const TensorType& y = adds ? shapes.input(Matmul::kInto) : shapes.output(Matmul::kY);
-  const Steps steps =
-      steps_of(op, a.dtype, b.dtype, b.shape, prepare.is_parameter(Matmul::kB) && a.dtype == DType::kBF16, y);
-  prepare.round(Matmul::kB);
-  prepare.round(Matmul::kBias);
-  prepare.workspace_bytes = steps.b_bytes + steps.product_bytes;
+  const bool adds = shapes.has_input(Matmul::kInto), has_bias = shapes.has_input(Matmul::kBias);
+  const TensorType &a = shapes.input(Matmul::kA), &y = adds ? shapes.input(Matmul::kInto) : shapes.output(Matmul::kY);
+  const Steps steps = steps_of(op, a.dtype, y);
+  prepare.workspace_bytes = prepare_weight(prepare, Matmul::kB, a.dtype) + steps.product_bytes;
+  if (has_bias) prepare.workspace_bytes += prepare_weight(prepare, Matmul::kBias, steps.product);
   return prepare
       .gemm({.m = y.shape.num_rows(),
              .n = y.shape.row_size(),
@@ -81,7 +77,7 @@ Status prepare_cuda(const Matmul& op, CudaPrepare& prepare) {
              .result = steps.product,
              .transpose_a = op.transpose_a,
              .transpose_b = op.transpose_b,
-             .has_bias = shapes.has_input(Matmul::kBias),
+             .has_bias = has_bias,
              .has_addend = adds || (shapes.has_input(Matmul::kAddend) && !steps.finishes)})
       .status();
 }
@@ -90,27 +86,20 @@ template <>
 void run_cuda(const Matmul& op, const CudaCall& call) {
   const bool adds = call.has_input(Matmul::kInto), has_addend = call.has_input(Matmul::kAddend);
   const View& y = adds ? call.input(Matmul::kInto) : call.output(Matmul::kY);
-  const View &a = call.input(Matmul::kA), &b = call.input(Matmul::kB);
-  const Steps steps = steps_of(op, a.dtype, b.dtype, b.shape, a.dtype == DType::kBF16 && call.rounded(0) != nullptr,
-                               {y.shape, y.dtype});
-  const std::byte* b_data = b.data;
-  if (a.dtype != b.dtype) {
-    b_data = a.dtype == DType::kBF16 ? call.rounded(0) : nullptr;
-    if (!b_data) {
-      if (a.dtype == DType::kBF16)  // it is no parameter
-        round_to_bf16(call.stream, b.as<float>(), call.workspace, b.num_elements());
-      else
-        widen_bf16(call.stream, b.data, reinterpret_cast<float*>(call.workspace), b.num_elements());
-      b_data = call.workspace;
-    }
-  }
+  const View& a = call.input(Matmul::kA);
+  const Steps steps = steps_of(op, a.dtype, {y.shape, y.dtype});
+  std::byte* workspace = call.workspace;
+  const std::byte* b = weight_as(call, Matmul::kB, a.dtype, workspace);
+  workspace += weight_workspace_bytes(call, Matmul::kB, a.dtype);
   const std::byte* bias = nullptr;
-  if (call.has_input(Matmul::kBias))
-    bias = steps.product == DType::kF32 ? call.input(Matmul::kBias).data : call.rounded(1);
+  if (call.has_input(Matmul::kBias)) {
+    bias = weight_as(call, Matmul::kBias, steps.product, workspace);
+    workspace += weight_workspace_bytes(call, Matmul::kBias, steps.product);
+  }
   const std::byte* addend = has_addend ? call.input(Matmul::kAddend).data : nullptr;
-  std::byte* product = steps.in_place ? y.data : call.workspace + steps.b_bytes;
+  std::byte* product = steps.in_place ? y.data : workspace;
   call.gemm(0, {.a = a.data,
-                .b = b_data,
+                .b = b,
                 .d = product,
                 .bias = bias,
                 .addend = adds ? y.data : addend,
