@@ -87,6 +87,7 @@ struct BenchArguments {
   int64_t steps = 3;  // at least
   // Of a model from a file; 0: as it says, and one sequence.
   int64_t layers = 0, tokens = 0, batch = 0;
+  int64_t leaves = 0;  // of the gradient tree; 0: as a run would have it
 };
 
 Result<BenchModel> bench_model(const BenchArguments& arguments) {
@@ -111,6 +112,7 @@ class StepBench {
     run.model = model.config;
     run.train.batch = model.batch;
     run.train.microbatch = arguments.microbatch;
+    run.train.reduction_leaves = arguments.leaves;
     RETURN_IF_ERROR(resolve(run, model.config.vocab_size));
     bench->num_microbatches_ = run.train.batch / run.train.microbatch;
     bench->leaves_ = run.train.reduction_leaves;
@@ -266,6 +268,7 @@ int main(int argc, char** argv) {
   app.add_option("--layers", arguments.layers);
   app.add_option("--tokens", arguments.tokens);
   app.add_option("--batch", arguments.batch);
+  app.add_option("--leaves", arguments.leaves);
   CLI11_PARSE(app, argc, argv);
   const colossus::Status status = colossus::run_bench(arguments);
   if (!status.ok()) std::fprintf(stderr, "train_bench: %s\n", status.message().c_str());

@@ -77,9 +77,9 @@ measure gpt2-1558m.colossus 60 "$here/train_bench" --device cuda --steps 20 --se
   --model "$models/gpt-2-1558m.toml" --tokens 1024 --batch 16 --microbatch 16
 [[ -n $python ]] && measure gpt2-1558m.torch 150 "$python" "$here/torch_step.py" --model 1558m --batch 16
 measure llama-3-8b-8-layers 60 "$here/train_bench" --device cuda --steps 20 --seconds 4 \
-  --model "$models/llama-3-8b.toml" --layers 8 --tokens 8192 --batch 1
+  --model "$models/llama-3-8b.toml" --layers 8 --tokens 8192 --batch 4 --microbatch 1 --leaves 1
 measure grok-1-1-layer 60 "$here/train_bench" --device cuda --steps 20 --seconds 4 \
-  --model "$models/grok-1.toml" --layers 1 --tokens 8192 --batch 1
+  --model "$models/grok-1.toml" --layers 1 --tokens 8192 --batch 4 --microbatch 1 --leaves 1
 
 # Decoding: the shape of an 8B model, random weights.
 copy=$(grep -oE '"copy_gb_per_s": [0-9.]+' "$results" | grep -oE '[0-9.]+$' | head -n 1)

@@ -14,16 +14,19 @@ namespace {
 
 constexpr std::string_view kCuda = "cuda";
 
+Status not_a_device(const DeviceArguments& arguments) {
+  return invalid(fmt::format("[{}] is \"{}\"; needed cpu, cuda, cuda:N (the N-th GPU, from 0) or auto", arguments.place,
+                             arguments.device));
+}
+
 // The number in "cuda" (0) or "cuda:N".
-Result<int> gpu_index(const std::string& device) {
+Result<int> gpu_index(const DeviceArguments& arguments) {
   int index = 0;
-  const std::string_view number = std::string_view(device).substr(kCuda.size());
+  const std::string_view number = std::string_view(arguments.device).substr(kCuda.size());
   if (number.empty()) return index;
   const char* const end = number.data() + number.size();
   const auto [read_to, error] = std::from_chars(number.data() + 1, end, index);
-  if (number.front() != ':' || error != std::errc() || read_to != end || index < 0)
-    return invalid(
-        fmt::format("[--device] is \"{}\"; needed cpu, cuda, cuda:N (the N-th GPU, from 0) or auto", device));
+  if (number.front() != ':' || error != std::errc() || read_to != end || index < 0) return not_a_device(arguments);
   return index;
 }
 
@@ -50,9 +53,8 @@ Result<std::unique_ptr<Device>> open_device(const DeviceArguments& arguments) {
                    gpu.status().message().c_str());
     return make_cpu_device(cpu);
   }
-  if (!arguments.device.starts_with(kCuda))
-    return invalid(fmt::format("[--device] is \"{}\"; needed cpu, cuda, cuda:N or auto", arguments.device));
-  ASSIGN_OR_RETURN(const int index, gpu_index(arguments.device));
+  if (!arguments.device.starts_with(kCuda)) return not_a_device(arguments);
+  ASSIGN_OR_RETURN(const int index, gpu_index(arguments));
   return make_cuda_device({.index = index, .trace = arguments.trace});
 }
 

@@ -13,7 +13,8 @@ struct DeviceArguments {
   std::string device = "auto";  // "cpu", "cuda", "cuda:1"; auto: the first GPU where one can be used, else the CPU
   int threads = 0;              // of the CPU; 0: every core
   bool pin = true;
-  Trace* trace = nullptr;  // outlives the device
+  Trace* trace = nullptr;          // outlives the device
+  std::string place = "--device";  // where it was asked for, for errors
 };
 
 void add_device_options(Command command, DeviceArguments& arguments);

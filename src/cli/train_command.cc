@@ -256,9 +256,10 @@ Status print_result(const TrainArguments& arguments, const RunConfig& run, const
 
 Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig run, TokenizerFile tokenizer) {
   ASSIGN_OR_RETURN(const auto trace, make_trace(arguments));
-  ASSIGN_OR_RETURN(
-      const auto device,
-      open_device({.device = run.train.device, .threads = static_cast<int>(run.train.threads), .trace = trace.get()}));
+  ASSIGN_OR_RETURN(const auto device, open_device({.device = run.train.device,
+                                                   .threads = static_cast<int>(run.train.threads),
+                                                   .trace = trace.get(),
+                                                   .place = "train.device"}));
   TerminalObserver observer(files, *device);
   ASSIGN_OR_RETURN(const auto trainer,
                    Trainer::create(std::move(run), files, *device, std::move(tokenizer.text), observer));
@@ -538,6 +539,11 @@ Status train(const TrainArguments& arguments) {
   ASSIGN_OR_RETURN(TokenizerFile tokenizer, read_tokenizer(files, run.data));
   ASSIGN_OR_RETURN(const ClusterPlace place, find_cluster_place(arguments.cluster, run.out));
   RETURN_IF_ERROR(lay_out(files, {.ranks = arguments.ranks, .machines = place.machines}, run));
+  if (run.mesh.num_ranks() > 1 && run.train.device.starts_with("cuda"))
+    return invalid(
+        fmt::format("[train.device] is \"{}\", and the run has {} ranks, which compute on CPUs; set it to cpu "
+                    "or auto, or train with one rank",
+                    run.train.device, run.mesh.num_ranks()));
   if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
     return work(arguments, files, run, tokenizer, place, worker);
   RETURN_IF_ERROR(make_trace(arguments));

@@ -40,6 +40,7 @@ TEST(Usage, EveryCommandHasHelp) {
       {{"generate"}, {"--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty", "--seed", "--stop"}},
       {{"chat"}, {"--system", "--complete"}},
       {{"eval"}, {"loss"}},
+      {{"devices"}, {"GPU"}},
       {{"eval", "loss"}, {"--split", "train|validation", "xz -9"}},
       {{"checkpoint"}, {"show", "verify", "consolidate"}},
       {{"import"}, {"--tokenizer", "llama2.c", "REQUIRED"}},
@@ -100,6 +101,21 @@ TEST(Usage, ARepeatableOptionTakesOneValueEachTime) {
   const Outcome outcome = run({"train", "--set", "train.steps=5", "absent.toml"});
   EXPECT_EQ(outcome.exit_code, 3) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("absent.toml"));
+}
+
+// Whatever was built and whatever is there, a GPU that is asked for in vain is told why.
+TEST(Usage, DevicesAreListedAndAsked) {
+  const Outcome listed = run({"devices"});
+  EXPECT_EQ(listed.exit_code, 0) << listed.err;
+  EXPECT_THAT(listed.out, HasSubstr("cpu: "));
+  for (const char* device : {"gpu", "cuda:", "cuda:x", "cuda:-1", "cudaX"}) {
+    const Outcome refused = run({"generate", "nothing", "--device", device});
+    EXPECT_NE(refused.exit_code, 0);
+    EXPECT_THAT(refused.err, AllOf(HasSubstr("[--device]"), HasSubstr(device), HasSubstr("cuda:N")));
+  }
+  const Outcome absent = run({"generate", "nothing", "--device", "cuda:77"});
+  EXPECT_NE(absent.exit_code, 0);
+  EXPECT_THAT(absent.err, testing::AnyOf(HasSubstr("CUDA"), HasSubstr("driver"), HasSubstr("GPU 77")));
 }
 
 }  // namespace
