@@ -24,8 +24,8 @@ def main():
     row("what", "measured", "wanted")
     correctness = results.get("correctness", {})
     row("tests on the GPU: passed, failed", f"{correctness.get('passed', 0)}, {correctness.get('failed', '?')}", "0 failed")
-    for key, value in results.get("ceilings", {}).items() if isinstance(results.get("ceilings"), dict) else []:
-        row(key, f"{value:.1f}")
+    for key, value in results.get("ceilings", {}).items():
+        row(f"ceiling: {key}", f"{value:.1f}")
     for model, ours, theirs, bar in [
         ("GPT-2 124M", ["gpt2-124m.colossus.1", "gpt2-124m.colossus.2"], ["gpt2-124m.torch.1", "gpt2-124m.torch.2"], "1.25"),
         ("GPT-2 1558M", ["gpt2-1558m.colossus"], ["gpt2-1558m.torch"], "1.15"),

@@ -49,6 +49,16 @@ __device__ __forceinline__ void load_parameters(const float* from, float (&to)[k
   }
 }
 
+template <int kSize>
+__device__ __forceinline__ void store_parameters(const float (&from)[kSize], float* to) {
+  constexpr int kAtOnce = kSize < 4 ? kSize : 4;
+  for (int i = 0; i < kSize; i += kAtOnce) {
+    Pack<float, kAtOnce> pack;
+    for (int j = 0; j < kAtOnce; ++j) pack.elements[j] = from[i + j];
+    store_pack(pack, to + i);
+  }
+}
+
 // The same sum in all lanes; its order is fixed.
 template <class T>
 __device__ __forceinline__ T warp_sum(T x) {

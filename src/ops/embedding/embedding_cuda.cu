@@ -178,12 +178,18 @@ __global__ void sum_segments_kernel(SortedTokens s, const int32_t* rows, const T
   for (int64_t at = static_cast<int64_t>(threadIdx.x) * kSize; at < width;
        at += static_cast<int64_t>(blockDim.x) * kSize) {
     float sums[kSize] = {};
+#pragma unroll 4
     for (int64_t i = place; i < last; ++i) {
       float values[kSize];
       gpu::load_floats(dy + s.sorted[i] * width + at, values);
       for (int j = 0; j < kSize; ++j) sums[j] += values[j];
     }
-    for (int j = 0; j < kSize; ++j) into[at + j] = whole ? into[at + j] + scale * sums[j] : sums[j];
+    if (whole) {
+      float before[kSize];
+      gpu::load_parameters(into + at, before);
+      for (int j = 0; j < kSize; ++j) sums[j] = before[j] + scale * sums[j];
+    }
+    gpu::store_parameters(sums, into + at);
   }
 }
 
@@ -204,7 +210,7 @@ __global__ void add_segments_kernel(SortedTokens s, const int32_t* rows, float* 
 template <class T>
 __global__ void column_positions_kernel(const T* dy, float* table, int64_t batch, int64_t tokens, int64_t table_rows,
                                         int64_t width) {
-  const int64_t column = gpu::array_index(), row = blockIdx.y;
+  const int64_t column = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x, row = blockIdx.x;
   if (column >= width || row >= table_rows) return;
   float sum = 0;
   for (int64_t b = 0; b < batch; ++b) sum += gpu::float_of(dy[(b * tokens + row) * width + column]);
@@ -279,8 +285,10 @@ void run_cuda(const EmbeddingGrad& op, const CudaCall& call) {
   if (call.has_input(E::kPositions)) return add_rows(call, dy, call.input(E::kPositions).as<int32_t>(), table, 1.0F);
   const int64_t batch = dy.shape[0], tokens = dy.shape[1], width = dy.shape[2];
   gpu::with_type(dy.dtype, [&]<class T>(T*) {
-    gpu::Launch launch = gpu::array_launch(call.stream, width);
-    launch.grid.y = static_cast<unsigned>(tokens);
+    const gpu::Launch launch{
+        .stream = call.stream,
+        .grid = {static_cast<unsigned>(tokens), static_cast<unsigned>(gpu::divide_up(width, gpu::kArrayThreads))},
+        .block = {gpu::kArrayThreads}};
     gpu::launch(launch, column_positions_kernel<T>, dy.as<T>(), table.as<float>(), batch, tokens, table.shape[0],
                 width);
   });
