@@ -188,16 +188,24 @@ Status CudaExecutable::run_graph() {
   std::vector<const std::byte*> key;
   for (const TensorId id : stashes_)
     if (!program_.tensor(id).base) key.push_back(view_of(id).data);
-  auto found = graphs_.find(key);
-  if (found == graphs_.end()) {
-    if (graphs_.size() >= kMostGraphs) forget_graphs();
-    gpu::begin_capture(resources_.stream);
-    for (size_t at = 0; at < program_.operations.size(); ++at) enqueue(at);
-    ASSIGN_OR_RETURN(const gpu::Graph graph, gpu::end_capture(resources_.stream));
-    found = graphs_.emplace(std::move(key), graph).first;
+  if (graphs_.size() >= kMostGraphs) forget_graphs();
+  const auto [graph, is_first] = graphs_.try_emplace(std::move(key), nullptr);
+  // What kernels and libraries load when they are first used they do not load while they are written down.
+  if (is_first) {
+    enqueue_all();
+    return ok_status();
   }
-  gpu::launch(resources_.stream, found->second);
+  if (!graph->second) {
+    gpu::begin_capture(resources_.stream);
+    enqueue_all();
+    ASSIGN_OR_RETURN(graph->second, gpu::end_capture(resources_.stream));
+  }
+  gpu::launch(resources_.stream, graph->second);
   return ok_status();
+}
+
+void CudaExecutable::enqueue_all() {
+  for (size_t at = 0; at < program_.operations.size(); ++at) enqueue(at);
 }
 
 Status CudaExecutable::make_events() {
@@ -242,7 +250,8 @@ void CudaExecutable::forget_graphs() {
   if (graphs_.empty()) return;
   // What is under way may be one of them. A failure is found by the next run.
   (void)gpu::synchronize(resources_.stream).ok();
-  for (const auto& [key, graph] : graphs_) gpu::destroy(graph);
+  for (const auto& [key, graph] : graphs_)
+    if (graph) gpu::destroy(graph);
   graphs_.clear();
 }
 

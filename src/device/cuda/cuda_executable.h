@@ -34,6 +34,7 @@ class CudaExecutable final : public Executable {
   Status resolve();  // views and rounded weights, after bindings changed
   View view_of(TensorId id) const;
   void enqueue(size_t at);
+  void enqueue_all();
   Status run_graph();
   // Each operation between two events, for times and traces.
   Status run_timed();
@@ -63,7 +64,7 @@ class CudaExecutable final : public Executable {
   bool resolved_ = false;
   uint64_t arena_generation_ = 0;  // of the arena that views_ point into
 
-  // By where the stashes are bound, which change from run to run in a pipeline.
+  // By where the stashes are bound, which change from run to run in a pipeline; null where the program has run once.
   std::vector<TensorId> stashes_;
   std::map<std::vector<const std::byte*>, gpu::Graph> graphs_;
 
