@@ -56,7 +56,8 @@ Status Checkpoint::read(const Entry& entry, const Piece& piece,
   const Status inside = check_piece(entry.shape, piece);
   CHECK(inside.ok(), inside.message().c_str());
   const int64_t element_bytes = dtype_bytes(entry.dtype);
-  std::vector<std::byte> block;
+  // Kept for the next call: clearing fresh pages for each block costs more than reading it.
+  static thread_local std::vector<std::byte> block;
   Status status;
   for (const StoredPiece& stored : entry.pieces) {
     int64_t index = -1;  // of `block`; runs rise, so each block is read once
