@@ -14,21 +14,19 @@ namespace {
 
 // In bytes: what kernels read of floats at once, and cuBLASLt is promised. Integers are read one by one.
 uintptr_t operand_alignment(DType dtype) { return is_float(dtype) ? 16 : static_cast<uintptr_t>(dtype_bytes(dtype)); }
-// A pipeline binds its stashes to one place for each microbatch under way.
-constexpr size_t kMostGraphs = 256;
 constexpr const char* kGpuLane = "gpu";
 
 }  // namespace
 
 CudaExecutable::CudaExecutable(Program program, CudaResources& resources, bool profile)
-    : program_(std::move(program)), resources_(resources), stashes_(program_.with_role(Role::kStash)) {
+    : program_(std::move(program)), resources_(resources) {
   bound_.resize(program_.tensors.size());
   bound_offset_.resize(program_.tensors.size());
   if (profile) times_.resize(program_.operations.size());
 }
 
 CudaExecutable::~CudaExecutable() {
-  forget_graphs();
+  forget_graph();
   for (const gpu::Event event : events_) gpu::destroy(event);
 }
 
@@ -46,9 +44,18 @@ Result<std::unique_ptr<CudaExecutable>> CudaExecutable::make(Program program, Cu
   if (CudaArena& arena = resources.arena; !arena.memory || arena.memory->num_bytes() < executable->plan_.arena_bytes) {
     // Work under way may still use the old one.
     RETURN_IF_ERROR(gpu::synchronize(resources.stream));
+    const int64_t bytes_before = arena.memory ? arena.memory->num_bytes() : 0;
     arena.memory.reset();
-    ASSIGN_OR_RETURN(arena.memory, CudaMemory::make(executable->plan_.arena_bytes));
     ++arena.generation;
+    auto larger = CudaMemory::make(executable->plan_.arena_bytes);
+    if (!larger.ok()) {
+      // The executables that there are go on.
+      if (bytes_before > 0) {
+        ASSIGN_OR_RETURN(arena.memory, CudaMemory::make(bytes_before));
+      }
+      return larger.status();
+    }
+    arena.memory = std::move(*larger);
   }
   return executable;
 }
@@ -57,7 +64,7 @@ Status CudaExecutable::prepare_kernels() {
   for (const Operation& operation : program_.operations) {
     std::vector<bool> parameters;
     for (const TensorId id : operation.inputs) parameters.push_back(id && program_.tensor(id).role == Role::kParameter);
-    CudaPrepare prepare(program_.shapes(operation), std::move(parameters), resources_.properties, *resources_.gemms);
+    CudaPrepare prepare(program_.shapes(operation), std::move(parameters), *resources_.gemms);
     const Status prepared = std::visit(
         [&]<class T>(const T& op) -> Status {
           if constexpr (Communicates<T>)
@@ -92,7 +99,7 @@ void CudaExecutable::bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int
         "the memory is smaller than the tensor");
   CHECK(offset_bytes % kTensorAlignment == 0);
   const auto at = static_cast<size_t>(id.index);
-  if (tensor.role != Role::kStash) forget_graphs();
+  forget_graph();
   resolved_ = false;
   bound_offset_[at] = offset_bytes;
   bound_[at] = std::static_pointer_cast<CudaMemory>(std::move(memory));
@@ -148,7 +155,7 @@ Status CudaExecutable::resolve() {
 
 void CudaExecutable::enqueue(size_t at) {
   const Call& call = calls_[at];
-  const CudaCall cuda_call(resources_.stream, resources_.properties, *resources_.gemms,
+  const CudaCall cuda_call(resources_.stream, *resources_.gemms,
                            {.inputs = views_.data() + call.first_input,
                             .num_inputs = static_cast<int>(call.num_inputs),
                             .outputs = views_.data() + call.first_output,
@@ -168,7 +175,7 @@ void CudaExecutable::enqueue(size_t at) {
 Status CudaExecutable::load() {
   if (arena_generation_ != resources_.arena.generation) {
     resolved_ = false;
-    forget_graphs();
+    forget_graph();
   }
   if (!resolved_) RETURN_IF_ERROR(resolve());
   for (const auto& copy : copies_) copy->renew(resources_.stream);
@@ -185,22 +192,18 @@ Status CudaExecutable::run() {
 }
 
 Status CudaExecutable::run_graph() {
-  std::vector<const std::byte*> key;
-  for (const TensorId id : stashes_)
-    if (!program_.tensor(id).base) key.push_back(view_of(id).data);
-  if (graphs_.size() >= kMostGraphs) forget_graphs();
-  const auto [graph, is_first] = graphs_.try_emplace(std::move(key), nullptr);
   // What kernels and libraries load when they are first used they do not load while they are written down.
-  if (is_first) {
+  if (!has_run_) {
     enqueue_all();
+    has_run_ = true;
     return ok_status();
   }
-  if (!graph->second) {
+  if (!graph_) {
     gpu::begin_capture(resources_.stream);
     enqueue_all();
-    ASSIGN_OR_RETURN(graph->second, gpu::end_capture(resources_.stream));
+    ASSIGN_OR_RETURN(graph_, gpu::end_capture(resources_.stream));
   }
-  gpu::launch(resources_.stream, graph->second);
+  gpu::launch(resources_.stream, graph_);
   return ok_status();
 }
 
@@ -246,13 +249,13 @@ Status CudaExecutable::run_timed() {
   return ok_status();
 }
 
-void CudaExecutable::forget_graphs() {
-  if (graphs_.empty()) return;
-  // What is under way may be one of them. A failure is found by the next run.
+void CudaExecutable::forget_graph() {
+  has_run_ = false;
+  if (!graph_) return;
+  // It may be under way. A failure is found by the next run.
   (void)gpu::synchronize(resources_.stream).ok();
-  for (const auto& [key, graph] : graphs_)
-    if (graph) gpu::destroy(graph);
-  graphs_.clear();
+  gpu::destroy(graph_);
+  graph_ = nullptr;
 }
 
 void CudaExecutable::read_output(TensorId id, std::span<std::byte> into) {

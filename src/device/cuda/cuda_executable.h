@@ -1,7 +1,6 @@
 // A program with its memory planned and its kernels prepared, bound to the GPU's memory and ready to run as one graph.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <vector>
 
@@ -39,7 +38,7 @@ class CudaExecutable final : public Executable {
   // Each operation between two events, for times and traces.
   Status run_timed();
   Status make_events();
-  void forget_graphs();
+  void forget_graph();  // of a binding that is no more
   bool tracing() const { return resources_.trace && resources_.trace->recording(); }
 
   // One operation as the kernels see it: ranges of views_, gemms_ and rounded_data_.
@@ -64,9 +63,9 @@ class CudaExecutable final : public Executable {
   bool resolved_ = false;
   uint64_t arena_generation_ = 0;  // of the arena that views_ point into
 
-  // By where the stashes are bound, which change from run to run in a pipeline; null where the program has run once.
-  std::vector<TensorId> stashes_;
-  std::map<std::vector<const std::byte*>, gpu::Graph> graphs_;
+  // Of the memory that is bound now: written down when the program runs for the second time.
+  bool has_run_ = false;
+  gpu::Graph graph_ = nullptr;
 
   std::vector<OperationTime> times_;
   std::vector<gpu::Event> events_;     // before each operation and behind the last; made when first needed

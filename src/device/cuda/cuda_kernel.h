@@ -24,12 +24,10 @@ struct RoundedWeight {
 
 class CudaPrepare {
  public:
-  CudaPrepare(OpShapes op_shapes, std::vector<bool> parameters, const gpu::Properties& gpu_properties,
-              gpu::Gemms& gemms)
-      : shapes(std::move(op_shapes)), properties(gpu_properties), parameters_(std::move(parameters)), gemms_(gemms) {}
+  CudaPrepare(OpShapes op_shapes, std::vector<bool> parameters, gpu::Gemms& gemms)
+      : shapes(std::move(op_shapes)), parameters_(std::move(parameters)), gemms_(gemms) {}
 
   const OpShapes shapes;
-  const gpu::Properties& properties;
 
   // Scratch while the operation runs, 64-byte aligned, undefined contents. Counted by the memory plan.
   int64_t workspace_bytes = 0;
@@ -65,16 +63,10 @@ class CudaCall {
     const std::byte* const* rounded = nullptr;  // of each of those
     size_t num_rounded = 0;
   };
-  CudaCall(gpu::Stream launch_stream, const gpu::Properties& gpu_properties, gpu::Gemms& gemms,
-           const Operands& operands)
-      : stream(launch_stream),
-        properties(gpu_properties),
-        workspace(operands.workspace),
-        gemms_(gemms),
-        operands_(operands) {}
+  CudaCall(gpu::Stream launch_stream, gpu::Gemms& gemms, const Operands& operands)
+      : stream(launch_stream), workspace(operands.workspace), gemms_(gemms), operands_(operands) {}
 
   const gpu::Stream stream;
-  const gpu::Properties& properties;
   std::byte* const workspace;
 
   // Views point into the GPU's memory.

@@ -45,8 +45,6 @@ class Gemms {
   // A number for run(); the same for the same spec.
   Result<int> prepare(const GemmSpec& spec);
   void run(Stream stream, int prepared, const GemmOperands& operands);
-  // Its scratch, which all products share: they run in one stream at a time.
-  int64_t workspace_bytes() const;
   // Of the first product that could not be started; ok if there is none.
   Status status() const;
 

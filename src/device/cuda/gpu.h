@@ -24,19 +24,12 @@ struct Properties {
   int major = 0, minor = 0;  // compute capability
   int num_multiprocessors = 0;
   int64_t memory_bytes = 0;
-  int64_t shared_bytes_per_block = 0;  // the most that a kernel can ask for
-  int64_t l2_bytes = 0;
 };
 
 // How many GPUs this process may use; or why none can be, and what would help.
 Result<int> num_gpus();
 // Makes GPU `index` the one that all following calls of this process talk to.
 Result<Properties> open(int index);
-// Bytes free and there in all.
-struct Memory {
-  int64_t free_bytes = 0, total_bytes = 0;
-};
-Result<Memory> memory();
 
 // On the device, a multiple of 256 bytes apart; contents are undefined. 0 bytes have an address, too.
 Result<std::byte*> allocate(int64_t num_bytes);

@@ -19,7 +19,8 @@ struct QueryGradTile {
   static constexpr int kQueries = kTileWarps * 16 * kTall;
   static constexpr int kKeys = kDim <= 128 ? 32 : 16;
   static constexpr int kQueryTile = kQueries * kRowStride<kDim>, kKeyTile = kKeys * kRowStride<kDim>;  // elements
-  static constexpr int64_t kSharedBytes = 2 * (2 * kQueryTile + 4 * kKeyTile) + 64 + kQueries * 20;
+  static constexpr int64_t kSharedBytes =
+      2 * (2 * kQueryTile + 4 * kKeyTile) + 64 + kQueries * static_cast<int64_t>(sizeof(QueryRow));
 };
 
 // Of (heads, tiles of queries), late queries first. 6 D FLOPs for each pair. Floor: by the reads of shared memory, 2

@@ -68,8 +68,6 @@ struct OpCase {
   double cancelling_terms = 0;
   // Multiplies tolerance_of(); say why where it is not 1.
   double tolerance_scale = 1;
-  // false: too large for a GPU that is played on the CPU.
-  bool on_gpu = true;
 };
 
 void run_op_case(const OpCase& op_case);

@@ -65,7 +65,6 @@ void Gemms::run(Stream stream, int prepared, const GemmOperands& operands) {
   enqueue(stream, [spec, operands] { multiply(spec, operands); });
 }
 
-int64_t Gemms::workspace_bytes() const { return 0; }
 Status Gemms::status() const { return ok_status(); }
 
 }  // namespace colossus::gpu

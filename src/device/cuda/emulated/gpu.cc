@@ -100,16 +100,9 @@ Result<int> num_gpus() { return 1; }
 
 Result<Properties> open(int index) {
   if (index != 0) return not_found("the emulated machine has one GPU, number 0");
-  return Properties{.name = "emulated GPU",
-                    .major = 9,
-                    .minor = 0,
-                    .num_multiprocessors = 4,
-                    .memory_bytes = int64_t{1} << 32,
-                    .shared_bytes_per_block = 227 << 10,
-                    .l2_bytes = 1 << 20};
+  return Properties{
+      .name = "emulated GPU", .major = 9, .minor = 0, .num_multiprocessors = 4, .memory_bytes = int64_t{1} << 32};
 }
-
-Result<Memory> memory() { return Memory{.free_bytes = int64_t{1} << 32, .total_bytes = int64_t{1} << 32}; }
 
 Result<std::byte*> allocate(int64_t num_bytes) {
   count("allocate");

@@ -179,7 +179,6 @@ void Gemms::run(Stream stream, int prepared, const GemmOperands& operands) {
     s.status = unavailable(fmt::format("cublasLtMatmul: {}", s.f.status_string(status)));
 }
 
-int64_t Gemms::workspace_bytes() const { return kWorkspaceBytes; }
 Status Gemms::status() const { return state_->status; }
 
 }  // namespace colossus::gpu

@@ -69,15 +69,7 @@ Result<Properties> open(int index) {
                     .major = found.major,
                     .minor = found.minor,
                     .num_multiprocessors = found.multiProcessorCount,
-                    .memory_bytes = static_cast<int64_t>(found.totalGlobalMem),
-                    .shared_bytes_per_block = static_cast<int64_t>(found.sharedMemPerBlockOptin),
-                    .l2_bytes = found.l2CacheSize};
-}
-
-Result<Memory> memory() {
-  size_t free_bytes = 0, total = 0;
-  RETURN_IF_ERROR(status_of(cudaMemGetInfo(&free_bytes, &total), "cudaMemGetInfo"));
-  return Memory{.free_bytes = static_cast<int64_t>(free_bytes), .total_bytes = static_cast<int64_t>(total)};
+                    .memory_bytes = static_cast<int64_t>(found.totalGlobalMem)};
 }
 
 Result<std::byte*> allocate(int64_t num_bytes) {
