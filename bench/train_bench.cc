@@ -169,20 +169,26 @@ class StepBench {
 
   void print_profile() const {
     for (const Executable* executable : {microbatch_.get(), update_.get()}) {
-      std::map<std::string, std::pair<double, double>> by_op;  // seconds, FLOPs
+      struct Row {
+        double seconds = 0, flops = 0, bytes = 0;
+      };
+      std::map<std::string, Row> by_op;
       double total = 0;
       const Program& program = executable->program();
       for (size_t i = 0; i < program.operations.size(); ++i) {
         const OperationTime& time = executable->operation_times()[i];
-        auto& [seconds, flops] = by_op[std::string(op_name(program.operations[i].op)) + " " +
-                                       std::string(phase_name(program.operations[i].phase))];
-        seconds += time.seconds;
-        flops += cost_of(program, program.operations[i]).flops * static_cast<double>(time.num_runs);
+        Row& row = by_op[std::string(op_name(program.operations[i].op)) + " " +
+                         std::string(phase_name(program.operations[i].phase))];
+        const Cost cost = cost_of(program, program.operations[i]);
+        const auto runs = static_cast<double>(time.num_runs);
+        row.seconds += time.seconds;
+        row.flops += cost.flops * runs;
+        row.bytes += (cost.bytes_read + cost.bytes_written) * runs;
         total += time.seconds;
       }
       for (const auto& [name, row] : by_op)
-        std::printf("  %-36s %6.2f %%  %8.1f GFLOP/s\n", name.c_str(), 100 * row.first / total,
-                    row.second / row.first * 1e-9);
+        std::printf("  %-36s %6.2f %%  %10.1f GFLOP/s %8.1f GB/s\n", name.c_str(), 100 * row.seconds / total,
+                    row.flops / row.seconds * 1e-9, row.bytes / row.seconds * 1e-9);
       std::printf("  %-36s %8.3f s\n", program.name.c_str(), total);
     }
   }
