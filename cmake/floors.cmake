@@ -13,7 +13,7 @@ if(COLOSSUS_TESTS)
 endif()
 
 # A file's suffix can lift it out of its folder (docs/design.md): kernels in src/ops belong to the device that runs them.
-set(COLOSSUS_CPU_KERNELS "_(cpu|reference|simd)\\.cc$")
+set(COLOSSUS_CPU_KERNELS "_(cpu|reference|simd|ranks)\\.cc$")
 
 # AGAIN_WITH NAME=value: all of them run a second time with that in the environment.
 function(colossus_add_tests target)

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/milestone.h"
 #include "device/cpu/cpu_prepare.h"
+#include "device/cpu/cpu_ranks.h"
 
 namespace colossus {
 
@@ -24,7 +25,14 @@ void keep_each_once(std::vector<T>& values) {
 
 CpuPrepare prepare_operation(const Program& program, const Operation& operation, int num_threads, bool reference) {
   CpuPrepare prepare(program.shapes(operation), num_threads);
-  if (!reference || group_of(operation.op)) std::visit([&](const auto& op) { prepare_cpu(op, prepare); }, operation.op);
+  std::visit(
+      [&]<class T>(const T& op) {
+        if constexpr (Communicates<T>)
+          prepare.workspace_bytes = ranks_workspace_bytes(op, prepare.shapes);
+        else if (!reference)
+          prepare_cpu(op, prepare);
+      },
+      operation.op);
   return prepare;
 }
 
@@ -244,7 +252,7 @@ void CpuExecutable::post_beyond_run(size_t at) {
   if (!times_.empty()) ++times_[at].num_runs;
   resources_.comm_lanes.post(*group_of(program_.operations[at].op),
                              [this, at, view, send, memory = bound_[static_cast<size_t>(program_.root(id).index)]] {
-                               Status status = talk(at, CpuCall(pool_, &view, 1, nullptr, 0, nullptr, nullptr));
+                               Status status = talk(at, {.inputs = std::span(&view, 1)});
                                if (!status.ok()) groups_->abort(status.message());
                                resources_.sends.end(send, std::move(status));
                              });
@@ -260,8 +268,8 @@ void CpuExecutable::wait_for_readers_of_stash(size_t at) {
   }
 }
 
-Status CpuExecutable::talk(size_t at, const CpuCall& call) {
-  Communicator& ranks = *groups_->find(*group_of(program_.operations[at].op));
+Status CpuExecutable::talk(size_t at, const RankCall& call) {
+  CpuRanks ranks(*groups_->find(*group_of(program_.operations[at].op)));
   const Traced span = traced(at);
   return std::visit(
       [&]<class T>(const T& op) {
@@ -276,7 +284,10 @@ Status CpuExecutable::talk(size_t at, const CpuCall& call) {
 void CpuExecutable::communicate_in_order(size_t at) {
   const double start = monotonic_seconds();
   if (wait_for(order_.waits[at])) {
-    Status status = talk(at, call_of(at));
+    const Call& call = calls_[at];
+    Status status = talk(at, {.inputs = {views_.data() + call.first_input, call.num_inputs},
+                              .outputs = {views_.data() + call.first_output, call.num_outputs},
+                              .workspace = call.workspace});
     if (!status.ok()) fail(std::move(status));
   }
   const std::lock_guard lock(mutex_);

@@ -11,6 +11,7 @@
 #include "device/cpu/comm_lanes.h"
 #include "device/cpu/packed_weights.h"
 #include "device/cpu/sends_under_way.h"
+#include "device/ranks.h"
 #include "program/lane_order.h"
 
 namespace colossus {
@@ -71,7 +72,7 @@ class CpuExecutable final : public Executable {
   void post(size_t at);
   void post_beyond_run(size_t at);
   void communicate_in_order(size_t at);
-  Status talk(size_t at, const CpuCall& call);
+  Status talk(size_t at, const RankCall& call);
   // What operation `at` is about to do, for the trace.
   Traced traced(size_t at) const;
   // A send of an earlier run may still read what operation `at` writes.

@@ -3,10 +3,7 @@
 //   template <> void run_cpu(const X& op, const CpuCall& call);       each step: no allocation, no lock
 // and in src/ops/x/x_reference.cc the plain meaning of the op, in fp64 through View::get and set:
 //   template <> void run_reference(const X& op, const ReferenceCall& call);
-// An operation that talks to other ranks has instead one kernel for both, in src/ops/x/x_cpu.cc:
-//   template <> void prepare_cpu(const X& op, CpuPrepare& prepare);
-//   template <> Status communicate(const X& op, const CpuCall& call, Communicator& ranks);
-// It may run beside compute kernels, so it does not use the pool.
+// An operation that talks to other ranks has instead one kernel for all devices (device/ranks.h).
 // An operation that lacks one of them does not link.
 #pragma once
 
@@ -15,7 +12,6 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "comm/communicator.h"
 #include "program/op_interface.h"
 #include "tensor/view.h"
 
@@ -94,7 +90,4 @@ template <class Op>
 void run_cpu(const Op& op, const CpuCall& call);
 template <class Op>
 void run_reference(const Op& op, const ReferenceCall& call);
-template <class Op>
-Status communicate(const Op& op, const CpuCall& call, Communicator& ranks);
-
 }  // namespace colossus

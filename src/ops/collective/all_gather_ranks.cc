@@ -1,9 +1,7 @@
-#include <cstring>
 #include <vector>
 
-#include "device/cpu/cpu_kernel.h"
+#include "device/ranks.h"
 #include "ops/collective/collective.h"
-#include "ops/collective/parts_cpu.h"
 
 namespace colossus {
 namespace {
@@ -24,26 +22,20 @@ struct Runs {
   // The parts one after the other are the whole.
   bool in_place() const { return outer == 1 && pieces == 1; }
   // One rank's part as it lies on its own, from or to its places in the whole.
-  void unpack(const std::byte* part, int64_t rank, std::byte* whole) const {
-    for_each_run(rank, [&](int64_t in_part, int64_t in_whole) {
-      std::memcpy(whole + in_whole, part + in_part, static_cast<size_t>(bytes));
-    });
+  void unpack(Ranks& device, std::byte* part, int64_t rank, std::byte* whole) const {
+    for (int64_t piece = 0; piece < pieces; ++piece)
+      device.copy_rows(in_whole(whole, rank, piece), in_part(part, piece), bytes, outer);
   }
-  void pack(const std::byte* whole, int64_t rank, std::byte* part) const {
-    for_each_run(rank, [&](int64_t in_part, int64_t in_whole) {
-      std::memcpy(part + in_part, whole + in_whole, static_cast<size_t>(bytes));
-    });
+  void pack(Ranks& device, std::byte* whole, int64_t rank, std::byte* part) const {
+    for (int64_t piece = 0; piece < pieces; ++piece)
+      device.copy_rows(in_part(part, piece), in_whole(whole, rank, piece), bytes, outer);
   }
 
  private:
-  template <class Visit>
-  void for_each_run(int64_t rank, Visit visit) const {
-    if (bytes == 0) return;  // and there may be no memory at all
-    for (int64_t i = 0; i < outer; ++i)
-      for (int64_t piece = 0; piece < pieces; ++piece) {
-        const int64_t place = piece == 0 ? rank : 2 * ranks - 1 - rank;
-        visit((i * pieces + piece) * bytes, (i * ranks * pieces + place) * bytes);
-      }
+  Ranks::Rows in_part(std::byte* part, int64_t piece) const { return {part + piece * bytes, pieces * bytes}; }
+  Ranks::Rows in_whole(std::byte* whole, int64_t rank, int64_t piece) const {
+    const int64_t place = piece == 0 ? rank : 2 * ranks - 1 - rank;
+    return {whole + place * bytes, ranks * pieces * bytes};
   }
 };
 
@@ -61,41 +53,40 @@ Parts parts_in(std::byte* buffer, const Runs& runs) {
 
 // Workspace: what has come, unless it lies in the whole as it comes.
 template <>
-void prepare_cpu(const AllGather& op, CpuPrepare& prepare) {
-  const Runs runs(op, prepare.shapes.input(AllGather::kX));
-  prepare.workspace_bytes = runs.in_place() ? 0 : op.ranks * runs.part_bytes();
+int64_t ranks_workspace_bytes(const AllGather& op, const OpShapes& shapes) {
+  const Runs runs(op, shapes.input(AllGather::kX));
+  return runs.in_place() ? 0 : op.ranks * runs.part_bytes();
 }
 
 template <>
-Status communicate(const AllGather& op, const CpuCall& call, Communicator& ranks) {
+Status communicate(const AllGather& op, const RankCall& call, Ranks& ranks) {
   const View &x = call.input(AllGather::kX), &whole = call.output(AllGather::kWhole);
   const Runs runs(op, type_of(x));
   std::byte* into = runs.in_place() ? whole.data : call.workspace;
-  RETURN_IF_ERROR(ranks.all_gather(std::span(x.data, static_cast<size_t>(x.num_bytes())),
-                                   std::span(into, static_cast<size_t>(whole.num_bytes()))));
+  RETURN_IF_ERROR(ranks.all_gather(bytes_of(x), {into, static_cast<size_t>(whole.num_bytes())}));
   for (int64_t rank = 0; !runs.in_place() && rank < op.ranks; ++rank)
-    runs.unpack(into + rank * runs.part_bytes(), rank, whole.data);
+    runs.unpack(ranks, into + rank * runs.part_bytes(), rank, whole.data);
   return ok_status();
 }
 
 // Workspace: the terms that have come; then, where parts do not lie in one piece, what is sent.
 template <>
-void prepare_cpu(const ReduceScatter& op, CpuPrepare& prepare) {
-  const Runs runs(op, prepare.shapes.output(ReduceScatter::kPart));
-  prepare.workspace_bytes = (runs.in_place() ? 1 : 2) * op.ranks * runs.part_bytes();
+int64_t ranks_workspace_bytes(const ReduceScatter& op, const OpShapes& shapes) {
+  const Runs runs(op, shapes.output(ReduceScatter::kPart));
+  return (runs.in_place() ? 1 : 2) * op.ranks * runs.part_bytes();
 }
 
 template <>
-Status communicate(const ReduceScatter& op, const CpuCall& call, Communicator& ranks) {
+Status communicate(const ReduceScatter& op, const RankCall& call, Ranks& ranks) {
   const View &x = call.input(ReduceScatter::kX), &part = call.output(ReduceScatter::kPart);
   const Runs runs(op, type_of(part));
   std::byte* from = x.data;
   if (!runs.in_place()) {
     from = call.workspace + op.ranks * runs.part_bytes();
-    for (int64_t rank = 0; rank < op.ranks; ++rank) runs.pack(x.data, rank, from + rank * runs.part_bytes());
+    for (int64_t rank = 0; rank < op.ranks; ++rank) runs.pack(ranks, x.data, rank, from + rank * runs.part_bytes());
   }
   RETURN_IF_ERROR(ranks.all_to_all(constant(parts_in(from, runs)), parts_in(call.workspace, runs)));
-  add_in_order(part.dtype, call.workspace, op.ranks, part.num_elements(), part.data);
+  ranks.add_in_order(part.dtype, call.workspace, op.ranks, part.num_elements(), part.data);
   return ok_status();
 }
 

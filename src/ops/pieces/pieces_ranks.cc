@@ -1,14 +1,12 @@
 #include <algorithm>
-#include <cstring>
 
-#include "device/cpu/cpu_kernel.h"
-#include "ops/collective/parts_cpu.h"
+#include "device/ranks.h"
 #include "ops/pieces/pieces.h"
 
 namespace colossus {
 namespace {
 
-std::span<std::byte> piece_of(const View& buffer, const PieceAttributes& op, int64_t rank) {
+Bytes piece_of(const View& buffer, const PieceAttributes& op, int64_t rank) {
   return {buffer.data + op.begin(rank) * dtype_bytes(buffer.dtype),
           static_cast<size_t>(op.size(rank) * dtype_bytes(buffer.dtype))};
 }
@@ -16,11 +14,13 @@ std::span<std::byte> piece_of(const View& buffer, const PieceAttributes& op, int
 }  // namespace
 
 template <>
-void prepare_cpu(const ExchangePieces&, CpuPrepare&) {}
+int64_t ranks_workspace_bytes(const ExchangePieces&, const OpShapes&) {
+  return 0;
+}
 
 // Ranks with several sums send them one after the other: round i moves everyone's i-th.
 template <>
-Status communicate(const ExchangePieces& op, const CpuCall& call, Communicator& ranks) {
+Status communicate(const ExchangePieces& op, const RankCall& call, Ranks& ranks) {
   const View& pieces = call.output(ExchangePieces::kPieces);
   const auto row_bytes = static_cast<size_t>(pieces.shape[1] * dtype_bytes(pieces.dtype));
   const int64_t rounds = *std::max_element(op.num_sums.begin(), op.num_sums.end());
@@ -40,28 +40,31 @@ Status communicate(const ExchangePieces& op, const CpuCall& call, Communicator& 
 }
 
 template <>
-void prepare_cpu(const GatherPieces&, CpuPrepare&) {}
-
-template <>
-Status communicate(const GatherPieces& op, const CpuCall& call, Communicator& ranks) {
-  Parts parts;
-  for (int64_t rank = 0; rank < op.ranks; ++rank)
-    parts.push_back(piece_of(call.input(GatherPieces::kBuffer), op, rank));
-  return share_parts(ranks, parts);
+int64_t ranks_workspace_bytes(const GatherPieces&, const OpShapes&) {
+  return 0;
 }
 
 template <>
-void prepare_cpu(const CollectPieces&, CpuPrepare&) {}
+Status communicate(const GatherPieces& op, const RankCall& call, Ranks& ranks) {
+  Parts parts;
+  for (int64_t rank = 0; rank < op.ranks; ++rank)
+    parts.push_back(piece_of(call.input(GatherPieces::kBuffer), op, rank));
+  return share_parts(ranks, parts, op.rank);
+}
 
 template <>
-Status communicate(const CollectPieces& op, const CpuCall& call, Communicator& ranks) {
+int64_t ranks_workspace_bytes(const CollectPieces&, const OpShapes&) {
+  return 0;
+}
+
+template <>
+Status communicate(const CollectPieces& op, const RankCall& call, Ranks& ranks) {
   const View& piece = call.input(CollectPieces::kPiece);
   Parts parts;
   for (int64_t rank = 0; rank < op.ranks; ++rank)
     parts.push_back(piece_of(call.output(CollectPieces::kWhole), op, rank));
-  if (piece.num_bytes() > 0)
-    std::memcpy(parts[static_cast<size_t>(op.rank)].data(), piece.data, static_cast<size_t>(piece.num_bytes()));
-  return share_parts(ranks, parts);
+  ranks.copy_rows({parts[static_cast<size_t>(op.rank)].data(), 0}, {piece.data, 0}, piece.num_bytes(), 1);
+  return share_parts(ranks, parts, op.rank);
 }
 
 }  // namespace colossus
