@@ -136,7 +136,7 @@ void Communicator::abort(const std::string& reason) {
 }
 
 Status Communicator::run(const Operation& operation, std::span<const Exchange> rounds) {
-  if (Status error = first_error(); !error.ok()) return error;
+  if (Status error = failure(); !error.ok()) return error;
   FlightRecord record{.op = operation.name, .step = step_, .to = operation.to, .from = operation.from};
   for (const Exchange& round : rounds) {
     for (const Outgoing& message : round.sends) record.sent_bytes += static_cast<int64_t>(message.bytes.size());
@@ -189,7 +189,7 @@ std::string Communicator::message_of(const Operation& operation, const Status& s
   return text + fmt::format("; last seen: {}, {:.1f} s ago", describe(*last), monotonic_seconds() - last->finished);
 }
 
-Status Communicator::first_error() const {
+Status Communicator::failure() const {
   const std::lock_guard lock(mutex_);
   return broken_;
 }

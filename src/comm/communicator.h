@@ -78,6 +78,10 @@ class Communicator {
   // this rank fail.
   void abort(const std::string& reason);
 
+  // Why the group is broken; ok while it is not. Any thread.
+  Status failure() const;
+  double timeout_seconds() const { return options_.timeout_seconds; }
+
   const CommTraffic& traffic() const { return traffic_; }
   // The last operations of this end, for "who waits for whom".
   const FlightRecorder& flight_recorder() const { return recorder_; }
@@ -118,7 +122,6 @@ class Communicator {
 
   Status run(const Operation& operation, std::span<const Exchange> rounds);
   Status check_peer(std::string_view name, int peer) const;
-  Status first_error() const;
   // Keeps it if it is the first; returns the first.
   Status break_with(Status error);
   std::string place() const;

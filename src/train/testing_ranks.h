@@ -30,16 +30,19 @@ class Losses final : public TrainObserver {
   void on_note(const std::string& note) override { notes += note; }
 };
 
+inline std::unique_ptr<Device> make_cpu_rank(int) { return *make_cpu_device({.num_threads = 1, .pin = false}); }
+
 // Trains along run.mesh. `on_trained` is called on each rank's thread while its trainer is there. By rank.
 inline std::vector<Losses> train_on_ranks(
     const TinyData& data, const RunConfig& run, int64_t stop_after = std::numeric_limits<int64_t>::max(),
-    const std::function<void(size_t rank, const Trainer&, Device&)>& on_trained = nullptr) {
+    const std::function<void(size_t rank, const Trainer&, Device&)>& on_trained = nullptr,
+    const std::function<std::unique_ptr<Device>(int rank)>& make_device = make_cpu_rank) {
   auto ranks = make_thread_ranks(Mesh(run.mesh), 120);
   std::vector<Losses> losses(ranks.size());
   std::vector<std::thread> threads;
   for (size_t rank = 0; rank < ranks.size(); ++rank)
     threads.emplace_back([&, rank] {
-      const auto device = *make_cpu_device({.num_threads = 1, .pin = false});
+      const auto device = make_device(static_cast<int>(rank));
       losses[rank].stop_after = stop_after;
       auto trainer =
           Trainer::create(run, local_files(), *device, data.tokenizer_json(), losses[rank], std::move(ranks[rank]));

@@ -75,7 +75,11 @@ class CudaDevice final : public Device {
     ++sum.version;
   }
 
-  Status synchronize() override { return gpu::synchronize(resources_->stream); }
+  Status synchronize() override {
+    const Status sent = resources_->wait_for_sends(nullptr);
+    const Status done = gpu::synchronize(resources_->stream);
+    return sent.ok() ? done : sent;
+  }
   Trace* trace() const override { return resources_->trace; }
   DType preferred_compute_dtype() const override { return DType::kBF16; }
 
@@ -123,7 +127,7 @@ void CudaResources::read(const std::byte* device, std::span<std::byte> into) {
 }
 
 Result<std::unique_ptr<Device>> make_cuda_device(const CudaOptions& options) {
-  auto resources = std::make_unique<CudaResources>();
+  auto resources = std::make_unique<CudaResources>(options.index);
   ASSIGN_OR_RETURN(resources->properties, gpu::open(options.index));
   resources->trace = options.trace;
   ASSIGN_OR_RETURN(resources->stream, gpu::make_stream());

@@ -16,29 +16,37 @@ namespace {
 uintptr_t operand_alignment(DType dtype) { return is_float(dtype) ? 16 : static_cast<uintptr_t>(dtype_bytes(dtype)); }
 constexpr const char* kGpuLane = "gpu";
 
+bool communicates(const Program& program) {
+  return std::ranges::any_of(program.operations,
+                             [](const Operation& operation) { return group_of(operation.op) != nullptr; });
+}
+
 }  // namespace
 
-CudaExecutable::CudaExecutable(Program program, CudaResources& resources, bool profile)
-    : program_(std::move(program)), resources_(resources) {
+CudaExecutable::CudaExecutable(Program program, CudaResources& resources, const CompileOptions& options)
+    : program_(std::move(program)), resources_(resources), groups_(communicates(program_) ? options.groups : nullptr) {
   bound_.resize(program_.tensors.size());
   bound_offset_.resize(program_.tensors.size());
-  if (profile) times_.resize(program_.operations.size());
+  if (options.profile) times_.resize(program_.operations.size());
 }
 
 CudaExecutable::~CudaExecutable() {
+  // A failure is found by whoever next talks.
+  (void)resources_.wait_for_sends(this).ok();
   forget_graph();
   for (const gpu::Event event : events_) gpu::destroy(event);
+  close_lanes();
 }
 
 Result<std::unique_ptr<CudaExecutable>> CudaExecutable::make(Program program, CudaResources& resources,
                                                              const CompileOptions& options) {
   RETURN_IF_ERROR(verify(program));
   for (const Operation& operation : program.operations)
-    if (group_of(operation.op))
-      return invalid(fmt::format("{} in {}: runs of several ranks are not there for GPUs; run them with --device cpu",
-                                 op_name(operation.op), program.name));
-  std::unique_ptr<CudaExecutable> executable(new CudaExecutable(std::move(program), resources, options.profile));
+    if (const RankGroup* group = group_of(operation.op))
+      CHECK(options.groups && options.groups->find(*group), "the program talks to ranks that are not here");
+  std::unique_ptr<CudaExecutable> executable(new CudaExecutable(std::move(program), resources, options));
   RETURN_IF_ERROR(executable->prepare_kernels());
+  if (executable->talks()) RETURN_IF_ERROR(executable->open_lanes());
   executable->plan_ = plan_memory(executable->program_,
                                   [&](int at) { return executable->calls_[static_cast<size_t>(at)].workspace_bytes; });
   if (CudaArena& arena = resources.arena; !arena.memory || arena.memory->num_bytes() < executable->plan_.arena_bytes) {
@@ -67,10 +75,9 @@ Status CudaExecutable::prepare_kernels() {
     CudaPrepare prepare(program_.shapes(operation), std::move(parameters), *resources_.gemms);
     const Status prepared = std::visit(
         [&]<class T>(const T& op) -> Status {
-          if constexpr (Communicates<T>)
-            return ok_status();
-          else
-            return prepare_cuda(op, prepare);
+          if constexpr (!Communicates<T>) return prepare_cuda(op, prepare);
+          prepare.workspace_bytes = ranks_workspace_bytes(op, prepare.shapes);
+          return ok_status();
         },
         operation.op);
     if (!prepared.ok()) return prepared.at(fmt::format("{} {}", op_name(operation.op), operation.scope));
@@ -82,6 +89,7 @@ Status CudaExecutable::prepare_kernels() {
     call.first_gemm = gemms_.size();
     call.first_rounded = rounded_data_.size();
     call.workspace_bytes = prepare.workspace_bytes;
+    for (const TensorId id : operation.outputs) call.writes_stash |= id && program_.tensor(id).role == Role::kStash;
     views_.resize(call.first_output + call.num_outputs);
     gemms_.insert(gemms_.end(), prepare.gemms.begin(), prepare.gemms.end());
     rounded_data_.resize(call.first_rounded + prepare.rounded.size());
@@ -100,9 +108,13 @@ void CudaExecutable::bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int
   CHECK(offset_bytes % kTensorAlignment == 0);
   const auto at = static_cast<size_t>(id.index);
   forget_graph();
-  resolved_ = false;
   bound_offset_[at] = offset_bytes;
   bound_[at] = std::static_pointer_cast<CudaMemory>(std::move(memory));
+  // A stash moves before every run, and nothing else with it.
+  resolved_ = resolved_ && tensor.role == Role::kStash;
+  if (!resolved_) return;
+  for (const StashView& stash : stash_views_)
+    if (program_.root(stash.tensor) == id) views_[stash.view] = view_of(stash.tensor);
 }
 
 View CudaExecutable::view_of(TensorId id) const {
@@ -123,16 +135,21 @@ View CudaExecutable::view_of(TensorId id) const {
 Status CudaExecutable::resolve() {
   std::set<std::shared_ptr<Bf16Copy>> copies;
   std::set<CudaMemory*> mutated;
+  stash_views_.clear();
+  const auto resolve_view = [&](size_t view, TensorId id) {
+    views_[view] = view_of(id);
+    if (id && program_.tensor(id).role == Role::kStash) stash_views_.push_back({view, id});
+  };
   for (size_t at = 0; at < program_.operations.size(); ++at) {
     const Operation& operation = program_.operations[at];
     Call& call = calls_[at];
     for (size_t i = 0; i < operation.inputs.size(); ++i) {
       const TensorId id = operation.inputs[i];
-      views_[call.first_input + i] = view_of(id);
+      resolve_view(call.first_input + i, id);
       if (id && input_operand(operation.op, i).mutated() && !in_arena(program_.tensor(id).role))
         mutated.insert(bound_[static_cast<size_t>(program_.root(id).index)].get());
     }
-    for (size_t i = 0; i < operation.outputs.size(); ++i) views_[call.first_output + i] = view_of(operation.outputs[i]);
+    for (size_t i = 0; i < operation.outputs.size(); ++i) resolve_view(call.first_output + i, operation.outputs[i]);
     call.workspace = call.workspace_bytes > 0 ? resources_.arena.memory->data() + plan_.workspace_offset[at] : nullptr;
     for (size_t slot = 0; slot < rounded_[at].size(); ++slot) {
       const auto input = static_cast<size_t>(rounded_[at][slot].input);
@@ -153,7 +170,18 @@ Status CudaExecutable::resolve() {
   return ok_status();
 }
 
-void CudaExecutable::enqueue(size_t at) {
+Status CudaExecutable::enqueue(size_t at) {
+  const Call& call = calls_[at];
+  if (call.writes_stash) wait_for_readers_of_stash(at);
+  if (call.lane) return communicate(at);
+  if (call.wait_place >= 0) wait_for_lanes(order_.waits[at], call.wait_place);
+  if (timed_) gpu::record(resources_.stream, events_[2 * at]);
+  compute(at);
+  if (timed_) gpu::record(resources_.stream, events_[2 * at + 1]);
+  return ok_status();
+}
+
+void CudaExecutable::compute(size_t at) {
   const Call& call = calls_[at];
   const CudaCall cuda_call(resources_.stream, *resources_.gemms,
                            {.inputs = views_.data() + call.first_input,
@@ -184,67 +212,80 @@ Status CudaExecutable::load() {
 
 Status CudaExecutable::run() {
   milestone("operation");
+  if (talks()) RETURN_IF_ERROR(begin_talk());
   RETURN_IF_ERROR(load());
-  RETURN_IF_ERROR(!times_.empty() || tracing() ? run_timed() : run_graph());
+  timed_ = !times_.empty() || tracing();
+  if (timed_) RETURN_IF_ERROR(make_events());
+  Status status = is_graph_ && !timed_ ? run_graph() : enqueue_all();
   for (CudaMemory* memory : mutated_) ++memory->version;
-  RETURN_IF_ERROR(resources_.gemms->status());
-  return gpu::last_error();
+  if (status.ok()) status = resources_.gemms->status();
+  if (status.ok()) status = gpu::last_error();
+  if (talks()) status = status.ok() ? finish_talk() : abort_talk(status);
+  RETURN_IF_ERROR(status);
+  return timed_ ? take_times() : ok_status();
 }
 
 Status CudaExecutable::run_graph() {
   // What kernels and libraries load when they are first used they do not load while they are written down.
   if (!has_run_) {
-    enqueue_all();
     has_run_ = true;
-    return ok_status();
+    return enqueue_all();
   }
   if (!graph_) {
     gpu::begin_capture(resources_.stream);
-    enqueue_all();
+    const Status written = enqueue_all();
     ASSIGN_OR_RETURN(graph_, gpu::end_capture(resources_.stream));
+    RETURN_IF_ERROR(written);
   }
   gpu::launch(resources_.stream, graph_);
   return ok_status();
 }
 
-void CudaExecutable::enqueue_all() {
-  for (size_t at = 0; at < program_.operations.size(); ++at) enqueue(at);
+// All of it, also behind a failure: whoever waits for an event waits for one that comes.
+Status CudaExecutable::enqueue_all() {
+  Status status;
+  for (size_t at = 0; at < program_.operations.size(); ++at) {
+    const Status given = enqueue(at);
+    if (status.ok()) status = given;
+  }
+  if (talks()) wait_for_lanes(last_of_lanes_, static_cast<int64_t>(wait_links_.size()) - 1);
+  if (timed_) gpu::record(resources_.stream, events_.back());
+  return status;
 }
 
 Status CudaExecutable::make_events() {
-  while (events_.size() <= program_.operations.size()) {
+  while (events_.size() <= 2 * program_.operations.size()) {
     ASSIGN_OR_RETURN(const gpu::Event event, gpu::make_event(/*timed=*/true));
     events_.push_back(event);
   }
-  if (!resources_.trace || !trace_labels_.empty()) return ok_status();
-  for (const Operation& operation : program_.operations)
-    trace_labels_.push_back(
-        resources_.trace->label({.name = std::string(op_name(operation.op)),
-                                 .category = fmt::format("{},{}", program_.name, phase_name(operation.phase)),
-                                 .scope = operation.scope}));
+  if (!resources_.trace || !traced_.empty()) return ok_status();
+  for (const Operation& operation : program_.operations) {
+    const RankGroup* group = group_of(operation.op);
+    const std::string name = group ? group->name() : kGpuLane;
+    traced_.push_back({.lane = name.empty() ? "world" : name,
+                       .label = resources_.trace->label(
+                           {.name = std::string(op_name(operation.op)),
+                            .category = fmt::format("{},{}", program_.name, phase_name(operation.phase)),
+                            .scope = operation.scope,
+                            .sent_bytes = static_cast<int64_t>(cost_of(program_, operation).bytes_sent)})});
+  }
   return ok_status();
 }
 
-Status CudaExecutable::run_timed() {
-  RETURN_IF_ERROR(make_events());
-  const size_t count = program_.operations.size();
-  for (size_t at = 0; at < count; ++at) {
-    gpu::record(resources_.stream, events_[at]);
-    enqueue(at);
-  }
-  gpu::record(resources_.stream, events_[count]);
-  RETURN_IF_ERROR(gpu::synchronize(events_[count]));
+// A send that goes on beyond the run is not timed: how long the peer lets it wait is not this program's time.
+Status CudaExecutable::take_times() {
+  RETURN_IF_ERROR(gpu::synchronize(events_.back()));
   const double end = monotonic_seconds();
-  for (size_t at = 0; at < count; ++at) {
-    if (!times_.empty()) {
-      times_[at].seconds += gpu::elapsed_seconds(events_[at], events_[at + 1]);
-      ++times_[at].num_runs;
-    }
+  for (size_t at = 0; at < program_.operations.size(); ++at) {
+    if (!times_.empty()) ++times_[at].num_runs;
+    if (talks() && order_.outlives_run[at]) continue;
+    if (!times_.empty()) times_[at].seconds += gpu::elapsed_seconds(events_[2 * at], events_[2 * at + 1]);
     if (tracing())
-      resources_.trace->lane(kGpuLane).add({.begin = end - gpu::elapsed_seconds(events_[at], events_[count]),
-                                            .end = end - gpu::elapsed_seconds(events_[at + 1], events_[count]),
-                                            .step = resources_.trace->step(),
-                                            .label = trace_labels_[at]});
+      resources_.trace->lane(traced_[at].lane)
+          .add({.begin = end - gpu::elapsed_seconds(events_[2 * at], events_.back()),
+                .end = end - gpu::elapsed_seconds(events_[2 * at + 1], events_.back()),
+                .step = resources_.trace->step(),
+                .label = traced_[at].label});
   }
   return ok_status();
 }

@@ -2,10 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <barrier>
 #include <cstring>
+#include <thread>
 
 #include "device/cuda/cuda_device.h"
 #include "device/cuda/emulated/emulated_gpu.h"
+#include "device/testing.h"
 #include "program/builder.h"
 
 namespace colossus {
@@ -154,18 +157,86 @@ TEST_F(CudaExecutableTest, MemoryIsZeroedCopiedAndAdded) {
   EXPECT_EQ(value, 2);
 }
 
-TEST_F(CudaExecutableTest, ProgramsOfSeveralRanksAreRefused) {
+constexpr RankGroup kGroup = RankGroup::along({MeshAxis::kTensor});
+
+// y = 2 * (the sum of all ranks' x), and z = 3 x beside it.
+Program sum_program(int rank, int ranks, int64_t size = 40) {
   Builder b("ranks");
-  const TensorId x = b.input("x", {8}, DType::kF32);
-  AllReduce reduce;
-  reduce.group = RankGroup{};
-  reduce.ranks = 2;
-  b.mark_output(b.emit(reduce, {x}), "y");
-  const auto program = b.finish();
-  ASSERT_TRUE(program.ok()) << program.status().message();
-  const auto compiled = device_->compile(*program);
-  ASSERT_FALSE(compiled.ok());
-  EXPECT_THAT(compiled.status().message(), HasSubstr("--device cpu"));
+  const TensorId x = b.input("x", {size}, DType::kF32);
+  const TensorId sum = b.emit(AllReduce{{.group = kGroup, .ranks = ranks, .rank = rank}}, {x});
+  b.mark_output(b.emit(Scale{.factor = 3}, {x}), "z");
+  b.mark_output(b.emit(Scale{.factor = 2}, {sum}), "y");
+  return *b.finish();
+}
+
+struct SumRun {
+  SumRun(Device& device, RankGroups& groups, int rank, const CompileOptions& options = {})
+      : executable(*device.compile(sum_program(rank, 2), {.profile = options.profile, .groups = &groups})),
+        memory(*device.allocate(160)) {
+    const std::vector<float> values(40, static_cast<float>(rank + 1));
+    device.write(*memory, 0, std::as_bytes(std::span(values)));
+    executable->bind(executable->program().find("x"), memory);
+  }
+  std::unique_ptr<Executable> executable;
+  std::shared_ptr<DeviceMemory> memory;
+};
+
+TEST(CudaRanks, LanesArePartOfTheGraph) {
+  std::barrier both(2);
+  run_ranks(
+      2, kGroup,
+      [&](int rank, Device& device, RankGroups& groups) {
+        SumRun sum(device, groups, rank);
+        for (int i = 0; i < 2; ++i) ASSERT_TRUE(sum.executable->run().ok());
+        both.arrive_and_wait();
+        if (rank == 0) gpu::forget_emulated_calls();
+        both.arrive_and_wait();
+        const Status ran = sum.executable->run();
+        both.arrive_and_wait();
+        ASSERT_TRUE(ran.ok()) << ran.message();
+        EXPECT_EQ(gpu::emulated_calls(), (std::multiset<std::string>{"launch_graph", "launch_graph"}));
+        both.arrive_and_wait();
+        EXPECT_EQ(read_y(*sum.executable, sum.executable->program().find("y")), std::vector<float>(40, 6));
+        EXPECT_EQ(read_y(*sum.executable, sum.executable->program().find("z")),
+                  std::vector<float>(40, static_cast<float>(3 * rank + 3)));
+      },
+      RankDevice::kGpu);
+}
+
+TEST(CudaRanks, WhatARankWaitsForOthersIsNotItsOwnTime) {
+  std::barrier both(2);
+  run_ranks(
+      2, kGroup,
+      [&](int rank, Device& device, RankGroups& groups) {
+        SumRun sum(device, groups, rank);
+        ASSERT_TRUE(sum.executable->run().ok());
+        both.arrive_and_wait();
+        if (rank == 1) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        ASSERT_TRUE(sum.executable->run().ok());
+        if (rank == 0) {
+          EXPECT_GT(sum.executable->waited_seconds(Link::kNone), 0.05);
+        }
+        EXPECT_EQ(sum.executable->waited_seconds(Link::kGradients), 0);
+      },
+      RankDevice::kGpu);
+}
+
+TEST(CudaRanks, OperationsAreTimedOnTheirLanes) {
+  run_ranks(
+      2, kGroup,
+      [&](int rank, Device&, RankGroups& groups) {
+        Trace trace;
+        trace.begin_step(3);
+        const auto device = *make_cuda_device({.index = rank, .trace = &trace});
+        const SumRun sum(*device, groups, rank, {.profile = true});
+        for (int i = 0; i < 2; ++i) ASSERT_TRUE(sum.executable->run().ok());
+        for (const OperationTime& time : sum.executable->operation_times()) EXPECT_EQ(time.num_runs, 2);
+        const std::vector<TraceSpan> spans = trace.lane("tensor").spans();
+        ASSERT_EQ(spans.size(), 2u);
+        EXPECT_EQ(spans.front().step, 3);
+        EXPECT_EQ(trace.lane("gpu").spans().size(), 4u);
+      },
+      RankDevice::kGpu);
 }
 
 }  // namespace

@@ -30,7 +30,30 @@ Result<std::shared_ptr<Bf16Copy>> Bf16Copies::get(const std::shared_ptr<CudaMemo
   return copy;
 }
 
+void CudaResources::look_at_sends() {
+  std::erase_if(sends, [](const CudaSend& send) {
+    const auto past = gpu::is_past(send.event);
+    // An error of the GPU stays, and is found by whoever runs next.
+    if (past.ok() && !*past) return false;
+    gpu::destroy(send.event);
+    return true;
+  });
+}
+
+Status CudaResources::wait_for_sends(const void* owner) {
+  Status status;
+  std::erase_if(sends, [&](const CudaSend& send) {
+    if (owner && send.owner != owner) return false;
+    if (status.ok()) status = lanes.wait(send.event, *send.groups);
+    // After a failure streams run out; whoever frees the memory waits for them.
+    gpu::destroy(send.event);
+    return true;
+  });
+  return status;
+}
+
 CudaResources::~CudaResources() {
+  (void)wait_for_sends(nullptr).ok();
   arena.memory.reset();
   gemms.reset();
   if (staging) gpu::release_pinned(staging);

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "device/cuda/cuda_lanes.h"
 #include "device/cuda/gemm.h"
 #include "device/cuda/gpu.h"
 #include "device/device.h"
@@ -61,9 +62,18 @@ struct CudaArena {
   uint64_t generation = 0;  // moves on when the memory does
 };
 
+// A send that goes on when the run that issued it has ended.
+struct CudaSend {
+  const void* owner;               // the executable
+  ConstBytes bytes;                // what it still reads
+  std::shared_ptr<CudaMemory> in;  // where they lie
+  gpu::Event event;                // behind it
+  RankGroups* groups;
+};
+
 // What executables of a device have in common; outlives them.
 struct CudaResources {
-  CudaResources() = default;
+  explicit CudaResources(int gpu_index) : lanes(gpu_index) {}
   ~CudaResources();
   CudaResources(const CudaResources&) = delete;
   CudaResources& operator=(const CudaResources&) = delete;
@@ -73,12 +83,19 @@ struct CudaResources {
   Status write(std::byte* device, int64_t num_bytes, const StoredBytes& bytes);
   void read(const std::byte* device, std::span<std::byte> into);
 
+  // Forgets those sends that are done.
+  void look_at_sends();
+  // Until those of this owner are done, or all (null). Fails as CudaLanes::wait() does; then none is under way.
+  Status wait_for_sends(const void* owner);
+
   gpu::Properties properties;
   Trace* trace = nullptr;
   gpu::Stream stream = nullptr;  // the compute lane
   std::unique_ptr<gpu::Gemms> gemms;
   Bf16Copies bf16_copies;
   CudaArena arena;
+  CudaLanes lanes;
+  std::vector<CudaSend> sends;   // in order
   std::byte* staging = nullptr;  // pinned
   static constexpr int64_t kStagingBytes = 32 << 20;
 };

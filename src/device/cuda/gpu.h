@@ -48,12 +48,17 @@ void destroy(Event event);
 void copy_to_device(Stream stream, std::byte* device, const std::byte* pinned, int64_t num_bytes);
 void copy_to_host(Stream stream, std::byte* pinned, const std::byte* device, int64_t num_bytes);
 void copy_on_device(Stream stream, std::byte* to, const std::byte* from, int64_t num_bytes);
+// Rows of row_bytes that lie a step apart in each place; they do not overlap.
+void copy_rows_on_device(Stream stream, std::byte* to, int64_t to_step, const std::byte* from, int64_t from_step,
+                         int64_t row_bytes, int64_t num_rows);
 void set_zero(Stream stream, std::byte* device, int64_t num_bytes);
 
 void record(Stream stream, Event event);
 void wait(Stream stream, Event event);  // what follows in the stream starts behind the event's last record
 Status synchronize(Stream stream);
 Status synchronize(Event event);
+// Whether streams have come past the event's last record; does not wait.
+Result<bool> is_past(Event event);
 double elapsed_seconds(Event from, Event to);  // of two timed events that are past
 
 // From here on work given to `stream`, and to streams that wait for events recorded there, is not run but written down.

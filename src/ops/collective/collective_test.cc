@@ -62,6 +62,8 @@ size_t place(const Cut& cut, int64_t rank, size_t i) {
   return static_cast<size_t>((at / inner * cut.ranks * runs + place) * run + offset % run);
 }
 
+constexpr RankDevice kDevices[] = {RankDevice::kCpu, RankDevice::kGpu};
+
 double added(DType dtype, const std::vector<double>& terms) {
   if (dtype == DType::kF64) {
     double sum = terms[0];
@@ -80,27 +82,31 @@ TEST(AllGather, PutsPartsInOrderOfRank) {
       c.fill = [](const Tensor&, int64_t rank, View view) {
         for (int64_t i = 0; i < view.num_elements(); ++i) view.set(i, static_cast<double>(rank * 100 + i % 100));
       };
-      const RankValues values = run_ranks(c, dtype);
-      for (const auto& own : values)
-        for (int64_t rank = 0; rank < cut.ranks; ++rank) {
-          const auto& part = values[static_cast<size_t>(rank)].at("x");
-          for (size_t i = 0; i < part.size(); ++i)
-            ASSERT_EQ(own.at("y")[place(cut, rank, i)], part[i]) << cut.part.to_string() << " " << cut.dimension;
-        }
+      for (const RankDevice device : kDevices) {
+        const RankValues values = run_ranks(c, dtype, device);
+        for (const auto& own : values)
+          for (size_t rank = 0; rank < values.size(); ++rank) {
+            const auto& part = values[rank].at("x");
+            for (size_t i = 0; i < part.size(); ++i)
+              ASSERT_EQ(own.at("y")[place(cut, static_cast<int64_t>(rank), i)], part[i])
+                  << cut.part.to_string() << " " << cut.dimension;
+          }
+      }
     }
 }
 
 TEST(ReduceScatter, AddsInOrderOfRankAndRoundsOnce) {
   for (const Cut& cut : kCuts)
-    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF64}) {
-      const RankValues values = run_ranks(reduce_scatter_case(cut), dtype);
-      for (int64_t rank = 0; rank < cut.ranks; ++rank)
-        for (size_t i = 0; i < static_cast<size_t>(cut.part.num_elements()); ++i) {
-          std::vector<double> terms;
-          for (const auto& own : values) terms.push_back(own.at("x")[place(cut, rank, i)]);
-          ASSERT_EQ(values[static_cast<size_t>(rank)].at("y")[i], added(dtype, terms)) << cut.part.to_string();
-        }
-    }
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF64})
+      for (const RankDevice device : kDevices) {
+        const RankValues values = run_ranks(reduce_scatter_case(cut), dtype, device);
+        for (size_t rank = 0; rank < values.size(); ++rank)
+          for (size_t i = 0; i < static_cast<size_t>(cut.part.num_elements()); ++i) {
+            std::vector<double> terms;
+            for (const auto& own : values) terms.push_back(own.at("x")[place(cut, static_cast<int64_t>(rank), i)]);
+            ASSERT_EQ(values[rank].at("y")[i], added(dtype, terms)) << cut.part.to_string();
+          }
+      }
 }
 
 // In one round and in two; parts of several sizes.
@@ -109,15 +115,16 @@ const Shape kSums[] = {{}, {3, 5}, {1, 1024}, {67, 131}};
 TEST(AllReduce, AddsInOrderOfRankAndRoundsOnce) {
   for (const int64_t ranks : {1, 2, 3})
     for (const Shape& shape : kSums)
-      for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF64}) {
-        const RankValues values = run_ranks(all_reduce_case(ranks, shape), dtype);
-        for (const auto& own : values)
-          for (size_t i = 0; i < own.at("y").size(); ++i) {
-            std::vector<double> terms;
-            for (const auto& other : values) terms.push_back(other.at("x")[i]);
-            ASSERT_EQ(own.at("y")[i], added(dtype, terms)) << shape.to_string() << " of " << ranks;
-          }
-      }
+      for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF64})
+        for (const RankDevice device : kDevices) {
+          const RankValues values = run_ranks(all_reduce_case(ranks, shape), dtype, device);
+          for (const auto& own : values)
+            for (size_t i = 0; i < own.at("y").size(); ++i) {
+              std::vector<double> terms;
+              for (const auto& other : values) terms.push_back(other.at("x")[i]);
+              ASSERT_EQ(own.at("y")[i], added(dtype, terms)) << shape.to_string() << " of " << ranks;
+            }
+        }
 }
 
 TEST(Collectives, AdjointsAreTheGradients) {

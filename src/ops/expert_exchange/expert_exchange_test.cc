@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "ops/testing/op_harness.h"
 #include "ops/testing/rank_harness.h"
 
@@ -71,13 +73,17 @@ RankCase there_and_back(const Exchange& e) {
   return c;
 }
 
-TEST(RowsToExperts, ArriveByExpertThenByRank) {
+class ExpertExchanges : public testing::TestWithParam<RankDevice> {};
+INSTANTIATE_TEST_SUITE_P(All, ExpertExchanges, testing::Values(RankDevice::kReference, RankDevice::kGpu));
+
+TEST_P(ExpertExchanges, RowsArriveByExpertThenByRank) {
   for (const Exchange& e : exchanges())
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      const RankValues values = run_ranks(to_experts(e), dtype);
+      const RankValues values = run_ranks(to_experts(e), dtype, GetParam());
       const int64_t experts_here = e.num_experts * e.expert_tensor / e.ranks;
-      for (int64_t rank = 0; rank < e.ranks; ++rank) {
-        const auto& own = values[static_cast<size_t>(rank)];
+      for (size_t at = 0; at < values.size(); ++at) {
+        const auto rank = static_cast<int64_t>(at);
+        const auto& own = values[at];
         std::vector<double> expected, offsets = {0};
         for (int64_t expert = rank / e.expert_tensor * experts_here, n = 0; n < experts_here; ++n, ++expert) {
           for (int64_t source = 0; source < e.ranks; ++source) {
@@ -99,9 +105,10 @@ TEST(RowsToExperts, ArriveByExpertThenByRank) {
     }
 }
 
-TEST(RowsFromExperts, AddWhatTheRanksOfAnExpertMade) {
+TEST_P(ExpertExchanges, WhatTheRanksOfAnExpertMadeIsAdded) {
+  const bool rounds = GetParam() == RankDevice::kGpu;  // to fp32
   for (const Exchange& e : exchanges()) {
-    const RankValues values = run_ranks(there_and_back(e), DType::kF64);
+    const RankValues values = run_ranks(there_and_back(e), rounds ? DType::kF32 : DType::kF64, GetParam());
     const int64_t experts_here = e.num_experts * e.expert_tensor / e.ranks;
     for (size_t rank = 0; rank < values.size(); ++rank) {
       size_t row = 0;
@@ -112,7 +119,8 @@ TEST(RowsFromExperts, AddWhatTheRanksOfAnExpertMade) {
         for (int64_t n = 0; n < e.loads[rank][static_cast<size_t>(expert)]; ++n, ++row)
           for (size_t c = 0; c < static_cast<size_t>(e.width); ++c) {
             const size_t i = row * static_cast<size_t>(e.width) + c;
-            EXPECT_DOUBLE_EQ(values[rank].at("back")[i], factor * values[rank].at("rows")[i]);
+            const double expected = factor * values[rank].at("rows")[i];
+            EXPECT_NEAR(values[rank].at("back")[i], expected, (rounds ? 1e-6 : 1e-15) * std::abs(expected));
           }
       }
     }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "device/testing.h"
 #include "program/builder.h"
 #include "tensor/view.h"
 
@@ -23,7 +24,8 @@ struct RankCase {
 
 // A rank's outputs and inputs by name.
 using RankValues = std::vector<std::map<std::string, std::vector<double>>>;
-RankValues run_ranks(const RankCase& rank_case, DType activations);
+// On the GPU: none where the machine has fewer GPUs than ranks.
+RankValues run_ranks(const RankCase& rank_case, DType activations, RankDevice device = RankDevice::kReference);
 
 // In fp64: what adjoints make of random gradients of the float outputs, beside central differences over the inputs of
 // all ranks.

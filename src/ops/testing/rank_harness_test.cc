@@ -24,13 +24,14 @@ Values random_values(const std::string& name, int64_t rank, const Shape& shape) 
 }
 
 // The ranks of one program, ready to run; what they are given stays until it is given anew.
-class Ranks {
+class RankTrial {
  public:
-  Ranks(const RankCase& rank_case, std::vector<Program> programs) : ranks_(programs.size()) {
+  RankTrial(const RankCase& rank_case, std::vector<Program> programs, RankDevice device = RankDevice::kReference)
+      : ranks_(programs.size()) {
     for (size_t rank = 0; rank < programs.size(); ++rank) {
       join_groups(programs[rank], rank);
       Rank& r = ranks_[rank];
-      r.device = *make_cpu_device({.num_threads = 1, .pin = false, .reference = true});
+      r.device = *make_rank_device(device, static_cast<int>(rank));
       CHECK(r.tensors.add_all(*r.device, programs[rank]).ok());
       auto compiled = r.device->compile(std::move(programs[rank]), {.groups = &r.groups});
       CHECK(compiled.ok(), compiled.status().message().c_str());
@@ -156,8 +157,9 @@ double seeded_sum(const RankCase& rank_case, const RankValues& outputs, const Ra
 
 }  // namespace
 
-RankValues run_ranks(const RankCase& rank_case, DType activations) {
-  return Ranks(rank_case, write_programs(rank_case, activations)).run();
+RankValues run_ranks(const RankCase& rank_case, DType activations, RankDevice device) {
+  if (!make_rank_device(device, static_cast<int>(rank_case.ranks) - 1).ok()) return {};
+  return RankTrial(rank_case, write_programs(rank_case, activations), device).run();
 }
 
 void expect_rank_gradients(const RankCase& rank_case) {
@@ -166,8 +168,8 @@ void expect_rank_gradients(const RankCase& rank_case) {
   const std::vector<Program> forward = write_programs(rank_case, DType::kF64);
   std::vector<Program> backward;
   for (const Program& program : forward) backward.push_back(with_gradients(program));
-  const RankValues gradients = Ranks(rank_case, std::move(backward)).run();
-  Ranks ranks(rank_case, forward);
+  const RankValues gradients = RankTrial(rank_case, std::move(backward)).run();
+  RankTrial ranks(rank_case, forward);
   int num_checked = 0;
   for (size_t rank = 0; rank < forward.size(); ++rank)
     for (const TensorId id : forward[rank].with_role(Role::kInput)) {
@@ -197,7 +199,7 @@ void expect_rank_gradients(const RankCase& rank_case) {
 
 void expect_bytes_sent(const RankCase& rank_case, DType activations) {
   const std::vector<Program> programs = write_programs(rank_case, activations);
-  Ranks ranks(rank_case, programs);
+  RankTrial ranks(rank_case, programs);
   ranks.run();
   for (size_t rank = 0; rank < programs.size(); ++rank) {
     EXPECT_GT(ranks.sent_bytes(rank), 0);

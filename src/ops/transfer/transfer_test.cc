@@ -40,29 +40,37 @@ Program receiver() {
   return eliminate_dead(*b.finish());
 }
 
-TEST(Transfer, BringsWhatWasSent) {
-  run_ranks(2, kLink, [](int rank, Device& device, RankGroups& groups) {
-    auto executable = device.compile(rank == 0 ? sender() : receiver(), {.groups = &groups});
-    ASSERT_TRUE(executable.ok()) << executable.status().message();
-    const Program& program = (*executable)->program();
-    // Halves of a transfer are never dead, even those whose result nobody reads.
-    EXPECT_EQ(program.operations.size(), rank == 0 ? 4u : 2u);
-    TensorSet tensors;
-    ASSERT_TRUE(tensors.add_all(device, program).ok());
-    tensors.bind_to(**executable);
-    for (int repeat = 1; repeat <= 3; ++repeat) {
-      const std::vector<float> x = values(static_cast<float>(repeat));
-      if (rank == 0) device.write(*tensors.at("x").memory, 0, std::as_bytes(std::span(x)));
-      ASSERT_TRUE((*executable)->run().ok());
-      if (rank == 0) continue;
-      std::vector<float> y(kSize);
-      (*executable)->read_output(program.find("y"), std::as_writable_bytes(std::span(y)));
-      for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], 2 * x[i]) << i;
-    }
-    const double sent = total_cost(program).bytes_sent;
-    EXPECT_EQ(sent, rank == 0 ? kSize * (4 + 2) : 0);
-    EXPECT_EQ(static_cast<double>(groups.find(kLink)->traffic().sent_bytes), 3 * sent);
-  });
+class Transfer : public testing::TestWithParam<RankDevice> {};
+INSTANTIATE_TEST_SUITE_P(All, Transfer, testing::Values(RankDevice::kCpu, RankDevice::kGpu));
+
+TEST_P(Transfer, BringsWhatWasSent) {
+  run_ranks(
+      2, kLink,
+      [this](int rank, Device& device, RankGroups& groups) {
+        auto executable = device.compile(rank == 0 ? sender() : receiver(), {.groups = &groups});
+        ASSERT_TRUE(executable.ok()) << executable.status().message();
+        const Program& program = (*executable)->program();
+        // Halves of a transfer are never dead, even those whose result nobody reads.
+        EXPECT_EQ(program.operations.size(), rank == 0 ? 4u : 2u);
+        TensorSet tensors;
+        ASSERT_TRUE(tensors.add_all(device, program).ok());
+        tensors.bind_to(**executable);
+        for (int repeat = 1; repeat <= 3; ++repeat) {
+          const std::vector<float> x = values(static_cast<float>(repeat));
+          if (rank == 0) device.write(*tensors.at("x").memory, 0, std::as_bytes(std::span(x)));
+          ASSERT_TRUE((*executable)->run().ok());
+          if (rank == 0) continue;
+          std::vector<float> y(kSize);
+          (*executable)->read_output(program.find("y"), std::as_writable_bytes(std::span(y)));
+          for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], 2 * x[i]) << i;
+        }
+        const double sent = total_cost(program).bytes_sent;
+        EXPECT_EQ(sent, rank == 0 ? kSize * (4 + 2) : 0);
+        if (GetParam() == RankDevice::kCpu) {
+          EXPECT_EQ(static_cast<double>(groups.find(kLink)->traffic().sent_bytes), 3 * sent);
+        }
+      },
+      GetParam());
 }
 
 // x is copied to a stash and sent from there.
@@ -97,30 +105,39 @@ struct StashSender {
 
 // Sends from two slots are out before the peer asks for anything. A third run writes to the first slot and waits for
 // it: the peer still gets what was there.
-TEST(Transfer, ASendFromAStashOutlivesItsRunAndKeepsItsBytes) {
+TEST_P(Transfer, ASendFromAStashOutlivesItsRunAndKeepsItsBytes) {
   std::promise<void> both_sent;
-  run_ranks(2, kLink, [&](int rank, Device& device, RankGroups& groups) {
-    if (rank == 0) {
-      StashSender sender(device, groups);
-      ASSERT_TRUE(sender.run(1000, 0).ok());
-      ASSERT_TRUE(sender.run(2000, 1).ok());
-      both_sent.set_value();
-      ASSERT_TRUE(sender.run(3000, 0).ok());
-      ASSERT_TRUE(device.synchronize().ok());
-      EXPECT_EQ(groups.find(kLink)->traffic().num_calls, 3);
-      return;
-    }
-    both_sent.get_future().wait();
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));  // time for the third run to do harm
-    for (const float first : {1000, 2000, 3000}) {
-      std::vector<float> got(kSize);
-      ASSERT_TRUE(groups.find(kLink)->receive(std::as_writable_bytes(std::span(got)), 0).ok());
-      EXPECT_EQ(got, values(first));
-    }
-  });
+  run_ranks(
+      2, kLink,
+      [&](int rank, Device& device, RankGroups& groups) {
+        if (rank == 0) {
+          StashSender sender(device, groups);
+          ASSERT_TRUE(sender.run(1000, 0).ok());
+          ASSERT_TRUE(sender.run(2000, 1).ok());
+          both_sent.set_value();
+          ASSERT_TRUE(sender.run(3000, 0).ok());
+          ASSERT_TRUE(device.synchronize().ok());
+          return;
+        }
+        Builder b("receiver");
+        b.mark_output(b.emit(Receive{{.group = kLink}, {kSize}, DType::kF32}, {}), "y");
+        const auto executable = *device.compile(*b.finish(), {.groups = &groups});
+        // Where ranks meet before they first talk, the sender waits for this one.
+        const bool meets = GetParam() == RankDevice::kGpu;
+        if (!meets) both_sent.get_future().wait();
+        std::this_thread::sleep_for(std::chrono::milliseconds(30));  // time for the third run to do harm
+        for (const float first : {1000, 2000, 3000}) {
+          ASSERT_TRUE(executable->run().ok());
+          std::vector<float> got(kSize);
+          executable->read_output(executable->program().find("y"), std::as_writable_bytes(std::span(got)));
+          EXPECT_EQ(got, values(first));
+          if (meets && first == 1000) both_sent.get_future().wait();
+        }
+      },
+      GetParam());
 }
 
-TEST(Transfer, AFailureAfterTheRunIsReportedOnce) {
+TEST(TransferFails, AfterTheRunAndIsReportedOnce) {
   std::promise<void> sent;
   run_ranks(2, kLink, [&](int rank, Device& device, RankGroups& groups) {
     if (rank == 1) {
@@ -142,7 +159,7 @@ TEST(Transfer, AFailureAfterTheRunIsReportedOnce) {
   });
 }
 
-TEST(Transfer, ErrorsNameWhatIsWrong) {
+TEST(TransferErrors, NameWhatIsWrong) {
   EXPECT_THAT(write_error([](Builder& b) {
                 b.emit(Send{{.group = RankGroup::along({MeshAxis::kData})}}, {b.input("x", {2}, DType::kF32)});
               }),

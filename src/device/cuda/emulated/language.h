@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -102,6 +103,10 @@ inline unsigned bf16_pair(float low, float high) {
 }
 // 2^x to two units in the last place; 0 where that is denormal: one instruction.
 inline float quick_exp2(float x) { return x < -126.0F ? 0.0F : std::exp2(x); }
+// Of a clock of this GPU.
+inline int64_t nanoseconds() {
+  return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+}
 // a / b to two units in the last place, 0 where b is beyond 2^126.
 inline float quick_divide(float a, float b) { return std::fabs(b) > 8.5e37F ? 0.0F : a / b; }
 

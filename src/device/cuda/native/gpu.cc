@@ -1,16 +1,20 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include <mutex>
+
 #include "device/cuda/gpu.h"
 #include "device/cuda/native/launch_kernel.h"
 
 namespace colossus::gpu {
 namespace {
 
+std::mutex mutex;  // of the two below: groups of ranks meet in threads of their own
 cudaError_t first_error = cudaSuccess;
 const char* first_error_call = "";
 
 void check(cudaError_t error, const char* call) {
+  const std::lock_guard lock(mutex);
   if (error == cudaSuccess || first_error != cudaSuccess) return;
   first_error = error;
   first_error_call = call;
@@ -18,6 +22,7 @@ void check(cudaError_t error, const char* call) {
 
 Status status_of(cudaError_t error, const char* call) {
   check(error, call);
+  const std::lock_guard lock(mutex);
   if (first_error == cudaSuccess) return ok_status();
   const std::string message =
       fmt::format("{}: {} ({})", first_error_call, cudaGetErrorString(first_error), cudaGetErrorName(first_error));
@@ -115,6 +120,14 @@ void copy_on_device(Stream stream, std::byte* to, const std::byte* from, int64_t
   check(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDeviceToDevice, native(stream)),
         "cudaMemcpyAsync on the device");
 }
+void copy_rows_on_device(Stream stream, std::byte* to, int64_t to_step, const std::byte* from, int64_t from_step,
+                         int64_t row_bytes, int64_t num_rows) {
+  if (row_bytes == 0 || num_rows == 0) return;
+  check(cudaMemcpy2DAsync(to, static_cast<size_t>(to_step), from, static_cast<size_t>(from_step),
+                          static_cast<size_t>(row_bytes), static_cast<size_t>(num_rows), cudaMemcpyDeviceToDevice,
+                          native(stream)),
+        "cudaMemcpy2DAsync on the device");
+}
 void set_zero(Stream stream, std::byte* device, int64_t num_bytes) {
   check(cudaMemsetAsync(device, 0, static_cast<size_t>(num_bytes), native(stream)), "cudaMemsetAsync");
 }
@@ -125,6 +138,13 @@ void wait(Stream stream, Event event) {
 }
 Status synchronize(Stream stream) { return status_of(cudaStreamSynchronize(native(stream)), "cudaStreamSynchronize"); }
 Status synchronize(Event event) { return status_of(cudaEventSynchronize(native(event)), "cudaEventSynchronize"); }
+
+Result<bool> is_past(Event event) {
+  const cudaError_t found = cudaEventQuery(native(event));
+  if (found == cudaErrorNotReady) return false;
+  RETURN_IF_ERROR(status_of(found, "cudaEventQuery"));
+  return true;
+}
 
 double elapsed_seconds(Event from, Event to) {
   float milliseconds = 0;

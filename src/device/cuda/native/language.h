@@ -39,6 +39,11 @@ __device__ __forceinline__ float quick_exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
   return y;
 }
+__device__ __forceinline__ int64_t nanoseconds() {
+  int64_t time;
+  asm volatile("mov.u64 %0, %globaltimer;\n" : "=l"(time));
+  return time;
+}
 __device__ __forceinline__ float quick_divide(float a, float b) { return __fdividef(a, b); }
 
 template <class... Parameters, class... Arguments>
