@@ -43,7 +43,13 @@ function(colossus_gpu)
   add_library(colossus_gpu STATIC ${COLOSSUS_GPU_SOURCES} ${native} ${COLOSSUS_GPU_KERNELS})
   target_compile_options(colossus_gpu PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:
     -gencode=arch=compute_90a,code=sm_90a --expt-relaxed-constexpr>)
-  target_include_directories(colossus_gpu SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  find_path(COLOSSUS_NCCL_INCLUDE_DIR nccl.h HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  if(NOT COLOSSUS_NCCL_INCLUDE_DIR)
+    message(FATAL_ERROR "nccl.h is not found: install NCCL's headers (libnccl-dev of NVIDIA's repository), or name their "
+      "folder with -DCOLOSSUS_NCCL_INCLUDE_DIR=DIR (Python's nvidia-nccl package has them in nvidia/nccl/include)")
+  endif()
+  target_include_directories(colossus_gpu SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}
+    ${COLOSSUS_NCCL_INCLUDE_DIR})
   target_link_libraries(colossus_gpu PUBLIC colossus_device ${CMAKE_DL_LIBS})
 endfunction()
 
@@ -55,7 +61,7 @@ function(colossus_gpu_check)
   endif()
   file(GLOB_RECURSE tests CONFIGURE_DEPENDS src/ops/*_test.cc)
   add_executable(colossus_gpu_check ${tests} tests/oracle_families_test.cc tests/oracle_training_test.cc
-    tests/gpu_training_test.cc)
+    tests/gpu_training_test.cc tests/gpu_ranks_test.cc)
   target_include_directories(colossus_gpu_check PRIVATE tests)
   target_compile_definitions(colossus_gpu_check PRIVATE COLOSSUS_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(colossus_gpu_check PRIVATE -fpch-preprocess ${COLOSSUS_TEST_OPTIONS})

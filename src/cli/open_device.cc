@@ -15,13 +15,13 @@ namespace {
 constexpr std::string_view kCuda = "cuda";
 
 Status not_a_device(const DeviceArguments& arguments) {
-  return invalid(fmt::format("[{}] is \"{}\"; needed cpu, cuda, cuda:N (the N-th GPU, from 0) or auto", arguments.place,
+  return invalid(fmt::format("[{}] is \"{}\"; needed cpu, cuda, cuda:N (the N-th GPU, from 0) or auto", arguments.asked_by,
                              arguments.device));
 }
 
-// The number in "cuda" (0) or "cuda:N".
+// The number in "cuda:N"; of "cuda" the rank's own.
 Result<int> gpu_index(const DeviceArguments& arguments) {
-  int index = 0;
+  int index = arguments.place;
   const std::string_view number = std::string_view(arguments.device).substr(kCuda.size());
   if (number.empty()) return index;
   const char* const end = number.data() + number.size();
@@ -46,9 +46,13 @@ Result<std::unique_ptr<Device>> open_device(const DeviceArguments& arguments) {
   const CpuOptions cpu{.num_threads = arguments.threads, .pin = arguments.pin, .trace = arguments.trace};
   if (arguments.device == "cpu") return make_cpu_device(cpu);
   if (arguments.device == "auto") {
-    auto gpu = make_cuda_device({.trace = arguments.trace});
+    const int gpus = count_cuda_devices();
+    const bool too_few = gpus > 0 && gpus < arguments.ranks;
+    auto gpu = too_few ? Result<std::unique_ptr<Device>>(unavailable(
+                             fmt::format("{} ranks here want one each, and there are {}", arguments.ranks, gpus)))
+                       : make_cuda_device({.index = arguments.place, .trace = arguments.trace});
     if (gpu.ok()) return gpu;
-    if (has_gpu_driver())
+    if (has_gpu_driver() && arguments.place == 0)
       std::fprintf(stderr, "the GPU is not used: %s; --device cpu says that this is meant\n",
                    gpu.status().message().c_str());
     return make_cpu_device(cpu);

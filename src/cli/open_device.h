@@ -12,9 +12,11 @@ namespace colossus {
 struct DeviceArguments {
   std::string device = "auto";  // "cpu", "cuda", "cuda:1"; auto: the first GPU where one can be used, else the CPU
   int threads = 0;              // of the CPU; 0: every core
+  int place = 0;                // of this rank on the machine: the GPU that "cuda" and "auto" mean
+  int ranks = 1;                // on the machine: "auto" takes GPUs where each has one
   bool pin = true;
   Trace* trace = nullptr;          // outlives the device
-  std::string place = "--device";  // where it was asked for, for errors
+  std::string asked_by = "--device";  // for errors
 };
 
 void add_device_options(Command command, DeviceArguments& arguments);

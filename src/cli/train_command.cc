@@ -259,7 +259,7 @@ Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig
   ASSIGN_OR_RETURN(const auto device, open_device({.device = run.train.device,
                                                    .threads = static_cast<int>(run.train.threads),
                                                    .trace = trace.get(),
-                                                   .place = "train.device"}));
+                                                   .asked_by = "train.device"}));
   TerminalObserver observer(files, *device);
   ASSIGN_OR_RETURN(const auto trainer,
                    Trainer::create(std::move(run), files, *device, std::move(tokenizer.text), observer));
@@ -296,6 +296,11 @@ class OrphanWatch {
   double progress_at_ = 0;
 };
 
+int place_on_machine() {
+  const char* const place = std::getenv(kPlaceVariable);
+  return place == nullptr ? 0 : std::atoi(place);
+}
+
 // One rank's process; started by supervise() below. What it has to say of errors goes to the supervisor.
 Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig& run, const TokenizerFile& tokenizer,
             const ClusterPlace& place, const std::string& name) {
@@ -314,8 +319,13 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
     const int threads = run.train.threads > 0 ? static_cast<int>(run.train.threads)
                                               : std::max(1, num_usable_cores() / ranks_on_machine(run, place));
     ASSIGN_OR_RETURN(const auto trace, make_trace(arguments));
-    ASSIGN_OR_RETURN(const auto device,
-                     open_device({.device = "cpu", .threads = threads, .pin = false, .trace = trace.get()}));
+    ASSIGN_OR_RETURN(const auto device, open_device({.device = run.train.device,
+                                                     .threads = threads,
+                                                     .place = place_on_machine(),
+                                                     .ranks = ranks_on_machine(run, place),
+                                                     .pin = false,
+                                                     .trace = trace.get(),
+                                                     .asked_by = "train.device"}));
     TerminalObserver observer(files, *device, false);
     double bits = 0;
     std::vector<MemoryLine> memory;
@@ -539,10 +549,10 @@ Status train(const TrainArguments& arguments) {
   ASSIGN_OR_RETURN(TokenizerFile tokenizer, read_tokenizer(files, run.data));
   ASSIGN_OR_RETURN(const ClusterPlace place, find_cluster_place(arguments.cluster, run.out));
   RETURN_IF_ERROR(lay_out(files, {.ranks = arguments.ranks, .machines = place.machines}, run));
-  if (run.mesh.num_ranks() > 1 && run.train.device.starts_with("cuda"))
+  if (run.mesh.num_ranks() > 1 && run.train.device.starts_with("cuda:"))
     return invalid(
-        fmt::format("[train.device] is \"{}\", and the run has {} ranks, which compute on CPUs; set it to cpu "
-                    "or auto, or train with one rank",
+        fmt::format("[train.device] is \"{}\", one GPU, and the run has {} ranks; say cuda, and each takes the GPU of "
+                    "its place on the machine, or cpu",
                     run.train.device, run.mesh.num_ranks()));
   if (const char* worker = std::getenv(kWorkerVariable); worker != nullptr)
     return work(arguments, files, run, tokenizer, place, worker);

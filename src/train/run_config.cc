@@ -35,7 +35,7 @@ void TrainConfig::visit_fields(FieldVisitor& v) {
           "a run, checkpoint or imported model whose parameters this run begins with; \"\": random ones");
   v.field("compute", compute, "type of activations; auto: bf16 where the processor multiplies it, else f32");
   v.field("recompute", recompute, "activations computed again instead of kept");
-  v.field("device", device, "cpu, cuda, cuda:N, or auto: the first GPU where there is one; ranks of a mesh use the CPU");
+  v.field("device", device, "cpu, cuda, cuda:N, or auto: a GPU where there is one; of several ranks each takes its own");
   v.field("threads", threads, "of the CPU; 0: every core this process may use", {.min = 0, .max = 4096});
   v.field("evaluate_every", evaluate_every, "0: only at the end", {.unit = "steps", .min = 0});
   v.field("evaluation_tokens", evaluation_tokens, "validation tokens of an evaluation; 0: all",

@@ -136,6 +136,11 @@ Result<std::unique_ptr<Device>> make_cuda_device(const CudaOptions& options) {
   return std::unique_ptr<Device>(std::make_unique<CudaDevice>(std::move(resources)));
 }
 
+int count_cuda_devices() {
+  const auto count = gpu::num_gpus();
+  return count.ok() ? *count : 0;
+}
+
 Result<std::string> describe_cuda_devices() {
   ASSIGN_OR_RETURN(const int count, gpu::num_gpus());
   std::string text;

@@ -142,17 +142,17 @@ Status CudaLanes::failure_of(const RankGroups& groups, Watch& watch) {
 }
 
 Status CudaLanes::wait(gpu::Event event, RankGroups& groups) {
-  constexpr double kSpinSeconds = 1e-3, kLookSeconds = 1e-3;
-  constexpr auto kPause = std::chrono::microseconds(20);
+  constexpr double kLookSeconds = 1e-3;
   Watch watch;
-  const double begin = monotonic_seconds();
-  double looked = begin;
+  double looked = monotonic_seconds();
   while (true) {
     ASSIGN_OR_RETURN(const bool past, gpu::is_past(event));
     if (past) return ok_status();
     const double now = monotonic_seconds();
-    if (now - begin > kSpinSeconds) std::this_thread::sleep_for(kPause);
-    if (now - looked < kLookSeconds) continue;
+    if (now - looked < kLookSeconds) {
+      std::this_thread::yield();  // to sleep would leave the GPU without work for as long
+      continue;
+    }
     looked = now;
     const Status failure = failure_of(groups, watch);
     if (failure.ok()) continue;

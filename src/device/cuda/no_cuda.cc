@@ -12,6 +12,8 @@ Status without_cuda() {
 }  // namespace
 
 Result<std::unique_ptr<Device>> make_cuda_device(const CudaOptions&) { return without_cuda(); }
+int count_cuda_devices() { return 0; }
+
 Result<std::string> describe_cuda_devices() { return without_cuda(); }
 
 }  // namespace colossus

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <string>
 
 #include "base/milestone.h"
 
@@ -18,6 +19,7 @@ Status Agent::start(int place, int rank, int machine, int64_t process) {
                                 .own_group = true,
                                 .signal_when_parent_ends = options_.signal_when_parent_ends};
   options.environment.emplace_back(kWorkerVariable, name);
+  options.environment.emplace_back(kPlaceVariable, std::to_string(place));
   if (!options_.faults.empty())
     options.environment.emplace_back("COLOSSUS_FAULT", faults_of_process(options_.faults, rank, ordinal));
   ASSIGN_OR_RETURN(ChildProcess started, ChildProcess::start(options));

@@ -14,7 +14,7 @@
 namespace colossus {
 
 struct AgentOptions {
-  std::vector<std::string> command;  // of a worker; it learns who it is from kWorkerVariable
+  std::vector<std::string> command;  // of a worker; it learns who it is from the variables below
   std::vector<std::pair<std::string, std::string>> environment;  // of all workers
   std::string faults;                                            // for tests: see faults_of_process
   int signal_when_parent_ends = 0;                               // to the workers, if this process ends before them
@@ -23,6 +23,7 @@ struct AgentOptions {
 
 // In the environment of a worker: its name in Membership::workers.
 inline constexpr const char* kWorkerVariable = "COLOSSUS_WORKER";
+inline constexpr const char* kPlaceVariable = "COLOSSUS_PLACE";  // of the rank on its machine, from 0
 
 class Agent {
  public:
