@@ -112,8 +112,11 @@ done
 
 say "done"
 echo
-[[ -n $python ]] && "$python" "$here/table.py" "$results"
-for name in gpt-2-124m llama-3-8b grok-1; do
-  echo "== $name"
-  grep -E '^  ' "$out/profile.$name.log" | sort -k3 -rn | head -14
-done
+if [[ -n $python ]]; then
+  "$python" "$here/table.py" "$results" "$out"/profile.*.log
+else
+  for name in gpt-2-124m llama-3-8b grok-1; do
+    echo "== $name"
+    grep -E '^  ' "$out/profile.$name.log" | sort -k3 -rn | head -14
+  done
+fi
