@@ -8,8 +8,8 @@
 
 #include "base/clock.h"
 #include "base/milestone.h"
+#include "device/cpu/cpu_collectives.h"
 #include "device/cpu/cpu_prepare.h"
-#include "device/cpu/cpu_ranks.h"
 
 namespace colossus {
 
@@ -269,7 +269,7 @@ void CpuExecutable::wait_for_readers_of_stash(size_t at) {
 }
 
 Status CpuExecutable::talk(size_t at, const RankCall& call) {
-  CpuRanks ranks(*groups_->find(*group_of(program_.operations[at].op)));
+  CpuCollectives ranks(*groups_->find(*group_of(program_.operations[at].op)));
   const Traced span = traced(at);
   return std::visit(
       [&]<class T>(const T& op) {

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "device/collectives.h"
 #include "device/cpu/comm_lanes.h"
 #include "device/cpu/packed_weights.h"
 #include "device/cpu/sends_under_way.h"
-#include "device/ranks.h"
 #include "program/lane_order.h"
 
 namespace colossus {

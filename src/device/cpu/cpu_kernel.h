@@ -3,7 +3,7 @@
 //   template <> void run_cpu(const X& op, const CpuCall& call);       each step: no allocation, no lock
 // and in src/ops/x/x_reference.cc the plain meaning of the op, in fp64 through View::get and set:
 //   template <> void run_reference(const X& op, const ReferenceCall& call);
-// An operation that talks to other ranks has instead one kernel for all devices (device/ranks.h).
+// An operation that talks to other ranks has instead one kernel for all devices (device/collectives.h).
 // An operation that lacks one of them does not link.
 #pragma once
 

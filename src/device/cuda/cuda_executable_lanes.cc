@@ -78,7 +78,7 @@ Status CudaExecutable::communicate(size_t at) {
   for (const int other : order_.waits[at]) gpu::wait(lane.stream, calls_[static_cast<size_t>(other)].done);
   if (timed_) gpu::record(lane.stream, events_[2 * at]);
   lane.begin_operation(first_number_ + static_cast<int64_t>(at));
-  CudaRanks ranks(resources_.lanes, lane, *groups_, *group_of(operation.op));
+  CudaCollectives ranks(resources_.lanes, lane, *groups_, *group_of(operation.op));
   const RankCall rank_call{.inputs = {views_.data() + call.first_input, call.num_inputs},
                            .outputs = {views_.data() + call.first_output, call.num_outputs},
                            .workspace = call.workspace};
@@ -117,7 +117,7 @@ void CudaExecutable::wait_for_readers_of_stash(size_t at) {
   for (size_t i = 0; i < call.num_outputs; ++i) {
     const TensorId id = program_.operations[at].outputs[i];
     if (!id || program_.tensor(id).role != Role::kStash) continue;
-    const ConstBytes written = bytes_of(views_[call.first_output + i]);
+    const ConstByteSpan written = bytes_of(views_[call.first_output + i]);
     for (const CudaSend& send : resources_.sends)
       if (send.bytes.data() < written.data() + written.size() && written.data() < send.bytes.data() + send.bytes.size())
         gpu::wait(stream, send.event);

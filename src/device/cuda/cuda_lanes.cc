@@ -167,19 +167,19 @@ void CudaLanes::abort(RankGroups& groups, const std::string& reason) {
     if (gpu::Peers* of_group = peers(groups, group)) of_group->abort();
 }
 
-void CudaRanks::copy(Bytes to, ConstBytes from) {
+void CudaCollectives::copy(ByteSpan to, ConstByteSpan from) {
   if (!from.empty() && to.data() != from.data())
     gpu::copy_on_device(lane_.stream, to.data(), from.data(), static_cast<int64_t>(from.size()));
 }
 
-Status CudaRanks::exchange(std::span<const gpu::Outgoing> sends, std::span<const gpu::Incoming> receives) {
+Status CudaCollectives::exchange(std::span<const gpu::Outgoing> sends, std::span<const gpu::Incoming> receives) {
   if (sends.empty() && receives.empty()) return ok_status();
   CHECK(peers_, "ranks meet before they talk");
   peers_->exchange(lane_.stream, sends, receives);
   return peers_->status();
 }
 
-Status CudaRanks::all_gather(ConstBytes mine, Bytes all) {
+Status CudaCollectives::all_gather(ConstByteSpan mine, ByteSpan all) {
   const size_t size = mine.size();
   const int ranks = size == 0 ? 1 : static_cast<int>(all.size() / size);
   copy(all.subspan(static_cast<size_t>(rank_) * size, size), mine);
@@ -193,7 +193,7 @@ Status CudaRanks::all_gather(ConstBytes mine, Bytes all) {
   return exchange(sends, receives);
 }
 
-Status CudaRanks::all_to_all(std::span<const ConstBytes> send, std::span<const Bytes> receive) {
+Status CudaCollectives::all_to_all(std::span<const ConstByteSpan> send, std::span<const ByteSpan> receive) {
   const auto own = static_cast<size_t>(rank_);
   copy(receive[own], send[own]);
   std::vector<gpu::Outgoing> sends;
@@ -208,17 +208,17 @@ Status CudaRanks::all_to_all(std::span<const ConstBytes> send, std::span<const B
   return exchange(sends, receives);
 }
 
-Status CudaRanks::send(ConstBytes bytes, int peer) {
+Status CudaCollectives::send(ConstByteSpan bytes, int peer) {
   const gpu::Outgoing message{peer, bytes.data(), static_cast<int64_t>(bytes.size())};
   return bytes.empty() ? ok_status() : exchange(std::span(&message, 1), {});
 }
 
-Status CudaRanks::receive(Bytes bytes, int peer) {
+Status CudaCollectives::receive(ByteSpan bytes, int peer) {
   const gpu::Incoming message{peer, bytes.data(), static_cast<int64_t>(bytes.size())};
   return bytes.empty() ? ok_status() : exchange({}, std::span(&message, 1));
 }
 
-void CudaRanks::copy_rows(Rows to, Rows from, int64_t row_bytes, int64_t num_rows) {
+void CudaCollectives::copy_rows(Rows to, Rows from, int64_t row_bytes, int64_t num_rows) {
   if (row_bytes == 0 || num_rows == 0) return;
   if (num_rows == 1)
     gpu::copy_on_device(lane_.stream, to.data, from.data, row_bytes);
@@ -226,20 +226,21 @@ void CudaRanks::copy_rows(Rows to, Rows from, int64_t row_bytes, int64_t num_row
     gpu::copy_rows_on_device(lane_.stream, to.data, to.step, from.data, from.step, row_bytes, num_rows);
 }
 
-void CudaRanks::add_in_order(DType dtype, const std::byte* terms, int64_t num_terms, int64_t count, std::byte* sum) {
+void CudaCollectives::add_in_order(DType dtype, const std::byte* terms, int64_t num_terms, int64_t count,
+                                   std::byte* sum) {
   colossus::add_in_order(lane_.stream, dtype, terms, num_terms, count, sum);
 }
 
-Result<ConstBytes> CudaRanks::on_host(const View& tensor) {
+Result<ConstByteSpan> CudaCollectives::on_host(const View& tensor) {
   RETURN_IF_ERROR(lane_.staging.grow(tensor.num_bytes()));
   gpu::copy_to_host(lane_.stream, lane_.staging.data(), tensor.data, tensor.num_bytes());
   gpu::record(lane_.stream, lane_.event);
   RETURN_IF_ERROR(lanes_.wait(lane_.event, groups_));
-  return ConstBytes(lane_.staging.data(), static_cast<size_t>(tensor.num_bytes()));
+  return ConstByteSpan(lane_.staging.data(), static_cast<size_t>(tensor.num_bytes()));
 }
 
 // Behind on_host() of the same operation, whose wait has made the memory free.
-void CudaRanks::write(Bytes to, ConstBytes from_host) {
+void CudaCollectives::write(ByteSpan to, ConstByteSpan from_host) {
   const Status grown = lane_.staging.grow(static_cast<int64_t>(from_host.size()));
   CHECK(grown.ok(), grown.message().c_str());
   std::memcpy(lane_.staging.data(), from_host.data(), from_host.size());

@@ -7,8 +7,8 @@
 #include <set>
 #include <string>
 
+#include "device/collectives.h"
 #include "device/cuda/peers.h"
-#include "device/ranks.h"
 #include "program/program.h"
 
 namespace colossus {
@@ -81,27 +81,27 @@ class CudaLanes {
 };
 
 // A group's ranks for operations of a lane.
-class CudaRanks final : public Ranks {
+class CudaCollectives final : public Collectives {
  public:
-  CudaRanks(CudaLanes& lanes, CudaLane& lane, RankGroups& groups, RankGroup group)
+  CudaCollectives(CudaLanes& lanes, CudaLane& lane, RankGroups& groups, RankGroup group)
       : lanes_(lanes),
         lane_(lane),
         groups_(groups),
         peers_(CudaLanes::peers(groups, group)),
         rank_(groups.find(group)->rank()) {}
 
-  Status all_gather(ConstBytes mine, Bytes all) override;
-  Status all_to_all(std::span<const ConstBytes> send, std::span<const Bytes> receive) override;
-  Status send(ConstBytes bytes, int peer) override;
-  Status receive(Bytes bytes, int peer) override;
+  Status all_gather(ConstByteSpan mine, ByteSpan all) override;
+  Status all_to_all(std::span<const ConstByteSpan> send, std::span<const ByteSpan> receive) override;
+  Status send(ConstByteSpan bytes, int peer) override;
+  Status receive(ByteSpan bytes, int peer) override;
   void copy_rows(Rows to, Rows from, int64_t row_bytes, int64_t num_rows) override;
   void add_in_order(DType dtype, const std::byte* terms, int64_t num_terms, int64_t count, std::byte* sum) override;
-  Result<ConstBytes> on_host(const View& tensor) override;
-  void write(Bytes to, ConstBytes from_host) override;
+  Result<ConstByteSpan> on_host(const View& tensor) override;
+  void write(ByteSpan to, ConstByteSpan from_host) override;
 
  private:
   Status exchange(std::span<const gpu::Outgoing> sends, std::span<const gpu::Incoming> receives);
-  void copy(Bytes to, ConstBytes from);
+  void copy(ByteSpan to, ConstByteSpan from);
 
   CudaLanes& lanes_;
   CudaLane& lane_;

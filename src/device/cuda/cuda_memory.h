@@ -65,7 +65,7 @@ struct CudaArena {
 // A send that goes on when the run that issued it has ended.
 struct CudaSend {
   const void* owner;               // the executable
-  ConstBytes bytes;                // what it still reads
+  ConstByteSpan bytes;             // what it still reads
   std::shared_ptr<CudaMemory> in;  // where they lie
   gpu::Event event;                // behind it
   RankGroups* groups;

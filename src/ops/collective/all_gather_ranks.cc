@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "device/ranks.h"
+#include "device/collectives.h"
 #include "ops/collective/collective.h"
 
 namespace colossus {
@@ -22,18 +22,18 @@ struct Runs {
   // The parts one after the other are the whole.
   bool in_place() const { return outer == 1 && pieces == 1; }
   // One rank's part as it lies on its own, from or to its places in the whole.
-  void unpack(Ranks& device, std::byte* part, int64_t rank, std::byte* whole) const {
+  void unpack(Collectives& device, std::byte* part, int64_t rank, std::byte* whole) const {
     for (int64_t piece = 0; piece < pieces; ++piece)
       device.copy_rows(in_whole(whole, rank, piece), in_part(part, piece), bytes, outer);
   }
-  void pack(Ranks& device, std::byte* whole, int64_t rank, std::byte* part) const {
+  void pack(Collectives& device, std::byte* whole, int64_t rank, std::byte* part) const {
     for (int64_t piece = 0; piece < pieces; ++piece)
       device.copy_rows(in_part(part, piece), in_whole(whole, rank, piece), bytes, outer);
   }
 
  private:
-  Ranks::Rows in_part(std::byte* part, int64_t piece) const { return {part + piece * bytes, pieces * bytes}; }
-  Ranks::Rows in_whole(std::byte* whole, int64_t rank, int64_t piece) const {
+  Collectives::Rows in_part(std::byte* part, int64_t piece) const { return {part + piece * bytes, pieces * bytes}; }
+  Collectives::Rows in_whole(std::byte* whole, int64_t rank, int64_t piece) const {
     const int64_t place = piece == 0 ? rank : 2 * ranks - 1 - rank;
     return {whole + place * bytes, ranks * pieces * bytes};
   }
@@ -59,7 +59,7 @@ int64_t ranks_workspace_bytes(const AllGather& op, const OpShapes& shapes) {
 }
 
 template <>
-Status communicate(const AllGather& op, const RankCall& call, Ranks& ranks) {
+Status communicate(const AllGather& op, const RankCall& call, Collectives& ranks) {
   const View &x = call.input(AllGather::kX), &whole = call.output(AllGather::kWhole);
   const Runs runs(op, type_of(x));
   std::byte* into = runs.in_place() ? whole.data : call.workspace;
@@ -77,7 +77,7 @@ int64_t ranks_workspace_bytes(const ReduceScatter& op, const OpShapes& shapes) {
 }
 
 template <>
-Status communicate(const ReduceScatter& op, const RankCall& call, Ranks& ranks) {
+Status communicate(const ReduceScatter& op, const RankCall& call, Collectives& ranks) {
   const View &x = call.input(ReduceScatter::kX), &part = call.output(ReduceScatter::kPart);
   const Runs runs(op, type_of(part));
   std::byte* from = x.data;

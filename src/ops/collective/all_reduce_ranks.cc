@@ -1,4 +1,4 @@
-#include "device/ranks.h"
+#include "device/collectives.h"
 #include "ops/collective/collective.h"
 
 namespace colossus {
@@ -11,7 +11,7 @@ int64_t ranks_workspace_bytes(const AllReduce& op, const OpShapes& shapes) {
 }
 
 template <>
-Status communicate(const AllReduce& op, const RankCall& call, Ranks& ranks) {
+Status communicate(const AllReduce& op, const RankCall& call, Collectives& ranks) {
   const View &x = call.input(AllReduce::kX), &sum = call.output(AllReduce::kSum);
   const int64_t count = x.num_elements();
   if (op.in_one_round(x.num_bytes())) {
@@ -20,7 +20,7 @@ Status communicate(const AllReduce& op, const RankCall& call, Ranks& ranks) {
     return ok_status();
   }
   const Parts of_x = parts_of(x, op.ranks), of_sum = parts_of(sum, op.ranks);
-  const Bytes own = of_sum[static_cast<size_t>(op.rank)];
+  const ByteSpan own = of_sum[static_cast<size_t>(op.rank)];
   Parts received;
   for (int64_t rank = 0; rank < op.ranks; ++rank)
     received.push_back({call.workspace + rank * static_cast<int64_t>(own.size()), own.size()});

@@ -15,7 +15,7 @@
 namespace colossus {
 
 struct ExpertExchangeAttributes : CollectiveAttributes {
-  // The offsets say how long messages are (Ranks::on_host).
+  // The offsets say how long messages are (Collectives::on_host).
   static constexpr bool kReadsOnHost = true;
   int64_t expert_tensor = 1;
   template <class V>

@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "device/ranks.h"
+#include "device/collectives.h"
 #include "ops/expert_exchange/expert_exchange.h"
 
 namespace colossus {
@@ -11,20 +11,20 @@ namespace {
 class Routes {
  public:
   static Result<Routes> make(const ExpertExchangeAttributes& op, const View& all_offsets, int64_t row_bytes,
-                             Ranks& ranks) {
-    ASSIGN_OR_RETURN(const ConstBytes offsets, ranks.on_host(all_offsets));
+                             Collectives& ranks) {
+    ASSIGN_OR_RETURN(const ConstByteSpan offsets, ranks.on_host(all_offsets));
     return Routes(op, offsets, row_bytes);
   }
 
   int64_t experts_of_a_rank() const { return num_experts_ * op_.expert_tensor / op_.ranks; }
 
   // The e-th expert of `owner` in this rank's own rows.
-  Bytes own_rows(std::byte* rows, int64_t owner, int64_t e) const {
+  ByteSpan own_rows(std::byte* rows, int64_t owner, int64_t e) const {
     const int64_t expert = first_expert(owner) + e;
     return run(rows, begin(op_.rank, expert), count(op_.rank, expert));
   }
   // What has come from `source` for this rank's e-th expert; to be asked for in order of e, then of source.
-  Bytes arrived_rows(std::byte* rows, int64_t source, int64_t e) {
+  ByteSpan arrived_rows(std::byte* rows, int64_t source, int64_t e) {
     const int64_t here = count(source, first_expert(op_.rank) + e), at = next_row_;
     next_row_ += here;
     return run(rows, at, here);
@@ -32,7 +32,7 @@ class Routes {
   int64_t num_arrived() const { return next_row_; }
 
  private:
-  Routes(const ExpertExchangeAttributes& op, ConstBytes all_offsets, int64_t row_bytes)
+  Routes(const ExpertExchangeAttributes& op, ConstByteSpan all_offsets, int64_t row_bytes)
       : op_(op),
         offsets_(reinterpret_cast<const int32_t*>(all_offsets.data())),
         num_experts_(static_cast<int64_t>(all_offsets.size() / sizeof(int32_t)) / op.ranks - 1),
@@ -40,7 +40,7 @@ class Routes {
   int64_t first_expert(int64_t rank) const { return rank / op_.expert_tensor * experts_of_a_rank(); }
   int64_t begin(int64_t rank, int64_t expert) const { return offsets_[rank * (num_experts_ + 1) + expert]; }
   int64_t count(int64_t rank, int64_t expert) const { return begin(rank, expert + 1) - begin(rank, expert); }
-  Bytes run(std::byte* rows, int64_t first, int64_t count) const {
+  ByteSpan run(std::byte* rows, int64_t first, int64_t count) const {
     return {rows + first * row_bytes_, static_cast<size_t>(count * row_bytes_)};
   }
 
@@ -60,7 +60,7 @@ int64_t ranks_workspace_bytes(const RowsToExperts&, const OpShapes&) {
 }
 
 template <>
-Status communicate(const RowsToExperts& op, const RankCall& call, Ranks& ranks) {
+Status communicate(const RowsToExperts& op, const RankCall& call, Collectives& ranks) {
   using X = RowsToExperts;
   const View &rows = call.input(X::kRows), &arrived = call.output(X::kArrived);
   ASSIGN_OR_RETURN(Routes routes, Routes::make(op, call.input(X::kAllOffsets), row_bytes_of(rows), ranks));
@@ -86,7 +86,7 @@ int64_t ranks_workspace_bytes(const RowsFromExperts& op, const OpShapes& shapes)
 }
 
 template <>
-Status communicate(const RowsFromExperts& op, const RankCall& call, Ranks& ranks) {
+Status communicate(const RowsFromExperts& op, const RankCall& call, Collectives& ranks) {
   using X = RowsFromExperts;
   const View &arrived = call.input(X::kArrived), &rows = call.output(X::kRows);
   ASSIGN_OR_RETURN(Routes routes, Routes::make(op, call.input(X::kAllOffsets), row_bytes_of(rows), ranks));

@@ -1,12 +1,12 @@
 #include <algorithm>
 
-#include "device/ranks.h"
+#include "device/collectives.h"
 #include "ops/pieces/pieces.h"
 
 namespace colossus {
 namespace {
 
-Bytes piece_of(const View& buffer, const PieceAttributes& op, int64_t rank) {
+ByteSpan piece_of(const View& buffer, const PieceAttributes& op, int64_t rank) {
   return {buffer.data + op.begin(rank) * dtype_bytes(buffer.dtype),
           static_cast<size_t>(op.size(rank) * dtype_bytes(buffer.dtype))};
 }
@@ -20,7 +20,7 @@ int64_t ranks_workspace_bytes(const ExchangePieces&, const OpShapes&) {
 
 // Ranks with several sums send them one after the other: round i moves everyone's i-th.
 template <>
-Status communicate(const ExchangePieces& op, const RankCall& call, Ranks& ranks) {
+Status communicate(const ExchangePieces& op, const RankCall& call, Collectives& ranks) {
   const View& pieces = call.output(ExchangePieces::kPieces);
   const auto row_bytes = static_cast<size_t>(pieces.shape[1] * dtype_bytes(pieces.dtype));
   const int64_t rounds = *std::max_element(op.num_sums.begin(), op.num_sums.end());
@@ -45,7 +45,7 @@ int64_t ranks_workspace_bytes(const GatherPieces&, const OpShapes&) {
 }
 
 template <>
-Status communicate(const GatherPieces& op, const RankCall& call, Ranks& ranks) {
+Status communicate(const GatherPieces& op, const RankCall& call, Collectives& ranks) {
   Parts parts;
   for (int64_t rank = 0; rank < op.ranks; ++rank)
     parts.push_back(piece_of(call.input(GatherPieces::kBuffer), op, rank));
@@ -58,7 +58,7 @@ int64_t ranks_workspace_bytes(const CollectPieces&, const OpShapes&) {
 }
 
 template <>
-Status communicate(const CollectPieces& op, const RankCall& call, Ranks& ranks) {
+Status communicate(const CollectPieces& op, const RankCall& call, Collectives& ranks) {
   const View& piece = call.input(CollectPieces::kPiece);
   Parts parts;
   for (int64_t rank = 0; rank < op.ranks; ++rank)

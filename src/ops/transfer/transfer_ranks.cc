@@ -1,4 +1,4 @@
-#include "device/ranks.h"
+#include "device/collectives.h"
 #include "ops/transfer/transfer.h"
 
 namespace colossus {
@@ -14,7 +14,7 @@ int64_t ranks_workspace_bytes(const Send&, const OpShapes&) {
 }
 
 template <>
-Status communicate(const Send&, const RankCall& call, Ranks& ranks) {
+Status communicate(const Send&, const RankCall& call, Collectives& ranks) {
   return ranks.send(bytes_of(call.input(Send::kX)), kReceiver);
 }
 
@@ -24,7 +24,7 @@ int64_t ranks_workspace_bytes(const Receive&, const OpShapes&) {
 }
 
 template <>
-Status communicate(const Receive&, const RankCall& call, Ranks& ranks) {
+Status communicate(const Receive&, const RankCall& call, Collectives& ranks) {
   return ranks.receive(bytes_of(call.output(Receive::kX)), kSender);
 }
 

@@ -1,4 +1,4 @@
-#include "device/cpu/cpu_ranks.h"
+#include "device/cpu/cpu_collectives.h"
 
 #include <algorithm>
 #include <array>
@@ -50,15 +50,16 @@ void add_terms(const T* terms, int64_t num_terms, int64_t count, T* into) {
 
 }  // namespace
 
-void CpuRanks::copy_rows(Rows to, Rows from, int64_t row_bytes, int64_t num_rows) {
+void CpuCollectives::copy_rows(Rows to, Rows from, int64_t row_bytes, int64_t num_rows) {
   if (row_bytes == 0) return;  // and there may be no memory at all
   for (int64_t row = 0; row < num_rows; ++row)
     std::memcpy(to.data + row * to.step, from.data + row * from.step, static_cast<size_t>(row_bytes));
 }
 
-void CpuRanks::write(Bytes to, ConstBytes from_host) { std::ranges::copy(from_host, to.begin()); }
+void CpuCollectives::write(ByteSpan to, ConstByteSpan from_host) { std::ranges::copy(from_host, to.begin()); }
 
-void CpuRanks::add_in_order(DType dtype, const std::byte* terms, int64_t num_terms, int64_t count, std::byte* sum) {
+void CpuCollectives::add_in_order(DType dtype, const std::byte* terms, int64_t num_terms, int64_t count,
+                                  std::byte* sum) {
   const auto add = [&]<class T, class Sum>() {
     add_terms<T, Sum>(reinterpret_cast<const T*>(terms), num_terms, count, reinterpret_cast<T*>(sum));
   };

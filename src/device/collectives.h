@@ -1,7 +1,7 @@
 // What operations that talk to other ranks are made of, on any device. Such an operation has one kernel for all of
 // them, in src/ops/x/x_ranks.cc:
 //   template <> int64_t ranks_workspace_bytes(const X& op, const OpShapes& shapes);
-//   template <> Status communicate(const X& op, const RankCall& call, Ranks& ranks);
+//   template <> Status communicate(const X& op, const RankCall& call, Collectives& ranks);
 // It runs beside compute kernels, on the lane of its group.
 #pragma once
 
@@ -15,25 +15,25 @@
 
 namespace colossus {
 
-using Bytes = std::span<std::byte>;
-using ConstBytes = std::span<const std::byte>;
+using ByteSpan = std::span<std::byte>;
+using ConstByteSpan = std::span<const std::byte>;
 
-// The ranks of a group, as the device of this one reaches them. Bytes are in the device's memory. A device may queue
+// The ranks of a group, as the device of this one reaches them. ByteSpan are in the device's memory. A device may queue
 // what it is asked for: then calls return at once, and what follows in the lane sees their results. Between two ranks
 // messages match in order; sizes are those that the peer expects, or nothing is defined but that it fails.
-class Ranks {
+class Collectives {
  public:
-  Ranks() = default;
-  virtual ~Ranks() = default;
-  Ranks(const Ranks&) = delete;
-  Ranks& operator=(const Ranks&) = delete;
+  Collectives() = default;
+  virtual ~Collectives() = default;
+  Collectives(const Collectives&) = delete;
+  Collectives& operator=(const Collectives&) = delete;
 
   // all = the `mine` of rank 0, 1, ... one after the other. `mine` may lie in its place within `all`.
-  virtual Status all_gather(ConstBytes mine, Bytes all) = 0;
+  virtual Status all_gather(ConstByteSpan mine, ByteSpan all) = 0;
   // send[i] goes to rank i, receive[i] comes from rank i; this rank's own part is copied.
-  virtual Status all_to_all(std::span<const ConstBytes> send, std::span<const Bytes> receive) = 0;
-  virtual Status send(ConstBytes bytes, int peer) = 0;
-  virtual Status receive(Bytes bytes, int peer) = 0;
+  virtual Status all_to_all(std::span<const ConstByteSpan> send, std::span<const ByteSpan> receive) = 0;
+  virtual Status send(ConstByteSpan bytes, int peer) = 0;
+  virtual Status receive(ByteSpan bytes, int peer) = 0;
 
   // Rows of `row_bytes`, a step apart in each place; they do not overlap.
   struct Rows {
@@ -46,8 +46,8 @@ class Ranks {
   virtual void add_in_order(DType dtype, const std::byte* terms, int64_t num_terms, int64_t count, std::byte* sum) = 0;
   // What the tensor holds now, on the host: until the next call of this. For the few numbers that sizes of messages
   // depend on: a device that queues its work waits here until it has come so far.
-  virtual Result<ConstBytes> on_host(const View& tensor) = 0;
-  virtual void write(Bytes to, ConstBytes from_host) = 0;
+  virtual Result<ConstByteSpan> on_host(const View& tensor) = 0;
+  virtual void write(ByteSpan to, ConstByteSpan from_host) = 0;
 };
 
 struct RankCall {
@@ -62,14 +62,14 @@ struct RankCall {
 template <class Op>
 int64_t ranks_workspace_bytes(const Op& op, const OpShapes& shapes);
 template <class Op>
-Status communicate(const Op& op, const RankCall& call, Ranks& ranks);
+Status communicate(const Op& op, const RankCall& call, Collectives& ranks);
 
-inline Bytes bytes_of(const View& view) { return {view.data, static_cast<size_t>(view.num_bytes())}; }
+inline ByteSpan bytes_of(const View& view) { return {view.data, static_cast<size_t>(view.num_bytes())}; }
 
 // The parts of a tensor that ranks hand each other, by rank.
-using Parts = std::vector<Bytes>;
+using Parts = std::vector<ByteSpan>;
 
-inline std::vector<ConstBytes> constant(const Parts& parts) { return {parts.begin(), parts.end()}; }
+inline std::vector<ConstByteSpan> constant(const Parts& parts) { return {parts.begin(), parts.end()}; }
 
 // Nearly equal runs of whole elements: part i begins at element count * i / ranks.
 inline Parts parts_of(const View& view, int64_t ranks) {
@@ -83,9 +83,9 @@ inline Parts parts_of(const View& view, int64_t ranks) {
 }
 
 // Rank i has parts[i] of one buffer; afterwards all ranks have all of them.
-inline Status share_parts(Ranks& ranks, const Parts& parts, int64_t own_rank) {
+inline Status share_parts(Collectives& ranks, const Parts& parts, int64_t own_rank) {
   const auto own = static_cast<size_t>(own_rank);
-  std::vector<ConstBytes> send(parts.size(), parts[own]);
+  std::vector<ConstByteSpan> send(parts.size(), parts[own]);
   send[own] = {};
   Parts receive = parts;
   receive[own] = {};
