@@ -13,6 +13,7 @@
 #include "infer/decode_session.h"
 #include "infer/loaded_model.h"
 #include "io/testing.h"
+#include "model/generation_tokens.h"
 #include "oracle/golden.h"
 #include "train/testing.h"
 
@@ -187,6 +188,20 @@ TEST(ImportedModels, ARunBeginsWithImportedParameters) {
       if (entry.role != Role::kParameter) continue;
       EXPECT_EQ(read_tensor(*device, continued->tensors(), name), read_tensor(*device, trainer->tensors(), name))
           << name;
+    }
+    // Who goes on with the run has its texts from the run's own directory.
+    RunConfig more = second;
+    more.train.steps = 2;
+    auto resumed = *Trainer::create(more, local_files(), *device, data.tokenizer_json(), observer);
+    ASSERT_TRUE(resumed->run(false).ok());
+    std::vector<Status> passed_over;
+    const auto begin = find_checkpoint(local_files(), second.train.init_from, passed_over);
+    ASSERT_TRUE(begin.ok()) << begin.status().message();
+    const std::string texts = begin->state().texts.at(kGenerationFile);
+    for (const std::string& path : *list_checkpoints(local_files(), second.checkpoint_directory())) {
+      const auto saved = Checkpoint::open(local_files(), path);
+      ASSERT_TRUE(saved.ok()) << saved.status().message();
+      EXPECT_EQ(saved->state().texts.at(kGenerationFile), texts) << path;
     }
 
     second.train.init_from = data / "nowhere";

@@ -26,6 +26,7 @@
 #include "infer/generate.h"
 #include "io/config.h"
 #include "io/s3/s3_files.h"
+#include "model/generation_tokens.h"
 #include "train/recovery/supervisor.h"
 #include "train/recovery/worker.h"
 #include "train/trace_file.h"
@@ -562,7 +563,8 @@ Status train(const TrainArguments& arguments) {
   // That it has no place is said now, not behind its last step.
   if (!arguments.trace.empty()) RETURN_IF_ERROR(files.create(arguments.trace));
   if (arguments.fresh)
-    for (const std::string& path : {run.checkpoint_directory(), run.out + "/metrics.jsonl", run.out + "/events"})
+    for (const std::string& path :
+         {run.checkpoint_directory(), run.out + "/metrics.jsonl", run.out + "/events", run.out + "/" + kGenerationFile})
       RETURN_IF_ERROR(files.remove_all(path));
   return run.mesh.num_ranks() > 1 ? supervise(arguments, files, run, place)
                                   : train_alone(arguments, files, std::move(run), std::move(tokenizer));

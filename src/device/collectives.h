@@ -18,7 +18,7 @@ namespace colossus {
 using ByteSpan = std::span<std::byte>;
 using ConstByteSpan = std::span<const std::byte>;
 
-// The ranks of a group, as the device of this one reaches them. ByteSpan are in the device's memory. A device may queue
+// The ranks of a group, as the device of this one reaches them. Bytes are in the device's memory. A device may queue
 // what it is asked for: then calls return at once, and what follows in the lane sees their results. Between two ranks
 // messages match in order; sizes are those that the peer expects, or nothing is defined but that it fails.
 class Collectives {

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "comm/agreement.h"
 #include "io/config.h"
+#include "model/generation_tokens.h"
 #include "train/trace_file.h"
 
 namespace colossus {
@@ -241,6 +242,9 @@ Status Trainer::initialize() {
     std::vector<Status> passed_over;
     ASSIGN_OR_RETURN(const Checkpoint begin, find_checkpoint(files_, run_.train.init_from, passed_over));
     for (const Status& status : passed_over) observer_.on_note("passed over: " + status.message());
+    // How texts of the model that it begins with start and end is how this one's do.
+    if (const auto text = begin.state().texts.find(kGenerationFile); text != begin.state().texts.end())
+      generation_ = text->second;
     return load_parts(device_, table, train_step_->parameters(), begin);
   };
   return agree(ranks_->world(), load().at("train.init_from"));
@@ -251,6 +255,7 @@ Status Trainer::open_metrics() {
   RETURN_IF_ERROR(write_file_atomically(files_, run_.out + "/config.toml", print_config(run_)));
   if (!tokenizer_json_.empty())
     RETURN_IF_ERROR(write_file_atomically(files_, run_.out + "/tokenizer.json", tokenizer_json_));
+  RETURN_IF_ERROR(keep_generation());
   // Lines of steps that are done again are written again.
   const int64_t done = interrupted_after_ ? step_ - 1 : step_.load();
   const std::optional<int64_t> last_step = done > 0 ? std::optional(done) : std::nullopt;
@@ -261,6 +266,16 @@ Status Trainer::open_metrics() {
   writers.push_back(std::move(events));
   metrics_ = write_to_all(std::move(writers));
   return ok_status();
+}
+
+// In the run's directory, for whoever saves next: a rank that takes over has what it needs in memory, but texts.
+Status Trainer::keep_generation() {
+  const std::string path = run_.out + "/" + kGenerationFile;
+  if (!generation_.empty()) return write_file_atomically(files_, path, generation_);
+  if (run_.train.init_from.empty()) return ok_status();
+  const auto kept = read_file(files_, path);
+  if (kept.ok()) generation_ = *kept;
+  return kept.ok() || kept.status().code() == ErrorCode::kNotFound ? ok_status() : kept.status();
 }
 
 Status Trainer::after_step(const StepReport& report, const std::atomic<bool>& stop_requested) {
@@ -331,6 +346,7 @@ Status Trainer::save() {
                         .texts = {{"config.toml", print_config(run_)}, {"model.toml", print_config(run_.model)}}};
   if (last_evaluated_step_ == step_) state.validation_loss = evaluation_.loss;
   if (!tokenizer_json_.empty()) state.texts["tokenizer.json"] = tokenizer_json_;
+  if (!generation_.empty()) state.texts[kGenerationFile] = generation_;
   const Traced traced(device_.trace(), kRunLane, "checkpoint");
   const auto tensors = checkpoint_tensors(device_, train_step_->parts_to_save());
   if (run_.train.async_checkpoints) {

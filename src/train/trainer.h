@@ -102,6 +102,7 @@ class Trainer {
   Status load_checkpoint(const std::string& path, bool& of_another_run);
   Status check_same_run(const std::string& stored_config) const;
   Status open_metrics();
+  Status keep_generation();
   Status after_step(const StepReport& report, const std::atomic<bool>& stop_requested);
   bool has_whole_model() const;
   bool evaluation_is_due() const;
@@ -118,6 +119,7 @@ class Trainer {
   std::unique_ptr<Ranks> ranks_;
   StateKeeper* keeper_;
   std::string tokenizer_json_;
+  std::string generation_;  // kGenerationFile of the model that init_from names; empty: none
   double flops_per_token_ = 0;
   std::optional<Loader> train_data_, validation_data_;
   ShardCounts validation_totals_;  // of the first source
