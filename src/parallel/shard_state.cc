@@ -70,7 +70,9 @@ struct Exchanged {
   std::vector<TensorId> sums;     // as of the bucket
   std::vector<TensorId> sent;     // these, and those before each
   std::vector<Operation> folded;  // what is added to them
-  TensorId nodes, kept;
+  std::vector<TensorId> received;
+  std::vector<TensorId> nodes;  // of the addition
+  TensorId kept;
 };
 
 std::vector<Exchanged> find_exchanged(const Program& program, std::span<const ExchangedBucket> buckets) {
@@ -140,7 +142,20 @@ void declare_exchanged(Program& program, const std::map<std::string, TensorId>& 
   }
   const ExchangePieces& exchange = bucket.exchange;
   const int64_t piece = exchange.size(exchange.rank);
-  exchanged.nodes = append(program, {.name = bucket.name + ".pieces", .type = floats({exchange.total_sums(), piece})});
+  const auto receive = [&](const char* ending, int64_t num_sums) {
+    exchanged.received.push_back(append(program, {.name = bucket.name + ending, .type = floats({num_sums, piece})}));
+  };
+  receive(".before", exchange.num_before());
+  receive(".behind", exchange.num_behind());
+  exchanged.nodes =
+      nodes_by_rank(exchange, exchanged.received, exchanged.sent, [&](TensorId sum, Shape shape, int64_t offset) {
+        const Tensor& whole = program.tensor(sum);
+        return append(program, {.name = whole.name + ".here",
+                                .type = floats(std::move(shape)),
+                                .role = whole.role,
+                                .base = sum,
+                                .offset = offset});
+      });
   exchanged.kept =
       bucket.num_kept > 0
           ? append(program, {.name = bucket.name, .type = floats({bucket.num_kept, piece}), .role = Role::kGradient})
@@ -155,11 +170,13 @@ void declare_exchanged(Program& program, const std::map<std::string, TensorId>& 
 template <class Emit>
 void emit_exchange(Exchanged& exchanged, Emit emit) {
   for (Operation& operation : exchanged.folded) emit(std::move(operation));
-  emit(Operation{exchanged.bucket->exchange, exchanged.sent, {exchanged.nodes}});
+  emit(Operation{exchanged.bucket->exchange, exchanged.sent, exchanged.received});
 }
 template <class Emit>
 void emit_addition(const Exchanged& exchanged, Emit emit) {
-  emit(Operation{exchanged.bucket->addition, {exchanged.kept, exchanged.nodes}, {}});
+  std::vector<TensorId> inputs = exchanged.nodes;
+  inputs.insert(inputs.begin() + TreeSum::kSum, exchanged.kept);
+  emit(Operation{exchanged.bucket->addition, std::move(inputs), {}});
   if (exchanged.bucket->replicas) emit(Operation{*exchanged.bucket->replicas, {exchanged.sums.front()}, {}});
 }
 

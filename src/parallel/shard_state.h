@@ -40,7 +40,7 @@ struct ExchangedBucket {
   int64_t size = 0;
   std::vector<GradientSum> sums;         // exchanged at once, when all are complete
   ExchangePieces exchange;               // of these, and of those before each
-  TreeSum addition;                      // of what comes
+  TreeSum addition;                      // of what comes and the rank's own
   std::optional<GatherPieces> replicas;  // hand each other what comes of it
 
   // ZeRO 2: the sums live as long as they are needed: zero before the first addition, gone after the exchange. What the

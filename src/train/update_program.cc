@@ -152,7 +152,7 @@ class UpdateWriter {
                                nodes.front(), i * bucket.exchanged.size()));
       ExchangePieces exchange{pieces_among(group.replicas, bucket.pieces_of_replicas(), bucket.exchanged.begin),
                               group.num_sums};
-      nodes = {b_.emit(std::move(exchange), std::move(rows))};
+      nodes = exchanged_nodes(exchange, rows, b_);
     }
     add_up(group, range_in(tensors.summed, bucket.gradients_name(0) + ".own", bucket.summed), std::move(nodes));
   }

@@ -28,6 +28,16 @@ void CommLanes::post(RankGroup group, std::function<void()> job) {
   lane->wake.notify_one();
 }
 
+bool CommLanes::run_here(RankGroup group, FunctionRef<void()> job) {
+  if (const auto found = lanes_.find(group); found != lanes_.end()) {
+    // Nobody else posts, so what is idle now stays so. The lock also makes visible here what the last job left.
+    const std::lock_guard lock(found->second->mutex);
+    if (found->second->running || !found->second->jobs.empty()) return false;
+  }
+  job();
+  return true;
+}
+
 void CommLanes::run(Lane& lane) {
   flush_denormals();  // sums here have the bits of sums elsewhere
   std::unique_lock lock(lane.mutex);
@@ -36,9 +46,11 @@ void CommLanes::run(Lane& lane) {
     if (lane.jobs.empty()) return;
     const std::function<void()> job = std::move(lane.jobs.front());
     lane.jobs.pop_front();
+    lane.running = true;
     lock.unlock();
     job();
     lock.lock();
+    lane.running = false;
   }
 }
 

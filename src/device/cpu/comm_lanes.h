@@ -1,5 +1,6 @@
 // Threads beside the compute lane: one for each group of ranks, which runs that group's operations in the order they
-// were posted.
+// were posted. An operation that the compute lane would do nothing but wait for needs no thread of its own: two changes
+// of threads, and what a cache has lost by them, cost more than a short message.
 #pragma once
 
 #include <condition_variable>
@@ -10,6 +11,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/function_ref.h"
 #include "tensor/placement.h"
 
 namespace colossus {
@@ -23,13 +25,15 @@ class CommLanes {
 
   // Runs `job` on the lane's thread, behind all that were posted there before. The thread starts with the first job.
   void post(RankGroup lane, std::function<void()> job);
+  // False where the lane still has jobs, or runs one; else runs `job` on this thread, as the lane's.
+  bool run_here(RankGroup lane, FunctionRef<void()> job);
 
  private:
   struct Lane {
     std::mutex mutex;
     std::condition_variable wake;
     std::deque<std::function<void()>> jobs;
-    bool stopping = false;
+    bool stopping = false, running = false;
     std::thread thread;
   };
 

@@ -240,7 +240,22 @@ void CpuExecutable::post(size_t at) {
     ++num_under_way_;
   }
   last_posted_ = static_cast<int>(at);
-  resources_.comm_lanes.post(*group_of(program_.operations[at].op), [this, at] { communicate_in_order(at); });
+  const RankGroup group = *group_of(program_.operations[at].op);
+  if (is_waited_for_at_once(at)) {
+    const double start = monotonic_seconds();
+    if (resources_.comm_lanes.run_here(group, [&] { communicate_in_order(at); })) {
+      waited_[static_cast<size_t>(link_of(last_posted_))] += monotonic_seconds() - start;
+      return;
+    }
+  }
+  resources_.comm_lanes.post(group, [this, at] { communicate_in_order(at); });
+}
+
+// By the compute lane, before it issues anything else.
+bool CpuExecutable::is_waited_for_at_once(size_t at) const {
+  if (at + 1 == program_.operations.size()) return true;
+  return !group_of(program_.operations[at + 1].op) &&
+         std::ranges::find(order_.waits[at + 1], static_cast<int>(at)) != order_.waits[at + 1].end();
 }
 
 // What it reads is looked up now: when its turn comes the next run may have begun, with another stash. It is not timed:

@@ -68,8 +68,9 @@ class CpuExecutable final : public Executable {
   CpuCall call_of(size_t at);
   void compute(size_t at);
 
-  // Operations that talk to other ranks run on the threads of their lanes.
+  // Operations that talk to other ranks run on the threads of their lanes, or here, if nothing is to be done meanwhile.
   void post(size_t at);
+  bool is_waited_for_at_once(size_t at) const;
   void post_beyond_run(size_t at);
   void communicate_in_order(size_t at);
   Status talk(size_t at, const RankCall& call);

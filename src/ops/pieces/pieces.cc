@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "program/builder.h"
+
 namespace colossus {
 
 Status PieceAttributes::check(const Inference& io, int64_t buffer_size) const {
@@ -28,7 +30,33 @@ Status PieceAttributes::check(const Inference& io, int64_t buffer_size) const {
   return ok_status();
 }
 
-int64_t ExchangePieces::total_sums() const { return std::accumulate(num_sums.begin(), num_sums.end(), int64_t{0}); }
+int64_t ExchangePieces::num_before() const {
+  return std::accumulate(num_sums.begin(), num_sums.begin() + rank, int64_t{0});
+}
+
+int64_t ExchangePieces::num_behind() const {
+  return std::accumulate(num_sums.begin() + rank + 1, num_sums.end(), int64_t{0});
+}
+
+std::vector<TensorId> nodes_by_rank(const ExchangePieces& op, const std::vector<TensorId>& received,
+                                    const std::vector<TensorId>& sums,
+                                    FunctionRef<TensorId(TensorId sum, Shape shape, int64_t offset)> view) {
+  std::vector<TensorId> nodes;
+  if (op.num_before() > 0) nodes.push_back(received.at(ExchangePieces::kBefore));
+  for (const TensorId sum : sums) nodes.push_back(view(sum, {1, op.size(op.rank)}, op.begin(op.rank)));
+  if (op.num_behind() > 0) nodes.push_back(received.at(ExchangePieces::kBehind));
+  return nodes;
+}
+
+std::vector<TensorId> exchanged_nodes(const ExchangePieces& op, const std::vector<TensorId>& sums, Builder& b) {
+  b.emit(op, sums);
+  if (!b.status().ok()) return {};
+  return nodes_by_rank(op, b.last_outputs(), sums, [&](TensorId sum, Shape shape, int64_t offset) {
+    // It may be a view itself: then this is one of what it is a view of.
+    const Tensor& tensor = b.tensor(sum);
+    return b.view(tensor.name + ".here", std::move(shape), b.program().root(sum), tensor.offset + offset);
+  });
+}
 
 Status infer(const ExchangePieces& op, Inference& io) {
   using E = ExchangePieces;
@@ -45,16 +73,18 @@ Status infer(const ExchangePieces& op, Inference& io) {
     return io.fail_attribute("num_sums",
                              fmt::format("got [{}]; needed one number for each of {} ranks, {} for this one",
                                          fmt::join(op.num_sums, ", "), op.ranks, io.num_inputs()));
-  io.set_output(E::kPieces, {op.total_sums(), op.size(op.rank)}, DType::kF32);
+  io.set_output(E::kBefore, {op.num_before(), op.size(op.rank)}, DType::kF32);
+  io.set_output(E::kBehind, {op.num_behind(), op.size(op.rank)}, DType::kF32);
   return ok_status();
 }
 
 Cost cost(const ExchangePieces& op, const OpShapes& shapes) {
-  Cost cost = shapes.memory_traffic(ExchangePieces::kInputs);
+  Cost cost;
   int64_t sent = 0;
   for (int64_t i = 0; i < op.ranks; ++i)
     if (i != op.rank) sent += op.size(i);
-  cost.bytes_sent = static_cast<double>(sent * shapes.num_inputs()) * 4;
+  cost.bytes_sent = cost.bytes_read = static_cast<double>(sent * shapes.num_inputs()) * 4;
+  cost.bytes_written = static_cast<double>((op.num_before() + op.num_behind()) * op.size(op.rank)) * 4;
   return cost;
 }
 

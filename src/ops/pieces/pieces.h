@@ -2,12 +2,16 @@
 #pragma once
 
 #include <array>
+#include <string_view>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "ops/collective/collective.h"
 #include "program/op_interface.h"
 
 namespace colossus {
+
+class Builder;
 
 // Of a flat buffer of the same size on all ranks, rank i has elements [bounds[2 i], bounds[2 i + 1]), which may be
 // none.
@@ -27,20 +31,26 @@ struct PieceAttributes : CollectiveAttributes {
 };
 
 // Every rank has some sums of the whole buffer (its parts of the gradient tree, docs/numerics.md) and gets its own
-// piece of everybody's: the first half of a reduce-scatter. The order of the second half is the run's, see tree_sum.
+// piece of those of all others: the first half of a reduce-scatter. The order of the second half is the run's, see
+// tree_sum, which reads the rank's own sums where they are: a copy of them beside what comes would cost two ranks a
+// tenth of the whole exchange.
 struct ExchangePieces : PieceAttributes {
   static constexpr std::string_view kName = "exchange_pieces";
   enum In { kSums };
   static constexpr std::array kInputs = {
       Operand{"sums", OperandKind::kVariadic},  // (N) f32 each, num_sums[rank] of them
   };
-  enum Out { kPieces };
+  enum Out { kBefore, kBehind };
   static constexpr std::array kOutputs = {
-      Operand{"pieces"},  // (all ranks' sums, size of this rank's piece) f32, in order of rank
+      // (sums, size of this rank's piece) f32, in order of rank: those of all ranks before this one, and behind it.
+      // Either may have no rows.
+      Operand{"before"},
+      Operand{"behind"},
   };
   std::vector<int64_t> num_sums;  // of each rank; at least one
 
-  int64_t total_sums() const;
+  int64_t num_before() const;  // sums of the ranks before this one
+  int64_t num_behind() const;
   template <class V>
   void attributes(V& v) const {
     PieceAttributes::attributes(v);
@@ -54,7 +64,8 @@ struct TreeSum {
   static constexpr std::string_view kName = "tree_sum";
   enum In { kSum, kNodes };
   static constexpr std::array kInputs = {
-      // (N), which is one sum, or (S, N) f32: overwritten. May be rows of `nodes` that hold the same sums.
+      // (N), which is one sum, or (S, N) f32: overwritten. One sum may lie where any of the nodes does, several where
+      // the first S nodes do, each in the place of its own.
       Operand{"sum", OperandKind::kMutated}, Operand{"nodes", OperandKind::kVariadic},  // (any, N) f32 each
   };
   static constexpr std::array<Operand, 0> kOutputs = {};
@@ -64,6 +75,14 @@ struct TreeSum {
     v("additions", additions);
   }
 };
+
+// The nodes of a tree_sum of what an exchange of `sums` gave, rank by rank: what came, and between it the rank's own
+// piece of each of `sums`, where it is: view(sum, shape, offset), elements of it from `offset` on.
+std::vector<TensorId> nodes_by_rank(const ExchangePieces& op, const std::vector<TensorId>& received,
+                                    const std::vector<TensorId>& sums,
+                                    FunctionRef<TensorId(TensorId sum, Shape shape, int64_t offset)> view);
+// Writes the exchange as well.
+std::vector<TensorId> exchanged_nodes(const ExchangePieces& op, const std::vector<TensorId>& sums, Builder& b);
 
 // Each rank has its own piece of the buffer; afterwards all have all pieces. What lies in no piece stays.
 struct GatherPieces : PieceAttributes {

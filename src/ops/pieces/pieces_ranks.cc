@@ -21,18 +21,21 @@ int64_t ranks_workspace_bytes(const ExchangePieces&, const OpShapes&) {
 // Ranks with several sums send them one after the other: round i moves everyone's i-th.
 template <>
 Status communicate(const ExchangePieces& op, const RankCall& call, Collectives& ranks) {
-  const View& pieces = call.output(ExchangePieces::kPieces);
-  const auto row_bytes = static_cast<size_t>(pieces.shape[1] * dtype_bytes(pieces.dtype));
   const int64_t rounds = *std::max_element(op.num_sums.begin(), op.num_sums.end());
-  std::vector<int64_t> first_row(static_cast<size_t>(op.ranks), 0);
-  for (size_t i = 1; i < first_row.size(); ++i) first_row[i] = first_row[i - 1] + op.num_sums[i - 1];
   for (int64_t round = 0; round < rounds; ++round) {
     Parts send(static_cast<size_t>(op.ranks)), receive(static_cast<size_t>(op.ranks));
+    int64_t row = round;  // of the peer's sum of this round, where it has one
     for (int64_t peer = 0; peer < op.ranks; ++peer) {
       const auto at = static_cast<size_t>(peer);
+      if (peer == op.rank) {
+        row = round;
+        continue;
+      }
       if (round < call.num_inputs()) send[at] = piece_of(call.input(static_cast<int>(round)), op, peer);
-      if (round < op.num_sums[at])
-        receive[at] = {pieces.data + static_cast<size_t>(first_row[at] + round) * row_bytes, row_bytes};
+      const View& into = call.output(peer < op.rank ? ExchangePieces::kBefore : ExchangePieces::kBehind);
+      const auto row_bytes = static_cast<size_t>(into.shape[1] * dtype_bytes(into.dtype));
+      if (round < op.num_sums[at]) receive[at] = {into.data + static_cast<size_t>(row) * row_bytes, row_bytes};
+      row += op.num_sums[at];
     }
     RETURN_IF_ERROR(ranks.all_to_all(constant(send), receive));
   }

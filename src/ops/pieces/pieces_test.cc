@@ -59,12 +59,14 @@ TEST(Pieces, ExchangeSumAndGatherGiveEveryRankTheSameSum) {
           const auto own = static_cast<size_t>(rank);
           for (int64_t i = 0; i < test.num_sums[own]; ++i)
             sums.push_back(b.declare("sum." + std::to_string(i), {{Exchange::kSize}, DType::kF32}, Role::kGradient));
-          const TensorId total = b.declare("total", {{Exchange::kSize}, DType::kF32}, Role::kGradient);
+          // In the place of a node that for most ranks is not the first, and is read later than it.
+          const TensorId total = sums.back();
           const TensorId mine = b.view("mine", {pieces.size(rank)}, total, pieces.begin(rank));
           ExchangePieces exchange{pieces};
           exchange.num_sums = test.num_sums;
-          const TensorId nodes = b.emit(exchange, sums);
-          b.emit(TreeSum{.additions = test.additions}, {mine, nodes});
+          std::vector<TensorId> inputs = exchanged_nodes(exchange, sums, b);
+          inputs.insert(inputs.begin(), mine);
+          b.emit(TreeSum{.additions = test.additions}, inputs);
           b.emit(GatherPieces{pieces}, {total});
           auto program = b.finish();
           ASSERT_TRUE(program.ok()) << program.status().message();
@@ -74,17 +76,18 @@ TEST(Pieces, ExchangeSumAndGatherGiveEveryRankTheSameSum) {
           TensorSet tensors;
           ASSERT_TRUE(tensors.add_all(device, (*executable)->program()).ok());
           tensors.bind_to(**executable);
-          uint32_t node = 0;
-          for (size_t other = 0; other < own; ++other) node += static_cast<uint32_t>(test.num_sums[other]);
-          for (int64_t i = 0; i < test.num_sums[own]; ++i) {
-            const std::vector<float> values = random_floats(Exchange::kSize, node++);
-            device.write(*tensors.at("sum." + std::to_string(i)).memory, 0, std::as_bytes(std::span(values)));
-          }
           for (int repeat = 0; repeat < 2; ++repeat) {
+            uint32_t node = 0;
+            for (size_t other = 0; other < own; ++other) node += static_cast<uint32_t>(test.num_sums[other]);
+            for (int64_t i = 0; i < test.num_sums[own]; ++i) {
+              const std::vector<float> values = random_floats(Exchange::kSize, node++);
+              device.write(*tensors.at("sum." + std::to_string(i)).memory, 0, std::as_bytes(std::span(values)));
+            }
             const Status ran = (*executable)->run();
             ASSERT_TRUE(ran.ok()) << ran.message();
             std::vector<float> result(Exchange::kSize);
-            device.read(*tensors.at("total").memory, 0, std::as_writable_bytes(std::span(result)));
+            const std::string name = "sum." + std::to_string(test.num_sums[own] - 1);
+            device.read(*tensors.at(name).memory, 0, std::as_writable_bytes(std::span(result)));
             EXPECT_EQ(result, expected) << rank;
           }
           // What the program says it sends is what was sent.
@@ -140,16 +143,18 @@ TEST(Pieces, SumsTakeThePlaceOfNodesAndPiecesAreCollected) {
 }
 
 // Every term of a sum is added to its neighbour first, which has nearly its value with the other sign: any other order
-// would leave little of the digits. In the place of the first nodes, or elsewhere; in fewer and more nodes than kernels
-// take at once.
+// would leave little of the digits. In the place of the first nodes, of another one, or elsewhere; in fewer and more
+// nodes than kernels take at once.
 TEST(TreeSum, Cases) {
   struct Nodes {
     int64_t count, num_sums, size;
     bool in_place;
+    int64_t sum_at = -1;  // a row of the first half: in its place lies the one sum
   };
   for (const Nodes& nodes :
        {Nodes{1, 1, 5, false}, Nodes{2, 1, 1, true}, Nodes{9, 1, 1023, false}, Nodes{33, 1, 520, true},
-        Nodes{66, 3, 37, false}, Nodes{200, 5, 4, true}, Nodes{40, 40, 12, false}}) {
+        Nodes{66, 3, 37, false}, Nodes{200, 5, 4, true}, Nodes{40, 40, 12, false}, Nodes{2, 1, 2049, false, 0},
+        Nodes{9, 1, 1023, false, 4}, Nodes{200, 1, 36, false, 99}, Nodes{66, 1, 35, false, 32}}) {
     std::vector<int64_t> additions;
     const int64_t step = nodes.num_sums;
     for (int64_t node = 0; node + step < nodes.count; node += (node + 1) % step == 0 ? step + 1 : 1)
@@ -158,18 +163,20 @@ TEST(TreeSum, Cases) {
       additions.insert(additions.end(), {node % step, node});
     const int64_t first_rows = nodes.in_place ? nodes.num_sums : (nodes.count + 1) / 2;
     run_op_case({
-        .name = fmt::format("{} nodes, {} sums of {}", nodes.count, nodes.num_sums, nodes.size),
+        .name = fmt::format("{} nodes, {} sums of {}, in the place of {}", nodes.count, nodes.num_sums, nodes.size,
+                            nodes.sum_at),
         .write =
             [&](Builder& b, DType) {
               const auto declare = [&](const char* name, int64_t rows) {
                 return b.declare(name, {{rows, nodes.size}, DType::kF32}, Role::kGradient);
               };
               const TensorId first = declare("first", first_rows);
-              std::vector<TensorId> inputs = {nodes.in_place ? first
-                                              : nodes.num_sums == 1
-                                                  ? b.declare("sum", {{nodes.size}, DType::kF32}, Role::kGradient)
-                                                  : declare("sum", nodes.num_sums),
-                                              first};
+              std::vector<TensorId> inputs = {
+                  nodes.in_place        ? first
+                  : nodes.sum_at >= 0   ? b.view("sum", {nodes.size}, first, nodes.sum_at * nodes.size)
+                  : nodes.num_sums == 1 ? b.declare("sum", {{nodes.size}, DType::kF32}, Role::kGradient)
+                                        : declare("sum", nodes.num_sums),
+                  first};
               if (nodes.count > first_rows) inputs.push_back(declare("second", nodes.count - first_rows));
               b.emit(TreeSum{.additions = additions}, inputs);
             },

@@ -22,7 +22,7 @@ void for_each_node(const CpuCall& call, Body body) {
   }
 }
 
-// One block of everything: of each node where it is, and room for those that are no sums.
+// One block of everything: of each node where it is, and room for each.
 struct Block {
   std::span<const float*> nodes;
   float* scratch;
@@ -30,23 +30,26 @@ struct Block {
   int64_t num_sums, stride;  // from sum to sum
   int64_t count;
 
-  float* place(int64_t node) const { return node < num_sums ? sums + node * stride : scratch + node * kBlock; }
+  float* sum_place(int64_t node) const { return sums + node * stride; }
+  // One sum may lie where a node is that is still to be read, so it is written by the last addition of all only.
+  float* place_of(int64_t node, bool is_last) const {
+    return node < num_sums && (num_sums > 1 || is_last) ? sum_place(node) : scratch + node * kBlock;
+  }
 };
 
-// Nothing is copied: the first addition of a node reads it where it came to, and leaves it in its place here. A sum may
-// lie where its own node came to, but no other.
+// Nothing is copied: the first addition of a node reads it where it came to, and leaves it in its place here.
 void add_up(const std::vector<int64_t>& additions, const Block& block) {
   const ArrayKernels& kernels = select_isa(array_kernels<Avx512>(), array_kernels<Avx2>());
   for (size_t i = 0; i < additions.size(); i += 2) {
     const float *&sum = block.nodes[static_cast<size_t>(additions[i])],
                 *term = block.nodes[static_cast<size_t>(additions[i + 1])];
-    float* place = block.place(additions[i]);
+    float* place = block.place_of(additions[i], i + 2 == additions.size());
     kernels.add(sum, term, place, block.count);
     sum = place;
   }
   for (int64_t i = 0; i < block.num_sums; ++i)
-    if (const float* node = block.nodes[static_cast<size_t>(i)]; node != block.place(i))
-      std::copy_n(node, block.count, block.place(i));
+    if (const float* node = block.nodes[static_cast<size_t>(i)]; node != block.sum_place(i))
+      std::copy_n(node, block.count, block.sum_place(i));
 }
 
 // Of one thread: a block of each node, and where each node is.

@@ -56,7 +56,7 @@ struct Sizes {
 // A round before addresses are known.
 struct Plan {
   std::vector<int64_t> nodes;                  // of the slots
-  std::vector<bool> stored;                    // by slot
+  std::vector<bool> stored, complete;          // by slot; complete: a sum, stored in its place
   std::vector<std::pair<int, int>> additions;  // of slots
 };
 
@@ -66,7 +66,11 @@ std::vector<Plan> plan_rounds(const std::vector<int64_t>& additions, const Sizes
   std::map<int64_t, int> slots;  // of the last round
   const auto slot_of = [&](int64_t node) {
     const auto [found, is_new] = slots.emplace(node, static_cast<int>(slots.size()));
-    if (is_new) rounds.back().nodes.push_back(node), rounds.back().stored.push_back(false);
+    if (is_new) {
+      rounds.back().nodes.push_back(node);
+      rounds.back().stored.push_back(false);
+      rounds.back().complete.push_back(false);
+    }
     return found->second;
   };
   const auto begin_round_unless_room_for = [&](int count) {
@@ -96,22 +100,24 @@ std::vector<Plan> plan_rounds(const std::vector<int64_t>& additions, const Sizes
       const int64_t node = plan.nodes[static_cast<size_t>(into)];
       if (last_round[node] > round) plan.stored[static_cast<size_t>(into)] = true;
     }
+    // One sum may lie where a node is that a later round reads: until it is complete it lies in the workspace.
     for (size_t slot = 0; slot < plan.nodes.size(); ++slot)
-      if (plan.nodes[slot] < sizes.num_sums) plan.stored[slot] = true;
+      if (const int64_t node = plan.nodes[slot];
+          node < sizes.num_sums && (sizes.num_sums > 1 || last_round[node] == round))
+        plan.stored[slot] = plan.complete[slot] = true;
   }
   return rounds;
 }
 
 Sizes sizes_of(const Shape& sum, int64_t num_nodes) { return {num_nodes, sum.rank() == 1 ? 1 : sum[0]}; }
 
-// Rows of the workspace for nodes that are no sums and go from round to round, by node; -1: none.
+// Rows of the workspace for nodes that go from round to round and not in a sum's place, by node; -1: none.
 std::vector<int64_t> rows_between_rounds(const std::vector<Plan>& rounds, const Sizes& sizes, int64_t& num_rows) {
   std::vector<int64_t> row(static_cast<size_t>(sizes.num_nodes), -1);
   num_rows = 0;
   for (const Plan& plan : rounds)
     for (size_t slot = 0; slot < plan.nodes.size(); ++slot)
-      if (int64_t& at = row[static_cast<size_t>(plan.nodes[slot])];
-          plan.stored[slot] && plan.nodes[slot] >= sizes.num_sums && at < 0)
+      if (int64_t& at = row[static_cast<size_t>(plan.nodes[slot])]; plan.stored[slot] && !plan.complete[slot] && at < 0)
         at = num_rows++;
   return row;
 }
@@ -152,8 +158,8 @@ void run_cuda(const TreeSum& op, const CudaCall& call) {
   const std::vector<Plan> rounds = plan_rounds(op.additions, sizes);
   int64_t num_rows = 0;
   const std::vector<int64_t> workspace_row = rows_between_rounds(rounds, sizes, num_rows);
-  const auto stored_at = [&](int64_t node) {
-    if (node < sizes.num_sums) return sum.as<float>() + node * size;
+  const auto stored_at = [&](int64_t node, bool complete) {
+    if (complete) return sum.as<float>() + node * size;
     return reinterpret_cast<float*>(call.workspace) + workspace_row[static_cast<size_t>(node)] * row_elements(size);
   };
   for (const Plan& plan : rounds) {
@@ -163,7 +169,7 @@ void run_cuda(const TreeSum& op, const CudaCall& call) {
     for (size_t slot = 0; slot < plan.nodes.size(); ++slot) {
       const auto node = static_cast<size_t>(plan.nodes[slot]);
       round.from[slot] = place[node];
-      if (plan.stored[slot]) place[node] = round.to[slot] = stored_at(plan.nodes[slot]);
+      if (plan.stored[slot]) place[node] = round.to[slot] = stored_at(plan.nodes[slot], plan.complete[slot]);
     }
     for (size_t i = 0; i < plan.additions.size(); ++i) {
       round.into[i] = static_cast<unsigned char>(plan.additions[i].first);

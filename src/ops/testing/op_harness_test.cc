@@ -68,7 +68,7 @@ class Machine {
     memories_.resize(program_.tensors.size());
     for (size_t i = 0; i < program_.tensors.size(); ++i) {
       const Tensor& tensor = program_.tensors[i];
-      if (in_arena(tensor.role)) continue;
+      if (in_arena(tensor.role) || tensor.base) continue;
       memories_[i] = std::move(device_->allocate(tensor.type.num_bytes())).value();
       executable_->bind({static_cast<int32_t>(i)}, memories_[i]);
     }
@@ -96,7 +96,7 @@ class Machine {
       Values values(tensor.type);
       if (tensor.role == Role::kOutput)
         executable_->read_output({static_cast<int32_t>(i)}, values.bytes());
-      else if (may_be_mutated(tensor.role))
+      else if (may_be_mutated(tensor.role) && !tensor.base)
         device_->read(*memories_[i], 0, values.bytes());
       else
         continue;
