@@ -104,8 +104,10 @@ TEST(Transfer, ASendFromAStashOutlivesItsRunAndKeepsItsBytes) {
       StashSender sender(device, groups);
       ASSERT_TRUE(sender.run(1000, 0).ok());
       ASSERT_TRUE(sender.run(2000, 1).ok());
+      EXPECT_EQ(sender.executable->waited_seconds(kLink.link), 0);
       both_sent.set_value();
       ASSERT_TRUE(sender.run(3000, 0).ok());
+      EXPECT_GT(sender.executable->waited_seconds(kLink.link), 0.01);
       ASSERT_TRUE(device.synchronize().ok());
       EXPECT_EQ(groups.find(kLink)->traffic().num_calls, 3);
       return;
