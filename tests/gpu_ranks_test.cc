@@ -51,7 +51,7 @@ TEST_P(GpuRanks, HaveTheLossesOfOneGpu) {
   if (!make_cuda_device({.index = static_cast<int>(layout.mesh.num_ranks()) - 1}).ok())
     GTEST_SKIP() << "not as many GPUs here";
   const auto train = [&](const char* out, const MeshConfig& mesh) {
-    return train_on_ranks(data_, run_on(out, mesh), std::numeric_limits<int64_t>::max(), nullptr, gpu_of);
+    return train_on_ranks(data_, run_on(out, mesh), std::numeric_limits<int64_t>::max(), nullptr, {}, gpu_of);
   };
   const std::vector<Losses> alone = train("one", {});
   const Losses& one = alone.front();

@@ -39,12 +39,13 @@ std::map<std::string, std::vector<std::byte>> read_saved(const std::string& dire
 struct Life {
   int64_t stop_after = std::numeric_limits<int64_t>::max();
   bool resumes = false;
+  std::vector<LeafRange> shares = {};  // of the leaves; none: equal ones
 };
 
 Outcome train_on(const TinyData& data, RunConfig run, const MeshConfig& layout, const Life& life = {}) {
   run.mesh = layout;
   if (!life.resumes) CHECK(local_files().remove_all(run.out).ok());
-  Outcome outcome{.losses = train_on_ranks(data, run, life.stop_after), .saved = {}};
+  Outcome outcome{.losses = train_on_ranks(data, run, life.stop_after, nullptr, life.shares), .saved = {}};
   if (!testing::Test::HasFailure()) outcome.saved = read_saved(run.out + "/checkpoints");
   return outcome;
 }
@@ -137,6 +138,37 @@ TEST_P(Layouts, HaveTheBitsOfTheirSums) {
     }
     ASSERT_EQ(other.saved.size(), base.saved.size());
     for (const auto& [name, bytes] : base.saved) EXPECT_TRUE(other.saved.at(name) == bytes) << name;
+  }
+}
+
+// Data ranks whose pipelines have different numbers of microbatches, some fewer than there are stages.
+TEST(Shares, OfLeavesChangeNoBitInPipelines) {
+  const auto interleaved = PipelineScheduleKind::kInterleaved, zero_bubble = PipelineScheduleKind::kZeroBubble;
+  const std::vector<LeafRange> first_slow = {{0, 1}, {1, 8}}, last_slow = {{0, 7}, {7, 8}},
+                               three = {{0, 5}, {5, 7}, {7, 8}}, pairs = {{0, 3}, {3, 4}};
+  struct Shared {
+    Model model;
+    MeshConfig base, layout;
+    std::vector<LeafRange> shares;
+  };
+  const Model muon = {.family = Family::kGrok2, .optimizer = OptimizerKind::kMuon, .tied = false, .documents = true},
+              two_to_a_leaf = {.family = Family::kGrok1, .leaves = 4}, llama = {.family = Family::kLlama};
+  const Shared cases[] = {
+      {{Family::kGrok1}, {}, {.data = 2, .pipeline = 2}, last_slow},
+      {{Family::kGrok1}, {}, {.data = 2, .pipeline = 2, .chunks = 2, .schedule = interleaved}, first_slow},
+      {{Family::kGrok1}, {}, {.shard = 2, .pipeline = 3, .schedule = zero_bubble}, last_slow},
+      {muon, {}, {.shard = 3, .pipeline = 2, .schedule = zero_bubble}, three},
+      {two_to_a_leaf, {}, {.data = 2, .pipeline = 2, .chunks = 2, .schedule = interleaved}, pairs},
+      {llama, {.tensor = 2}, {.data = 2, .tensor = 2, .pipeline = 2, .schedule = zero_bubble}, first_slow},
+      {llama, {.context = 2}, {.shard = 2, .context = 2, .pipeline = 2}, last_slow}};
+  for (const Shared& c : cases) {
+    SCOPED_TRACE(print_config(c.layout));
+    const Outcome base = train_on(project_text(), run_of(c.model), c.base);
+    const Outcome shared = train_on(project_text(), run_of(c.model), c.layout, {.shares = c.shares});
+    ASSERT_FALSE(HasFailure());
+    EXPECT_EQ(shared.losses.back().steps, base.losses.front().steps);
+    EXPECT_EQ(shared.losses.back().evaluations, base.losses.front().evaluations);
+    EXPECT_TRUE(shared.saved == base.saved);
   }
 }
 

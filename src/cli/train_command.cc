@@ -340,6 +340,7 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
                    .heartbeat_seconds = place.alone() ? 0.5 : std::min(0.5, lease_seconds(arguments) / 8),
                    .lease_seconds = place.alone() ? 0 : lease_seconds(arguments),
                    .interface = place.interface,
+                   .machine = place.alone() ? "" : place.machine,
                    .on_heartbeat = [&](int64_t progress) { orphan.look(progress); }},
                   *store, *meeting_store, [&](Trainer& trainer) {
                     observer.end();

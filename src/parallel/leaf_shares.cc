@@ -7,15 +7,15 @@
 
 namespace colossus {
 
-std::vector<LeafRange> share_leaves(int64_t num_leaves, std::span<const double> speeds) {
-  CHECK(!speeds.empty() && num_leaves >= static_cast<int64_t>(speeds.size()), "every rank needs a leaf");
-  std::vector<int64_t> count(speeds.size(), 1);
-  for (double speed : speeds) CHECK(speed > 0, "a rank's speed must be above 0");
+std::vector<LeafRange> share_leaves(int64_t num_leaves, std::span<const LeafPace> paces) {
+  CHECK(!paces.empty() && num_leaves >= static_cast<int64_t>(paces.size()), "every rank needs a leaf");
+  std::vector<int64_t> count(paces.size(), 1);
+  for (const LeafPace& pace : paces) CHECK(pace.per_leaf > 0 && pace.fixed >= 0, "a leaf takes time");
   // The next leaf goes where it is done first; of equals to the lowest rank.
-  for (int64_t left = num_leaves - static_cast<int64_t>(speeds.size()); left > 0; --left) {
+  for (int64_t left = num_leaves - static_cast<int64_t>(paces.size()); left > 0; --left) {
     size_t best = 0;
-    for (size_t i = 1; i < speeds.size(); ++i)
-      if (static_cast<double>(count[i] + 1) / speeds[i] < static_cast<double>(count[best] + 1) / speeds[best]) best = i;
+    for (size_t i = 1; i < paces.size(); ++i)
+      if (paces[i].time_of(count[i] + 1) < paces[best].time_of(count[best] + 1)) best = i;
     ++count[best];
   }
   std::vector<LeafRange> ranges;

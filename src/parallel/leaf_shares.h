@@ -17,9 +17,17 @@ struct LeafRange {
   bool operator==(const LeafRange&) const = default;
 };
 
-// Consecutive ranges for ranks of these speeds (any unit, each above 0), so that the slowest to finish finishes as
-// early as it can; every rank gets a leaf. num_leaves >= speeds.size().
-std::vector<LeafRange> share_leaves(int64_t num_leaves, std::span<const double> speeds);
+// How long a rank's part of a step takes, in any unit: so much for each leaf, and what a pipeline takes to fill and
+// drain, however many leaves go through it.
+struct LeafPace {
+  double per_leaf = 1;  // above 0
+  double fixed = 0;
+  double time_of(int64_t leaves) const { return fixed + per_leaf * static_cast<double>(leaves); }
+};
+
+// Consecutive ranges for ranks of these paces, so that the last to finish finishes as early as it can; every rank gets
+// a leaf. num_leaves >= paces.size().
+std::vector<LeafRange> share_leaves(int64_t num_leaves, std::span<const LeafPace> paces);
 
 // A whole subtree: leaves [index << level, (index + 1) << level).
 struct TreeNode {

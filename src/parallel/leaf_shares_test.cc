@@ -13,34 +13,44 @@ namespace {
 
 using ::testing::ElementsAre;
 
+std::vector<LeafPace> paces_of(const std::vector<double>& speeds) {
+  std::vector<LeafPace> paces;
+  for (const double speed : speeds) paces.push_back({.per_leaf = 1 / speed});
+  return paces;
+}
+
 TEST(LeafShares, EqualSpeedsGetEqualShares) {
-  EXPECT_THAT(share_leaves(8, std::vector<double>{1, 1, 1, 1}),
+  EXPECT_THAT(share_leaves(8, paces_of({1, 1, 1, 1})),
               ElementsAre(LeafRange{0, 2}, LeafRange{2, 4}, LeafRange{4, 6}, LeafRange{6, 8}));
-  EXPECT_THAT(share_leaves(8, std::vector<double>{1, 1, 1}),
-              ElementsAre(LeafRange{0, 3}, LeafRange{3, 6}, LeafRange{6, 8}));
+  EXPECT_THAT(share_leaves(8, paces_of({1, 1, 1})), ElementsAre(LeafRange{0, 3}, LeafRange{3, 6}, LeafRange{6, 8}));
 }
 
 TEST(LeafShares, FollowSpeeds) {
-  EXPECT_THAT(share_leaves(32, std::vector<double>{1, 1, 2}),
-              ElementsAre(LeafRange{0, 8}, LeafRange{8, 16}, LeafRange{16, 32}));
+  EXPECT_THAT(share_leaves(32, paces_of({1, 1, 2})), ElementsAre(LeafRange{0, 8}, LeafRange{8, 16}, LeafRange{16, 32}));
   // However slow, a rank gets one.
-  EXPECT_THAT(share_leaves(8, std::vector<double>{100, 1}), ElementsAre(LeafRange{0, 7}, LeafRange{7, 8}));
+  EXPECT_THAT(share_leaves(8, paces_of({100, 1})), ElementsAre(LeafRange{0, 7}, LeafRange{7, 8}));
+}
+
+// A pipeline that is twice as slow is twice as slow to fill, too.
+TEST(LeafShares, FollowWhatPassesBeforeTheFirstLeaf) {
+  EXPECT_THAT(share_leaves(16, paces_of({2, 1})), ElementsAre(LeafRange{0, 11}, LeafRange{11, 16}));
+  const std::vector<LeafPace> paces = {{.per_leaf = 1, .fixed = 3}, {.per_leaf = 2, .fixed = 6}};
+  EXPECT_THAT(share_leaves(16, paces), ElementsAre(LeafRange{0, 12}, LeafRange{12, 16}));
 }
 
 // No other assignment ends earlier: all of them are tried.
 TEST(LeafShares, FinishAsEarlyAsPossible) {
   for (uint64_t trial = 0; trial < 50; ++trial) {
-    std::vector<double> speeds;
-    for (uint64_t i = 0; i < 3; ++i)
-      speeds.push_back(0.25 + static_cast<double>(random_bits(RngKey{.seed = trial}, i) % 1000) / 500);
+    const auto draw = [&](uint64_t i) { return static_cast<double>(random_bits(RngKey{.seed = trial}, i) % 1000); };
+    std::vector<LeafPace> paces;
+    for (uint64_t i = 0; i < 3; ++i) paces.push_back({.per_leaf = 0.25 + draw(i) / 500, .fixed = draw(i + 3) / 200});
     const auto finish = [&](int64_t a, int64_t b, int64_t c) {
-      return std::max(
-          {static_cast<double>(a) / speeds[0], static_cast<double>(b) / speeds[1], static_cast<double>(c) / speeds[2]});
+      return std::max({paces[0].time_of(a), paces[1].time_of(b), paces[2].time_of(c)});
     };
     double best = 1e30;
     for (int64_t a = 1; a <= 14; ++a)
       for (int64_t b = 1; a + b <= 15; ++b) best = std::min(best, finish(a, b, 16 - a - b));
-    const auto shares = share_leaves(16, speeds);
+    const auto shares = share_leaves(16, paces);
     EXPECT_DOUBLE_EQ(finish(shares[0].size(), shares[1].size(), shares[2].size()), best) << trial;
   }
 }
@@ -67,7 +77,7 @@ TEST(LeafShares, EverySplitAddsInTheSameOrder) {
       for (int64_t i = 0; i < ranks; ++i) speeds.push_back(1 + static_cast<double>(i % 3));
       std::vector<TreeNode> nodes;
       std::vector<std::string> sums;
-      for (const LeafRange& range : share_leaves(num_leaves, speeds))
+      for (const LeafRange& range : share_leaves(num_leaves, paces_of(speeds)))
         for (const TreeNode& node : whole_subtrees(range)) {
           nodes.push_back(node);
           sums.push_back(tree_text(node.index << node.level, (node.index + 1) << node.level));
@@ -85,7 +95,7 @@ TEST(LeafShares, EverySplitAddsInTheSameOrder) {
 TEST(LeafSharesDeathTest, GapsAreOurMistake) {
   const std::vector<TreeNode> gap = {{1, 0}, {0, 3}};
   EXPECT_DEATH(tree_additions(gap), "");
-  EXPECT_DEATH(share_leaves(2, std::vector<double>{1, 1, 1}), "every rank needs a leaf");
+  EXPECT_DEATH(share_leaves(2, paces_of({1, 1, 1})), "every rank needs a leaf");
 }
 
 }  // namespace

@@ -229,8 +229,7 @@ Result<bool> Microbatches::run_whole(int64_t step, const Loader& data, const std
       const double begun = monotonic_seconds();
       milestone("microbatch");
       RETURN_IF_ERROR(microbatch.run());
-      // That others are not yet there with their gradients is no work of this one.
-      seconds_.push_back(monotonic_seconds() - begun - microbatch.waited_seconds(Link::kGradients));
+      times_.add(microbatch, monotonic_seconds() - begun);
       add_output(microbatch, loss_, of_leaf.loss);
       add_output(microbatch, aux_loss_, of_leaf.aux_loss);
     }
@@ -300,13 +299,10 @@ Status Microbatches::run_stage(int64_t step, const Loader& data, Losses& losses)
   return ok_status();
 }
 
-double Microbatches::take_median_seconds() {
-  if (seconds_.empty()) return 0;
-  const auto middle = seconds_.begin() + static_cast<std::ptrdiff_t>(seconds_.size() / 2);
-  std::nth_element(seconds_.begin(), middle, seconds_.end());
-  const double median = *middle;
-  seconds_.clear();
-  return median;
+std::optional<RankSeconds> Microbatches::take_seconds() {
+  RankSeconds seconds;
+  const bool ran = stage_ ? stage_->take_seconds(seconds) : times_.take(PipelineWork::kForward, seconds);
+  return ran ? std::optional(seconds) : std::nullopt;
 }
 
 int64_t Microbatches::partial_sum_bytes() const {

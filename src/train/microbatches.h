@@ -11,6 +11,7 @@
 #include "train/input_feed.h"
 #include "train/pipeline_stage.h"
 #include "train/rank_model.h"
+#include "train/run_times.h"
 
 namespace colossus {
 
@@ -57,9 +58,10 @@ class Microbatches {
   Result<bool> run_again(int64_t step, const Loader& data, const std::atomic<bool>& stop, int64_t first_leaf,
                          LeafChecksums& checksums);
 
-  // How long microbatches took on this rank since the last call, in the median; 0: there were none. Not in pipelines,
-  // where they wait for other stages.
-  double take_median_seconds();
+  int64_t per_leaf() const { return run_.train.batch / run_.train.microbatch / run_.train.reduction_leaves; }
+
+  // How long microbatches took on this rank since the last call; nothing: there were none.
+  std::optional<RankSeconds> take_seconds();
 
   int64_t input_bytes() const { return inputs_.tensors().num_bytes(); }
   int64_t partial_sum_bytes() const;
@@ -80,7 +82,6 @@ class Microbatches {
   std::vector<Executable*> last_executables() const;
   // The number of the leaf that is the rank's `turn`-th.
   int64_t leaf_of_turn(int64_t turn) const;
-  int64_t per_leaf() const { return run_.train.batch / run_.train.microbatch / run_.train.reduction_leaves; }
   Status feed(const Loader& data, int64_t step, int64_t first_row, const Program& program);
   Result<bool> run_leaves(int64_t step, const Loader& data, const std::atomic<bool>& stop, Losses& losses);
   bool is_last(int64_t turn) const { return turn + 1 == leaves_.size(); }
@@ -106,7 +107,7 @@ class Microbatches {
     std::optional<GradientTree> exchanged, others;
   };
   std::vector<Trees> trees_;
-  std::vector<double> seconds_;
+  RunTimes times_;  // of whole_
 
   // Of the run under way.
   int64_t first_leaf_ = 0;

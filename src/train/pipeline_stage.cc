@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/clock.h"
 #include "base/milestone.h"
 
 namespace colossus {
@@ -177,14 +178,16 @@ void PipelineStage::bind_stash(size_t step, Executable& executable) {
 
 Status PipelineStage::run_step(size_t step, const PipelineCallbacks& callbacks, PipelineReport& report) {
   const int64_t microbatch = steps_[step].microbatch;
-  const Work& work = work_of(steps_[step]);
+  Work& work = work_of(steps_[step]);
   const bool is_last = callbacks.use_last && work.last && microbatch + 1 == options_.shape.num_microbatches;
   Executable& executable = is_last ? *work.last : *work.executable;
   const Program& program = work.executable->program();
   bind_stash(step, executable);
   if (work.has_inputs) RETURN_IF_ERROR(callbacks.fill_inputs(microbatch, program));
+  const double begun = monotonic_seconds();
   milestone("microbatch");
   RETURN_IF_ERROR(executable.run());
+  work.times.add(executable, monotonic_seconds() - begun);
   if (callbacks.on_outputs) callbacks.on_outputs(executable);
   add_output(executable, work.loss, report.loss);
   add_output(executable, work.aux_loss, report.aux_loss);
@@ -192,6 +195,14 @@ Status PipelineStage::run_step(size_t step, const PipelineCallbacks& callbacks, 
   if (work.has_gradients && (microbatch + 1) % per_leaf == 0)
     RETURN_IF_ERROR(callbacks.end_leaf(microbatch / per_leaf, program));
   return ok_status();
+}
+
+bool PipelineStage::take_seconds(RankSeconds& seconds) {
+  bool any = false;
+  for (auto& chunk : chunks_)
+    for (size_t work = 0; work < kNumPipelineWorks; ++work)
+      any |= chunk[work].times.take(static_cast<PipelineWork>(work), seconds);
+  return any;
 }
 
 }  // namespace colossus

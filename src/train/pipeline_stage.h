@@ -11,6 +11,7 @@
 #include "device/tensor_set.h"
 #include "parallel/pipeline_cut.h"
 #include "parallel/stage_slots.h"
+#include "train/run_times.h"
 
 namespace colossus {
 
@@ -70,6 +71,9 @@ class PipelineStage {
   // the groups are then broken.
   Status run(const PipelineCallbacks& callbacks, PipelineReport& report);
 
+  // Adds what a microbatch took on this stage since the last call. False: there was none.
+  bool take_seconds(RankSeconds& seconds);
+
  private:
   struct StashedPart {
     TensorId id;
@@ -82,6 +86,7 @@ class PipelineStage {
     std::vector<StashedPart> stashes;  // of both
     TensorId loss, aux_loss;           // outputs it may have
     bool has_inputs = false, has_gradients = false;
+    RunTimes times;
   };
 
   PipelineStage(const PipelineStageOptions& options, Device& device, RankGroups& groups)

@@ -184,7 +184,7 @@ Result<RankModel> write_rank_model(const RunConfig& run, DType compute, const Ra
 std::vector<LeafRange> leaves_of_data_ranks(int64_t num_leaves, const Ranks& ranks) {
   if (!ranks.leaves.empty()) return ranks.leaves;
   // Equal shares; they differ by at most one.
-  return share_leaves(num_leaves, std::vector<double>(static_cast<size_t>(ranks.num_data_ranks()), 1.0));
+  return share_leaves(num_leaves, std::vector<LeafPace>(static_cast<size_t>(ranks.num_data_ranks())));
 }
 
 LeafRange leaves_of_tree(int64_t num_leaves, const Ranks& ranks) {

@@ -40,6 +40,7 @@ struct Ranks {
 
   std::vector<LeafRange> leaves;  // of data ranks; empty: equal shares
   int copy_distance = 1;          // along `copies`, to a rank on another machine
+  std::string machine;            // where this rank is, for messages; "": it goes without saying
 
   int64_t size() const { return mesh.size(); }
   bool first() const { return rank == 0; }

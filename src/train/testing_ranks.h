@@ -32,10 +32,12 @@ class Losses final : public TrainObserver {
 
 inline std::unique_ptr<Device> make_cpu_rank(int) { return *make_cpu_device({.num_threads = 1, .pin = false}); }
 
-// Trains along run.mesh. `on_trained` is called on each rank's thread while its trainer is there. By rank.
+// Trains along run.mesh. `on_trained` is called on each rank's thread while its trainer is there; `shares` are the data
+// ranks' leaves, equal ones if there are none. By rank.
 inline std::vector<Losses> train_on_ranks(
     const TinyData& data, const RunConfig& run, int64_t stop_after = std::numeric_limits<int64_t>::max(),
     const std::function<void(size_t rank, const Trainer&, Device&)>& on_trained = nullptr,
+    const std::vector<LeafRange>& shares = {},
     const std::function<std::unique_ptr<Device>(int rank)>& make_device = make_cpu_rank) {
   auto ranks = make_thread_ranks(Mesh(run.mesh), 120);
   std::vector<Losses> losses(ranks.size());
@@ -44,6 +46,7 @@ inline std::vector<Losses> train_on_ranks(
     threads.emplace_back([&, rank] {
       const auto device = make_device(static_cast<int>(rank));
       losses[rank].stop_after = stop_after;
+      ranks[rank]->leaves = shares;
       auto trainer =
           Trainer::create(run, local_files(), *device, data.tokenizer_json(), losses[rank], std::move(ranks[rank]));
       ASSERT_TRUE(trainer.ok()) << "rank " << rank << ": " << trainer.status().message();

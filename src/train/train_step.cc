@@ -11,6 +11,7 @@
 #include "base/exact_sum.h"
 #include "base/milestone.h"
 #include "comm/agreement.h"
+#include "comm/texts.h"
 #include "train/leaf_balance.h"
 #include "train/step_verifier.h"
 
@@ -78,28 +79,31 @@ Status TrainStep::give_accumulators() {
 }
 
 Result<std::string> TrainStep::balance() {
-  const MeshConfig& mesh = ranks_.mesh.config();
-  const double own = microbatches_->take_median_seconds();
-  // Stages wait for one another, experts over data ranks need all of these at once, and with ZeRO 2 and 3 ranks meet
-  // after each leaf.
-  if (ranks_.num_data_ranks() == 1 || mesh.pipeline > 1 || mesh.experts_over_data_ranks() || mesh.zero_stage > 1)
-    return std::string();
-  ASSIGN_OR_RETURN(const auto all, share_values(*ranks_.world(), own));
-  std::vector<double> seconds(static_cast<size_t>(ranks_.num_data_ranks()), 0);
-  for (size_t rank = 0; rank < all.size(); ++rank) {
-    double& of_data_rank = seconds[static_cast<size_t>(ranks_.data_rank(static_cast<int64_t>(rank)))];
-    of_data_rank = std::max(of_data_rank, all[rank]);
+  const std::optional<RankSeconds> own = microbatches_->take_seconds();
+  if (ranks_.size() == 1) return std::string();
+  ASSIGN_OR_RETURN(const auto all, share_values(*ranks_.world(), own.value_or(RankSeconds{})));
+  if (std::ranges::any_of(all, [](const RankSeconds& rank) { return rank.own == 0; })) return std::string();
+  const std::vector<Straggler> slow = find_stragglers(ranks_.mesh, all);
+  const std::vector<LeafRange> now = leaves_of_data_ranks(run_.train.reduction_leaves, ranks_);
+  LeafBalance balance;
+  if (reason_for_equal_shares(ranks_.mesh.config()).empty())
+    balance = balance_leaves(run_.train.reduction_leaves, now,
+                             paces_of_data_ranks(ranks_.mesh, all, now, microbatches_->per_leaf()));
+  const auto are_others = [](const std::vector<Straggler>& found, std::vector<int64_t>& said) {
+    std::vector<int64_t> ranks;
+    for (const Straggler& each : found) ranks.push_back(each.rank);
+    return std::exchange(said, ranks) != ranks;
+  };
+  const bool other_ranks = are_others(slow, slow_), other_data_ranks = are_others(balance.slow, slow_data_ranks_);
+  std::string note;
+  if (balance.leaves || other_ranks || other_data_ranks) {
+    ASSIGN_OR_RETURN(const auto machines, share_texts(*ranks_.world(), ranks_.machine));
+    note = balance_note(ranks_.mesh, now, balance, slow, machines);
   }
-  if (!std::ranges::all_of(seconds, [](double each) { return each > 0; })) return std::string();
-  const int64_t num_leaves = run_.train.reduction_leaves;
-  LeafBalance balance = balance_leaves(num_leaves, leaves_of_data_ranks(num_leaves, ranks_), seconds);
-  const bool is_new = balance.leaves || balance.slow != slow_;
-  slow_ = std::move(balance.slow);
-  if (balance.leaves) {
-    ranks_.leaves = std::move(*balance.leaves);
-    RETURN_IF_ERROR(build());
-  }
-  return is_new ? std::move(balance.note) : std::string();
+  if (!balance.leaves) return note;
+  ranks_.leaves = std::move(*balance.leaves);
+  RETURN_IF_ERROR(build());
+  return note;
 }
 
 Result<bool> TrainStep::run(int64_t step, const Loader& data, const Asked& asked, StepReport& report) {

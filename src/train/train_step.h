@@ -41,7 +41,7 @@ class TrainStep {
   Result<bool> run(int64_t step, const Loader& data, const Asked& asked, StepReport& report);
 
   // All ranks, between steps: measures how fast they were since the last call, and shares the leaves anew where that
-  // ends a step earlier. What there is to say about it that was not said before.
+  // ends a step earlier. What there is to say about it, and about who is slow, that was not said before.
   Result<std::string> balance();
 
   // Behind a run() that failed with kUnavailable: ranks that were found to compute wrong numbers.
@@ -88,7 +88,7 @@ class TrainStep {
   std::vector<LocalAddition> additions_;
   std::vector<StatePart> parameters_, updated_parts_, parts_to_save_;
   std::array<int64_t, kStepSums> step_sums_{};
-  std::vector<size_t> slow_;  // data ranks, as last said
+  std::vector<int64_t> slow_, slow_data_ranks_;  // as last said
   std::vector<int64_t> wrong_ranks_;
 };
 

@@ -177,6 +177,62 @@ TEST(Command, ASlowRankGetsFewerLeavesAndTheCurveIsTheSame) {
   EXPECT_EQ(place.losses("shared"), place.losses("alone"));
 }
 
+// By step, from the first.
+std::vector<double> step_seconds(const std::string& metrics) {
+  std::vector<double> seconds;
+  std::istringstream lines(metrics);
+  for (std::string line; std::getline(lines, line);)
+    if (const auto fields = nlohmann::json::parse(line); fields.contains("speed/step_seconds"))
+      seconds.push_back(fields["speed/step_seconds"]);
+  return seconds;
+}
+
+class SlowStage : public testing::TestWithParam<const char*> {};
+
+// Each of its programs takes 50 ms more. The other stage of its data rank waits for it, and is not slow itself.
+TEST_P(SlowStage, ItsPipelineGetsFewerLeavesAndTheCurveIsTheSame) {
+  const Workplace place;
+  std::vector<std::string> run;
+  for (const char* setting : {"train.steps=12", "train.batch=8", "train.microbatch=1", "train.reduction_leaves=8",
+                              "train.balance_every=4", "train.evaluate_every=6", "model.num_layers=2"})
+    run.insert(run.end(), {"--set", setting});
+  place.must_succeed(Workplace::train("alone", run));
+  const std::string schedule = GetParam();
+  for (const std::string& setting :
+       {std::string("mesh.data=2"), std::string("mesh.pipeline=2"), "mesh.schedule=\"" + schedule + "\"",
+        std::string("mesh.chunks=") + (schedule == "interleaved" ? "2" : "1")})
+    run.insert(run.end(), {"--set", setting});
+  ::setenv("COLOSSUS_FAULT_OF_RANK", "3:slow:microbatch:1", 1);
+  const Outcome outcome = place.must_succeed(Workplace::train("shared", run));
+  ::unsetenv("COLOSSUS_FAULT_OF_RANK");
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 4: data rank 1 takes "),
+                                 HasSubstr("because of rank 3 (stage 1): it gets 1 of 8 leaves"),
+                                 Not(HasSubstr("rank 1 (stage 0)"))));
+  EXPECT_EQ(place.losses("shared"), place.losses("alone"));
+  const std::vector<double> seconds = step_seconds(place.read("shared/metrics.jsonl"));
+  ASSERT_EQ(seconds.size(), 12u);
+  const double before = *std::min_element(seconds.begin(), seconds.begin() + 4),
+               after = *std::min_element(seconds.begin() + 4, seconds.end());
+  EXPECT_LT(after, 0.6 * before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Command, SlowStage, testing::Values("1f1b", "interleaved", "zero_bubble"),
+                         [](const auto& info) { return "With_" + std::string(info.param); });
+
+// Experts see the tokens of all data ranks, so leaves cannot be shared otherwise; who is slow is said all the same.
+TEST(Command, ASlowRankIsNamedWhereSharesStayEqual) {
+  const Workplace place;
+  std::vector<std::string> run;
+  for (const char* setting :
+       {"train.steps=12", "train.microbatch=1", "train.balance_every=4", "mesh.shard=2", "mesh.expert=2"})
+    run.insert(run.end(), {"--set", setting});
+  ::setenv("COLOSSUS_FAULT_OF_RANK", "1:slow:microbatch:1", 1);
+  const Outcome outcome = place.must_succeed(Workplace::train("run", run));
+  ::unsetenv("COLOSSUS_FAULT_OF_RANK");
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 4: rank 1 takes "), HasSubstr("data ranks keep equal shares"),
+                                 Not(HasSubstr("rank 0 takes"))));
+}
+
 TEST(Command, MoreRanksThanLeavesAreRefusedWithWhatWouldDo) {
   const Workplace place;
   for (const char* ranks : {"5", "100000"}) {

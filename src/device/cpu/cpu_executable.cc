@@ -182,8 +182,8 @@ Status CpuExecutable::run() {
   RETURN_IF_ERROR(load());
   done_.assign(program_.operations.size(), 0);
   error_ = ok_status();
-  waited_ = {};
-  last_posted_ = -1;
+  waits_.begin_run();
+  last_done_ = -1;
   for (size_t at = 0; at < program_.operations.size(); ++at) {
     // A microbatch of a large model can take longer than a process may be silent.
     milestone("operation");
@@ -239,12 +239,12 @@ void CpuExecutable::post(size_t at) {
     const std::lock_guard lock(mutex_);
     ++num_under_way_;
   }
-  last_posted_ = static_cast<int>(at);
   const RankGroup group = *group_of(program_.operations[at].op);
   if (is_waited_for_at_once(at)) {
     const double start = monotonic_seconds();
     if (resources_.comm_lanes.run_here(group, [&] { communicate_in_order(at); })) {
-      waited_[static_cast<size_t>(link_of(last_posted_))] += monotonic_seconds() - start;
+      const int itself = static_cast<int>(at);
+      waits_.stood_still_for({&itself, 1}, start, monotonic_seconds());
       return;
     }
   }
@@ -263,7 +263,9 @@ bool CpuExecutable::is_waited_for_at_once(size_t at) const {
 void CpuExecutable::post_beyond_run(size_t at) {
   const TensorId id = program_.operations[at].inputs.front();
   const View view = views_[calls_[at].first_input];
-  const int64_t send = resources_.sends.begin(this, {view.data, static_cast<size_t>(view.num_bytes())});
+  const int64_t send = resources_.sends.begin({.owner = this,
+                                               .bytes = {view.data, static_cast<size_t>(view.num_bytes())},
+                                               .link = group_of(program_.operations[at].op)->link});
   if (!times_.empty()) ++times_[at].num_runs;
   resources_.comm_lanes.post(*group_of(program_.operations[at].op),
                              [this, at, view, send, memory = bound_[static_cast<size_t>(program_.root(id).index)]] {
@@ -279,7 +281,9 @@ void CpuExecutable::wait_for_readers_of_stash(size_t at) {
     const TensorId id = operation.outputs[i];
     if (!id || program_.tensor(id).role != Role::kStash) continue;
     const View& view = views_[calls_[at].first_output + i];
-    resources_.sends.wait_for_readers({view.data, static_cast<size_t>(view.num_bytes())});
+    const double start = monotonic_seconds();
+    if (const auto link = resources_.sends.wait_for_readers({view.data, static_cast<size_t>(view.num_bytes())}))
+      waits_.waited_for(*link, monotonic_seconds() - start);
   }
 }
 
@@ -298,16 +302,21 @@ Status CpuExecutable::talk(size_t at, const RankCall& call) {
 
 void CpuExecutable::communicate_in_order(size_t at) {
   const double start = monotonic_seconds();
+  double began = start;
   if (wait_for(order_.waits[at])) {
+    began = monotonic_seconds();
     const Call& call = calls_[at];
     Status status = talk(at, {.inputs = {views_.data() + call.first_input, call.num_inputs},
                               .outputs = {views_.data() + call.first_output, call.num_outputs},
                               .workspace = call.workspace});
     if (!status.ok()) fail(std::move(status));
   }
+  const double ended = monotonic_seconds();
+  waits_.set_times(static_cast<int>(at), began, ended);
   const std::lock_guard lock(mutex_);
+  last_done_ = static_cast<int>(at);
   if (!times_.empty()) {
-    times_[at].seconds += monotonic_seconds() - start;
+    times_[at].seconds += ended - start;
     ++times_[at].num_runs;
   }
   done_[at] = 1;
@@ -325,21 +334,19 @@ bool CpuExecutable::wait_for(const std::vector<int>& operations) {
   return error_.ok();
 }
 
-// Of several it is the newest that it waits for longest.
 bool CpuExecutable::stand_still_for(const std::vector<int>& operations) {
   if (operations.empty()) return true;
   const double start = monotonic_seconds();
-  const bool ok = wait_for(operations);
-  waited_[static_cast<size_t>(link_of(operations.front()))] += monotonic_seconds() - start;
-  return ok;
+  if (!wait_for(operations)) return false;
+  waits_.stood_still_for(operations, start, monotonic_seconds());
+  return true;
 }
 
 Status CpuExecutable::wait_for_lanes() {
-  if (last_posted_ < 0) return error_;
   const double start = monotonic_seconds();
   std::unique_lock lock(mutex_);
   progress_.wait(lock, [&] { return num_under_way_ == 0; });
-  waited_[static_cast<size_t>(link_of(last_posted_))] += monotonic_seconds() - start;
+  if (error_.ok() && last_done_ >= 0) waits_.stood_still_for({&last_done_, 1}, start, monotonic_seconds());
   return error_;
 }
 

@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "device/collectives.h"
 #include "device/cpu/comm_lanes.h"
+#include "device/cpu/lane_waits.h"
 #include "device/cpu/packed_weights.h"
 #include "device/cpu/sends_under_way.h"
 #include "program/lane_order.h"
@@ -46,7 +47,7 @@ class CpuExecutable final : public Executable {
   Status load() override;
   Status run() override;
   void read_output(TensorId id, std::span<std::byte> into) override;
-  double waited_seconds(Link link) const override { return waited_[static_cast<size_t>(link)]; }
+  double waited_seconds(Link link) const override { return waits_.seconds(link); }
   std::span<const OperationTime> operation_times() const override { return times_; }
   int64_t packed_bytes() const override;
 
@@ -57,7 +58,8 @@ class CpuExecutable final : public Executable {
         pool_(resources.pool),
         reference_(reference),
         groups_(groups),
-        order_(order_lanes(program_)) {}
+        order_(order_lanes(program_)),
+        waits_(program_, order_) {}
 
   void prepare_kernels();
   void prepare_trace();
@@ -83,7 +85,6 @@ class CpuExecutable final : public Executable {
   // The same on the compute lane.
   bool stand_still_for(const std::vector<int>& operations);
   Status wait_for_lanes();
-  Link link_of(int operation) const { return group_of(program_.operations[static_cast<size_t>(operation)].op)->link; }
   void fail(Status error);
 
   // One operation as the kernels see it: ranges of views_ and packed_data_.
@@ -130,9 +131,9 @@ class CpuExecutable final : public Executable {
   std::condition_variable progress_;
   std::vector<char> done_;  // by operation: of those beside the compute lane
   int64_t num_under_way_ = 0;
-  int last_posted_ = -1;                                                     // operation
-  std::array<double, static_cast<size_t>(Link::kParameters) + 1> waited_{};  // of the compute lane alone
-  Status error_;                                                             // the first
+  int last_done_ = -1;  // operation of another lane; -1: none was posted
+  LaneWaits waits_;
+  Status error_;  // the first
 };
 
 }  // namespace colossus

@@ -5,37 +5,41 @@
 
 namespace colossus {
 
-int64_t SendsUnderWay::begin(const void* owner, std::span<const std::byte> bytes) {
+int64_t SendsUnderWay::begin(const Send& send) {
   const std::lock_guard lock(mutex_);
-  entries_.push_back({next_, owner, bytes});
+  entries_.push_back({next_, send});
   return next_++;
 }
 
 void SendsUnderWay::end(int64_t send, Status status) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(entries_, [&](const Entry& entry) { return entry.send == send; });
+  std::erase_if(entries_, [&](const Entry& entry) { return entry.number == send; });
   if (failure_.ok()) failure_ = std::move(status);
   ended_.notify_all();
 }
 
 template <class Concerns>
-void SendsUnderWay::wait_while_any(const Concerns& concerns) {
+std::optional<Link> SendsUnderWay::wait_while_any(const Concerns& concerns) {
   std::unique_lock lock(mutex_);
-  ended_.wait(lock, [&] { return std::none_of(entries_.begin(), entries_.end(), concerns); });
+  const auto first = std::ranges::find_if(entries_, concerns, &Entry::send);
+  if (first == entries_.end()) return std::nullopt;
+  const Link link = first->send.link;
+  ended_.wait(lock, [&] { return std::ranges::none_of(entries_, concerns, &Entry::send); });
+  return link;
 }
 
-void SendsUnderWay::wait_for_readers(std::span<const std::byte> bytes) {
+std::optional<Link> SendsUnderWay::wait_for_readers(std::span<const std::byte> bytes) {
   const std::byte *begin = bytes.data(), *end = begin + bytes.size();
-  wait_while_any(
-      [=](const Entry& entry) { return entry.bytes.data() < end && begin < entry.bytes.data() + entry.bytes.size(); });
+  return wait_while_any(
+      [=](const Send& send) { return send.bytes.data() < end && begin < send.bytes.data() + send.bytes.size(); });
 }
 
 void SendsUnderWay::wait_for_owner(const void* owner) {
-  wait_while_any([=](const Entry& entry) { return entry.owner == owner; });
+  wait_while_any([=](const Send& send) { return send.owner == owner; });
 }
 
 void SendsUnderWay::wait_for_all() {
-  wait_while_any([](const Entry&) { return true; });
+  wait_while_any([](const Send&) { return true; });
 }
 
 Status SendsUnderWay::take_failure() {

@@ -5,22 +5,30 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/status.h"
+#include "tensor/placement.h"
 
 namespace colossus {
 
 // begin() and the waits are for the compute lane's thread, end() for any.
 class SendsUnderWay {
  public:
-  // `owner` is whoever must live until the end. The result names the send.
-  int64_t begin(const void* owner, std::span<const std::byte> bytes);
+  struct Send {
+    const void* owner = nullptr;  // whoever must live until the end
+    std::span<const std::byte> bytes;
+    Link link = Link::kNone;  // to whom
+  };
+  // The result names the send.
+  int64_t begin(const Send& send);
   void end(int64_t send, Status status);
 
-  // Until these bytes may be written.
-  void wait_for_readers(std::span<const std::byte> bytes);
+  // Until these bytes may be written. To whom the first of those goes that were waited for; nothing: they all were
+  // done.
+  std::optional<Link> wait_for_readers(std::span<const std::byte> bytes);
   void wait_for_owner(const void* owner);
   // Until none is under way.
   void wait_for_all();
@@ -29,13 +37,12 @@ class SendsUnderWay {
 
  private:
   struct Entry {
-    int64_t send;
-    const void* owner;
-    std::span<const std::byte> bytes;
+    int64_t number;
+    Send send;
   };
 
   template <class Concerns>
-  void wait_while_any(const Concerns& concerns);
+  std::optional<Link> wait_while_any(const Concerns& concerns);
 
   std::mutex mutex_;
   std::condition_variable ended_;

@@ -114,8 +114,13 @@ TEST_P(Transfer, ASendFromAStashOutlivesItsRunAndKeepsItsBytes) {
           StashSender sender(device, groups);
           ASSERT_TRUE(sender.run(1000, 0).ok());
           ASSERT_TRUE(sender.run(2000, 1).ok());
+          EXPECT_EQ(sender.executable->waited_seconds(kLink.link), 0);
           both_sent.set_value();
           ASSERT_TRUE(sender.run(3000, 0).ok());
+          // A GPU's stream waits, and nobody for the stream.
+          if (GetParam() == RankDevice::kCpu) {
+            EXPECT_GT(sender.executable->waited_seconds(kLink.link), 0.01);
+          }
           ASSERT_TRUE(device.synchronize().ok());
           return;
         }

@@ -207,6 +207,7 @@ Result<TrainResult> Worker::run_generation(const Membership& generation, RunConf
   // The next machine's rank of the same place, or on one machine the next rank.
   const bool several_machines = mesh.size() > options_.ranks_on_machine;
   ranks->copy_distance = several_machines ? options_.ranks_on_machine : 1;
+  ranks->machine = options_.machine;
   ASSIGN_OR_RETURN(const auto trainer, Trainer::create(std::move(run), files, device, tokenizer_json, observer,
                                                        std::move(ranks), mesh.size() > 1 ? keeper_.get() : nullptr));
   on_trainer_(*trainer);

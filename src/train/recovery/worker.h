@@ -21,6 +21,7 @@ struct WorkerOptions {
   double heartbeat_seconds = 0.5;
   double lease_seconds = 0;  // after this machine was last heard, see read_lease; 0: no other can take its place
   std::string interface;     // see TcpNetwork
+  std::string machine;       // as Ranks::machine
   // On another thread, with each heartbeat: how many milestones were passed.
   std::function<void(int64_t progress)> on_heartbeat = [](int64_t) {};
 };
