@@ -310,6 +310,51 @@ TEST_P(Pipeline, HasTheBitsOfTheProgramInOnePiece) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, Pipeline, testing::ValuesIn(cases()), [](const auto& info) { return info.param.name; });
 
+int64_t num_received(const RankGroups& groups, Link link) {
+  const auto records = groups.find(RankGroup::to(link))->flight_recorder().records();
+  return std::ranges::count_if(records, [](const FlightRecord& record) { return !record.under_way(); });
+}
+
+// Before the last stage goes backward for the first time it asks for its second microbatch, which comes meanwhile.
+TEST(PipelineStage, WhatTheNextStepReadsComesWhileThisOneRuns) {
+  const Case test{.name = "ahead", .model = model_of(Family::kLlama, 4), .stages = 2};
+  auto groups = link_stages(test.stages);
+  std::vector<std::thread> stages;
+  for (int stage = 0; stage < test.stages; ++stage)
+    stages.emplace_back([&, stage] {
+      RankGroups& own = groups[static_cast<size_t>(stage)];
+      const auto device = one_thread();
+      const auto pipeline =
+          *PipelineStage::create(test.program(), cut_layers(4, 2), options_of(test, stage), *device, own);
+      Memories memories(*device, test);
+      for (Executable* executable : pipeline->executables()) memories.bind(*executable);
+      bool came = false;
+      PipelineReport report;
+      const Status status =
+          pipeline->run({.fill_inputs =
+                             [&](int64_t microbatch, const Program& program) {
+                               memories.fill_inputs(microbatch, program);
+                               if (stage == 0 || microbatch > 0 || !program.find("targets")) return ok_status();
+                               const int64_t received = num_received(own, Link::kFromPrevious);
+                               for (int look = 0; look < 1000 && !came; ++look) {
+                                 came = num_received(own, Link::kFromPrevious) > received || received >= 2;
+                                 if (!came) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+                               }
+                               return ok_status();
+                             },
+                         .end_leaf =
+                             [&](int64_t, const Program& program) {
+                               for (const TensorId id : program.with_role(Role::kGradient))
+                                 memories.take_gradient(program.tensor(id));
+                               return ok_status();
+                             }},
+                        report);
+      EXPECT_TRUE(status.ok()) << status.message();
+      EXPECT_EQ(came, stage == 1);
+    });
+  for (std::thread& stage : stages) stage.join();
+}
+
 // The first stage's data ends: every other stage hears of it and says why.
 TEST(PipelineStage, AFailureOnOneStageEndsTheStepOnAll) {
   const Case test{.name = "failure", .model = model_of(Family::kLlama, 4), .stages = 3};

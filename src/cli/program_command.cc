@@ -67,7 +67,8 @@ Status cut_into_pieces(const RankModel& rank_model, const ModelConfig& model, co
             rank_model.microbatch,
             {.layers = layers, .piece = number, .split_backward = mesh.schedule == PipelineScheduleKind::kZeroBubble}));
     shared.insert(shared.end(), piece.shared_parameters.begin(), piece.shared_parameters.end());
-    for (Program* program : {&piece.forward, &piece.backward, &piece.backward_weight}) {
+    for (Program* program :
+         {&piece.receive_forward, &piece.forward, &piece.receive_backward, &piece.backward, &piece.backward_weight}) {
       if (program->operations.empty()) continue;
       program->name = fmt::format("{} of layers {} to {}", program->name, layers[static_cast<size_t>(number)].begin,
                                   layers[static_cast<size_t>(number)].end - 1);

@@ -47,9 +47,10 @@ class Executable {
   virtual void bind(TensorId id, std::shared_ptr<DeviceMemory> memory, int64_t offset_bytes = 0) = 0;
   // One pass through the program. Operations are done when it returns or at synchronize(), as the device likes. Fails
   // only as load() does, or when other ranks do: then what the program changes is in no defined state.
-  // A send from a stash waits for its peer beside the runs that follow, whatever is bound for them. A program that
-  // writes to the memory it reads waits for it; Device::write() and its like do not. If such a send fails, its groups
-  // are aborted, and the next run of any executable of this device or synchronize() returns the failure.
+  // A send from a stash, and a receive into one that nothing in the program reads, wait for their peer beside the runs
+  // that follow, whatever is bound for them. A program that writes to the memory that such a send reads, or has a stash
+  // that such a receive writes, waits for it; Device::write() and its like do not. If one fails, its groups are
+  // aborted, and a run of any executable of this device, at the latest the next, or synchronize() returns the failure.
   virtual Status run() = 0;
   // The contents of an output: until the next run of any executable of this device, for they share one arena.
   virtual void read_output(TensorId id, std::span<std::byte> into) = 0;
@@ -83,7 +84,7 @@ class Device {
   virtual void copy(DeviceMemory& into, const DeviceMemory& from) = 0;  // of the same size
   // into += from, both n fp32: the tree of gradient leaves.
   virtual void add(DeviceMemory& into, const DeviceMemory& from, int64_t num_floats) = 0;
-  // Until nothing is under way. The failure of a send that went on after its run.
+  // Until nothing is under way. The failure of a send or receive that went on after its run.
   virtual Status synchronize() = 0;
   // What activations should be for speed here: bf16 where the hardware multiplies it, else f32.
   virtual DType preferred_compute_dtype() const = 0;

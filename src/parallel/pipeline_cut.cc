@@ -38,11 +38,13 @@ struct Flow {
   std::array<bool, kNumParts> read{};  // here
   // Where it lies, if not in the arena. In a stash and in the outbox when it must be copied to leave: a stash is free
   // again when the microbatch has gone backward, whether the neighbour has taken what was sent or not. What goes
-  // forward has been taken before anything comes back, so that may be sent from the stash.
+  // forward has been taken before anything comes back, so that may be sent from the stash. What is received lies in an
+  // inbox; if it is sent on or an output, and not kept, it is a copy that is.
   std::optional<StashKind> stash;
   bool in_outbox = false;
   bool is_output = false;
-  int64_t stash_offset = 0, outbox_offset = 0;  // in elements
+  bool arrives_apart = false;
+  int64_t stash_offset = 0, outbox_offset = 0, arrival_offset = 0;  // in elements
 
   bool read_after(Part part) const {
     return std::any_of(read.begin() + part + 1, read.end(), [](bool any) { return any; });
@@ -78,6 +80,8 @@ class PieceCutter {
     RETURN_IF_ERROR(trace());
     RETURN_IF_ERROR(settle());
     place_stash();
+    piece_.receive_forward = write_receives(kForwardPart, "receive_forward");
+    piece_.receive_backward = write_receives(kBackwardPart, "receive_backward");
     piece_.forward = write(kForwardPart, "forward");
     piece_.backward = write(kBackwardPart, cut_.split_backward ? "backward_input" : "backward");
     if (cut_.split_backward) piece_.backward_weight = write(kWeightPart, "backward_weight");
@@ -101,6 +105,7 @@ class PieceCutter {
   Status settle();
   void place_stash();
   Program write(Part part, std::string_view name);
+  Program write_receives(Part part, std::string_view name);
   void find_shared_parameters();
 
   const Program& whole_;
@@ -227,6 +232,9 @@ Status PieceCutter::settle() {
                      (writer.part == kForwardPart ? here == last_piece_ : here == writer.piece);
     if (flow.is_output && (flow.stash || flow.in_outbox))
       return fault({static_cast<int32_t>(i)}, "is an output that is needed after the program that makes it");
+    if (!flow.received) continue;
+    flow.arrives_apart = !flow.stash && (flow.in_outbox || flow.is_output);
+    if (!flow.arrives_apart) flow.stash = flow.stash ? inbox_like(*flow.stash) : StashKind::kInbox;
   }
   return ok_status();
 }
@@ -238,17 +246,20 @@ void PieceCutter::place_stash() {
     int64_t& end = sizes[type.dtype];
     return std::exchange(end, end + (count + unit - 1) / unit * unit);
   };
-  Sizes forward, backward;  // of a run's outbox: one or the other
+  std::array<Sizes, 2> out, in;  // of a run's outbox and inbox: forward or backward
   for (size_t i = 0; i < flows_.size(); ++i) {
     Flow& flow = flows_[i];
-    if (flow.stash) flow.stash_offset = place(i, sizes_[*flow.stash]);
-    if (flow.in_outbox) flow.outbox_offset = place(i, flow.sent_previous ? backward : forward);
+    Sizes& arriving = in[flow.made == kForwardPart ? 0 : 1];
+    if (flow.stash) flow.stash_offset = place(i, flow.stash == StashKind::kInbox ? arriving : sizes_[*flow.stash]);
+    if (flow.arrives_apart) flow.arrival_offset = place(i, arriving);
+    if (flow.in_outbox) flow.outbox_offset = place(i, out[flow.sent_previous ? 1 : 0]);
   }
-  for (const Sizes& sizes : {forward, backward})
-    for (const auto& [dtype, size] : sizes) {
-      int64_t& most = sizes_[StashKind::kOutbox][dtype];
-      most = std::max(most, size);
-    }
+  for (const auto& [kind, ways] : {std::pair(StashKind::kOutbox, out), std::pair(StashKind::kInbox, in)})
+    for (const Sizes& sizes : ways)
+      for (const auto& [dtype, size] : sizes) {
+        int64_t& most = sizes_[kind][dtype];
+        most = std::max(most, size);
+      }
   for (const StashKind kind : kStashKinds)
     for (const auto& [dtype, size] : sizes_[kind]) {
       Stash& stash = piece_.stashes[kind];
@@ -274,11 +285,21 @@ class PieceWriter {
     std::stable_sort(to_send_.begin(), to_send_.end(), by_writer);
   }
 
-  void receive() {
+  // A program of its own: what the part reads of neighbours.
+  Program receives(std::string name) {
     for (const TensorId id : received_) {
       const TensorType& type = whole_.tensor(id).type;
       const Link link = part_ == kForwardPart ? Link::kFromPrevious : Link::kFromNext;
-      emit(Receive{{.group = RankGroup::to(link)}, type.shape, type.dtype}, {}, {declared(id)});
+      emit(Receive{{.group = RankGroup::to(link)}, type.shape, type.dtype}, {}, {arriving(id)});
+    }
+    result_.name = std::move(name);
+    return std::move(result_);
+  }
+
+  // What was received is there.
+  void begin() {
+    for (const TensorId id : received_) {
+      if (flows_[static_cast<size_t>(id.index)].arrives_apart) emit(Scale{.factor = 1}, {arriving(id)}, {declared(id)});
       made_.insert(id.index);
     }
     send();
@@ -311,6 +332,13 @@ class PieceWriter {
       emit(Send{{.group = RankGroup::to(link)}}, {leaving(id)}, {});
       to_send_.pop_front();
     }
+  }
+
+  TensorId arriving(TensorId id) {
+    const Flow& flow = flows_[static_cast<size_t>(id.index)];
+    if (!flow.arrives_apart) return declared(id);
+    const Tensor& tensor = whole_.tensor(id);
+    return appended(part_of(StashKind::kInbox, {tensor.name + ".arriving", tensor.type}, flow.arrival_offset));
   }
 
   // What is sent of it: itself, or a copy.
@@ -376,10 +404,17 @@ class PieceWriter {
 
 Program PieceCutter::write(Part part, std::string_view name) {
   PieceWriter writer(whole_, flows_, sizes_, part);
-  writer.receive();
+  writer.begin();
   for (size_t at = 0; at < places_.size(); ++at)
     if (places_[at].piece == cut_.piece && places_[at].part == part) writer.copy(whole_.operations[at]);
   Program program = writer.finish(fmt::format("{}.{}.{}", whole_.name, cut_.piece, name));
+  DCHECK(verify(program).ok(), verify(program).message().c_str());
+  return program;
+}
+
+Program PieceCutter::write_receives(Part part, std::string_view name) {
+  Program program =
+      PieceWriter(whole_, flows_, sizes_, part).receives(fmt::format("{}.{}.{}", whole_.name, cut_.piece, name));
   DCHECK(verify(program).ok(), verify(program).message().c_str());
   return program;
 }

@@ -9,12 +9,15 @@
 // the backward pass. So does the head's fused gradient, which computes the loss: a microbatch's loss is known when the
 // last piece has gone backward, and all that is added into gradients is added there, in order of microbatches.
 //
-// A tensor that another piece needs goes from neighbour to neighbour by send and receive. Two things outlive the
-// program that makes them, so they lie outside the arena, in tensors of role kStash that are bound before each run:
+// A tensor that another piece needs goes from neighbour to neighbour by send and receive. What a program receives is
+// asked for by a program of its own, which runs when the one before begins, so that it comes meanwhile. Three things
+// outlive the program that makes them, so they lie outside the arena, in tensors of role kStash that are bound before
+// each run:
 //   what a later program of the piece reads of the same microbatch: a stash. Several microbatches are in flight at
 //   once,
 //     each with its own;
-//   what is sent, until the neighbour has taken it: the outbox.
+//   what is sent, until the neighbour has taken it: the outbox;
+//   what is received, from when it is asked for until it is read for the last time: an inbox.
 //
 // The operations are those of the whole program and each accumulator is added into in the same order, so the bits are
 // those of the whole program, too: of every gradient that one piece alone adds into.
@@ -51,6 +54,7 @@ struct Stash {
 
 // Inputs, parameters and gradients of each program are the tensors it has of these roles.
 struct PipelinePiece {
+  Program receive_forward, receive_backward;  // what the two of them read of neighbours; empty at the ends
   Program forward;
   Program backward;         // outputs of the last piece: loss, token_loss
   Program backward_weight;  // empty unless split

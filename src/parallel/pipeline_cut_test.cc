@@ -44,7 +44,8 @@ const std::vector<LayerRange> kOneEach = {{0, 1}, {1, 2}, {2, 3}};
 
 std::vector<const Program*> programs_of(const PipelinePiece& piece) {
   std::vector<const Program*> programs = {&piece.forward, &piece.backward};
-  if (!piece.backward_weight.operations.empty()) programs.push_back(&piece.backward_weight);
+  for (const Program* program : {&piece.backward_weight, &piece.receive_forward, &piece.receive_backward})
+    if (!program->operations.empty()) programs.push_back(program);
   return programs;
 }
 
@@ -96,10 +97,10 @@ TEST(PipelineCut, PiecesDoTogetherWhatTheWholeDoes) {
         for (size_t i = 0; i + 1 < pieces.size(); ++i) {
           const auto activations = transfers(pieces[i].forward, Link::kToNext);
           EXPECT_FALSE(activations.empty());
-          EXPECT_EQ(activations, transfers(pieces[i + 1].forward, Link::kFromPrevious));
+          EXPECT_EQ(activations, transfers(pieces[i + 1].receive_forward, Link::kFromPrevious));
           const auto grads = transfers(pieces[i + 1].backward, Link::kToPrevious);
           EXPECT_FALSE(grads.empty());
-          EXPECT_EQ(grads, transfers(pieces[i].backward, Link::kFromNext));
+          EXPECT_EQ(grads, transfers(pieces[i].receive_backward, Link::kFromNext));
         }
       }
   }
@@ -112,12 +113,17 @@ TEST(PipelineCut, SendsWhatNeighboursReadAndNoMore) {
   EXPECT_THAT(operations_of(first.forward),
               ElementsAre("embedding", "send.to_next", "rms_norm", "matmul", "send.to_next"));
   const PipelinePiece last = *cut_pipeline_piece(whole, {.layers = kOneEach, .piece = 2});
-  EXPECT_THAT(operations_of(last.forward), ElementsAre("receive.from_previous", "rms_norm", "matmul", "rms_norm"));
+  EXPECT_THAT(operations_of(last.receive_forward), ElementsAre("receive.from_previous"));
+  EXPECT_THAT(operations_of(last.receive_backward), IsEmpty());
+  EXPECT_THAT(operations_of(last.forward), ElementsAre("rms_norm", "matmul", "rms_norm"));
   EXPECT_THAT(operations_of(last.backward), ElementsAre("head_cross_entropy_grad", "rms_norm_grad", "matmul", "matmul",
                                                         "rms_norm_grad", "send.to_previous"));
   EXPECT_EQ(last.backward.tensor(last.backward.find("loss")).role, Role::kOutput);
-  // Kept are the operands of the norms (twice h and rstd), of the matmul and of the head; what is sent is not.
-  EXPECT_EQ(last.stashes[StashKind::kForwardBackward].num_bytes, 4 * 128 + 2 * 64);
+  // Kept are the operands of the norms (twice h and rstd), of the matmul and of the head; what is sent is not. The
+  // first h came from the neighbour, and stays where it came to.
+  EXPECT_EQ(last.stashes[StashKind::kForwardBackward].num_bytes, 3 * 128 + 2 * 64);
+  EXPECT_EQ(last.stashes[StashKind::kInboxForwardBackward].num_bytes, 128);
+  EXPECT_EQ(last.stashes[StashKind::kInbox].num_bytes, 0);
   EXPECT_EQ(last.stashes[StashKind::kOutbox].num_bytes, 128);
   // e is sent from where its norm needs it.
   EXPECT_EQ(first.stashes[StashKind::kOutbox].num_bytes, 128);
@@ -126,9 +132,11 @@ TEST(PipelineCut, SendsWhatNeighboursReadAndNoMore) {
 // A piece between hands on what it does not read.
 TEST(PipelineCut, PiecesBetweenHandOn) {
   const PipelinePiece middle = *cut_pipeline_piece(microbatch(true), {.layers = kOneEach, .piece = 1});
-  EXPECT_THAT(operations_of(middle.forward), ElementsAre("receive.from_previous", "receive.from_previous",
-                                                         "send.to_next", "rms_norm", "matmul", "send.to_next"));
-  EXPECT_EQ(transfers(middle.backward, Link::kFromNext).size(), 2u);
+  EXPECT_THAT(operations_of(middle.receive_forward), ElementsAre("receive.from_previous", "receive.from_previous"));
+  // As a copy: the inbox is the next one's before the neighbour has taken it.
+  EXPECT_THAT(operations_of(middle.forward),
+              ElementsAre("scale", "send.to_next", "rms_norm", "matmul", "send.to_next"));
+  EXPECT_EQ(transfers(middle.receive_backward, Link::kFromNext).size(), 2u);
   EXPECT_EQ(transfers(middle.backward, Link::kToPrevious).size(), 2u);
 }
 
@@ -137,8 +145,7 @@ TEST(PipelineCut, PiecesBetweenHandOn) {
 TEST(PipelineCut, WhatStaysAndLeavesIsSentAsACopy) {
   const PipelineCut cut{.layers = kOneEach, .piece = 1, .split_backward = true};
   const PipelinePiece middle = *cut_pipeline_piece(microbatch(), cut);
-  EXPECT_THAT(operations_of(middle.backward),
-              ElementsAre("receive.from_next", "scale", "send.to_previous", "matmul", "send.to_previous"));
+  EXPECT_THAT(operations_of(middle.backward), ElementsAre("scale", "send.to_previous", "matmul", "send.to_previous"));
   EXPECT_THAT(operations_of(middle.backward_weight), ElementsAre("matmul"));
   for (const Operation& operation : middle.backward.operations)
     if (std::holds_alternative<Send>(operation.op)) {
@@ -170,13 +177,14 @@ TEST(PipelineCut, StashesAreTheSameForAllProgramsOfAPiece) {
       const auto [place, fresh] = places[part].try_emplace(tensor.name, begin, begin + tensor.type.num_bytes());
       EXPECT_EQ(place->second.first, begin) << tensor.name;
     }
-  ASSERT_EQ(places.size(), 3u);
+  ASSERT_EQ(places.size(), 4u);
   for (const auto& [part, tensors] : places)
     for (const auto& [name, a] : tensors)
       for (const auto& [other, b] : tensors)
         EXPECT_TRUE(name == other || a.second <= b.first || b.second <= a.first) << name << " and " << other;
-  // The gradient that passes both layers' weights on its way, and that of e.
-  EXPECT_EQ(piece.stashes[StashKind::kBackwardWeight].num_bytes, 2 * 128);
+  // The gradient that passes both layers' weights on its way came from the neighbour, that of e did not.
+  EXPECT_EQ(piece.stashes[StashKind::kInboxBackwardWeight].num_bytes, 128);
+  EXPECT_EQ(piece.stashes[StashKind::kBackwardWeight].num_bytes, 128);
 }
 
 TEST(PipelineCut, FaultsNameTheTensor) {

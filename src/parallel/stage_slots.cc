@@ -6,6 +6,9 @@
 #include <deque>
 #include <map>
 #include <set>
+#include <tuple>
+
+#include "base/check.h"
 
 namespace colossus {
 namespace {
@@ -51,36 +54,87 @@ Status check_adding_order(const std::vector<Steps>& stages) {
   return ok_status();
 }
 
-bool begins(StashKind kind, PipelineWork work) {
-  return work == (kind == StashKind::kBackwardWeight ? PipelineWork::kBackwardInput : PipelineWork::kForward);
-}
-bool ends(StashKind kind, PipelineWork work) {
-  return kind == StashKind::kForwardBackward ? is_backward(work) : work == PipelineWork::kBackwardWeight;
+// From which work on, and to which, a kind is kept; of an inbox the first is the step that receives.
+struct Stretch {
+  bool inbox = false;
+  bool from_forward = false, from_backward = false;
+  bool to_backward = false, to_weight = false;  // neither: to the end of the first step
+};
+
+Stretch stretch_of(StashKind kind) {
+  switch (kind) {
+    case StashKind::kForwardBackward: return {.from_forward = true, .to_backward = true};
+    case StashKind::kForwardWeight: return {.from_forward = true, .to_weight = true};
+    case StashKind::kBackwardWeight: return {.from_backward = true, .to_weight = true};
+    case StashKind::kOutbox: return {};
+    case StashKind::kInbox: return {.inbox = true, .from_forward = true, .from_backward = true};
+    case StashKind::kInboxForwardBackward: return {.inbox = true, .from_forward = true, .to_backward = true};
+    case StashKind::kInboxForwardWeight: return {.inbox = true, .from_forward = true, .to_weight = true};
+    case StashKind::kInboxBackwardWeight: return {.inbox = true, .from_backward = true, .to_weight = true};
+  }
+  return {};
 }
 
-SlotUse assign_stashes(StashKind kind, const Steps& steps) {
-  SlotUse use;
-  // Without weights of their own nothing waits for them.
-  if (std::none_of(steps.begin(), steps.end(), [&](const PipelineStep& step) { return ends(kind, step.work); })) {
-    use.of_step.assign(steps.size(), -1);
-    return use;
-  }
-  std::set<int64_t> free;
-  std::map<std::pair<int, int64_t>, int64_t> held;  // by chunk and microbatch
-  for (const PipelineStep& step : steps) {
-    const std::pair key{step.chunk, step.microbatch};
-    if (begins(kind, step.work)) {
-      if (free.empty()) free.insert(use.count++);
-      held[key] = free.extract(free.begin()).value();
+// The slots of one kind on one stage.
+class SlotAssignment {
+ public:
+  SlotAssignment(StashKind kind, const Pieces& pieces, size_t stage, const Steps& steps)
+      : stretch_(stretch_of(kind)), pieces_(pieces), stage_(stage), steps_(steps) {}
+
+  SlotUse run() {
+    // Without weights of their own nothing waits for them.
+    if (std::ranges::none_of(steps_, [&](const PipelineStep& step) { return ends(step); })) {
+      use_.of_step.assign(steps_.size(), -1);
+      return use_;
     }
-    const auto own = held.find(key);
-    use.of_step.push_back(own == held.end() ? -1 : own->second);
-    if (!ends(kind, step.work)) continue;
-    free.insert(own->second);
-    held.erase(own);
+    if (stretch_.inbox && !steps_.empty()) take(steps_.front());
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      const PipelineStep& step = steps_[i];
+      if (!stretch_.inbox)
+        take(step);
+      else if (i + 1 < steps_.size())
+        take(steps_[i + 1]);
+      const auto own = held_.find(key(step));
+      use_.of_step.push_back(own == held_.end() ? -1 : own->second);
+      if (own == held_.end() || !ends(step)) continue;
+      free_.insert(own->second);
+      held_.erase(own);
+    }
+    return use_;
   }
-  return use;
-}
+
+ private:
+  // A microbatch on a chunk; what is kept for one step alone may be there twice.
+  using Key = std::tuple<PipelineWork, int, int64_t>;
+
+  bool ends_at_once() const { return !stretch_.to_backward && !stretch_.to_weight; }
+  Key key(const PipelineStep& step) const {
+    return {ends_at_once() ? step.work : PipelineWork::kForward, step.chunk, step.microbatch};
+  }
+  bool begins(const PipelineStep& step) const {
+    if (stretch_.inbox && !pieces_.receives(stage_, step)) return false;
+    // Between two parts of a backward pass nothing is kept of one in one part.
+    const bool backward = stretch_.to_weight ? step.work == PipelineWork::kBackwardInput : is_backward(step.work);
+    return (stretch_.from_forward && is_forward(step.work)) || (stretch_.from_backward && backward);
+  }
+  bool ends(const PipelineStep& step) const {
+    if (ends_at_once()) return begins(step);
+    return stretch_.to_backward ? is_backward(step.work) : step.work == PipelineWork::kBackwardWeight;
+  }
+  void take(const PipelineStep& step) {
+    if (!begins(step)) return;
+    if (free_.empty()) free_.insert(use_.count++);
+    held_[key(step)] = free_.extract(free_.begin()).value();
+  }
+
+  const Stretch stretch_;
+  const Pieces& pieces_;
+  const size_t stage_;
+  const Steps& steps_;
+  SlotUse use_;
+  std::set<int64_t> free_;
+  std::map<Key, int64_t> held_;
+};
 
 SlotUse assign_outboxes(const Pieces& pieces, size_t stage, const Steps& steps, int64_t count) {
   SlotUse use{.count = count, .of_step = {}};
@@ -187,8 +241,21 @@ std::string_view stash_kind_name(StashKind kind) {
     case StashKind::kForwardWeight: return "stash.forward_weight";
     case StashKind::kBackwardWeight: return "stash.backward_weight";
     case StashKind::kOutbox: return "outbox";
+    case StashKind::kInbox: return "inbox";
+    case StashKind::kInboxForwardBackward: return "inbox.forward_backward";
+    case StashKind::kInboxForwardWeight: return "inbox.forward_weight";
+    case StashKind::kInboxBackwardWeight: return "inbox.backward_weight";
   }
   return "?";
+}
+
+StashKind inbox_like(StashKind stash) {
+  switch (stash) {
+    case StashKind::kForwardBackward: return StashKind::kInboxForwardBackward;
+    case StashKind::kForwardWeight: return StashKind::kInboxForwardWeight;
+    case StashKind::kBackwardWeight: return StashKind::kInboxBackwardWeight;
+    default: CHECK(false, "an inbox is as a stash"); return stash;
+  }
 }
 
 Result<std::vector<StageSlots>> assign_stage_slots(const PipelineShape& shape, const std::vector<Steps>& stages) {
@@ -207,7 +274,7 @@ Result<std::vector<StageSlots>> assign_stage_slots(const PipelineShape& shape, c
   for (size_t s = 0; s < stages.size(); ++s)
     for (const StashKind kind : kStashKinds)
       slots[s][kind] = kind == StashKind::kOutbox ? assign_outboxes(pieces, s, stages[s], num_outboxes)
-                                                  : assign_stashes(kind, stages[s]);
+                                                  : SlotAssignment(kind, pieces, s, stages[s]).run();
   return slots;
 }
 

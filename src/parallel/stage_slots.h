@@ -19,10 +19,23 @@ enum class StashKind : uint8_t {
   kForwardWeight,    // to kBackwardWeight
   kBackwardWeight,   // from kBackwardInput to kBackwardWeight
   kOutbox,           // from the step that sends until the neighbour starts the step that receives
+  // Of what is received: each from the start of the step before the one that receives, so that it can come meanwhile.
+  kInbox,                 // to the end of the step that receives
+  kInboxForwardBackward,  // to those of the stashes above
+  kInboxForwardWeight,
+  kInboxBackwardWeight,
 };
-inline constexpr std::array kStashKinds = {StashKind::kForwardBackward, StashKind::kForwardWeight,
-                                           StashKind::kBackwardWeight, StashKind::kOutbox};
+inline constexpr std::array kStashKinds = {StashKind::kForwardBackward,
+                                           StashKind::kForwardWeight,
+                                           StashKind::kBackwardWeight,
+                                           StashKind::kOutbox,
+                                           StashKind::kInbox,
+                                           StashKind::kInboxForwardBackward,
+                                           StashKind::kInboxForwardWeight,
+                                           StashKind::kInboxBackwardWeight};
 std::string_view stash_kind_name(StashKind kind);
+// Of what is received and kept as long as `stash`, which is one of the first three.
+StashKind inbox_like(StashKind stash);
 
 template <class T>
 struct ByStashKind : std::array<T, kStashKinds.size()> {

@@ -29,6 +29,9 @@ TEST(StageSlots, AreFew) {
           EXPECT_EQ((*slots)[s][StashKind::kForwardWeight].count, 0);
           EXPECT_EQ((*slots)[s][StashKind::kBackwardWeight].count, 0);
           EXPECT_EQ((*slots)[s][StashKind::kOutbox].count, 2);
+          EXPECT_LE((*slots)[s][StashKind::kInbox].count, 2);
+          EXPECT_LE((*slots)[s][StashKind::kInboxForwardBackward].count, figures.peak[s] + 1);
+          EXPECT_EQ((*slots)[s][StashKind::kInboxForwardWeight].count, 0);
         }
       }
 }
@@ -66,6 +69,47 @@ TEST(StageSlots, NoTwoMicrobatchesShareAStashWhileBothNeedIt) {
         EXPECT_EQ(all.size(), used ? static_cast<size_t>(9 * chunks) : 0u);
       }
   }
+}
+
+// What comes while the step before it runs has a place that neither this one nor any that is kept has.
+TEST(StageSlots, AnInboxIsFreeFromTheStepBefore) {
+  for (const auto& [kind, chunks] : {std::pair{Kind::kOneForwardOneBackward, 1}, std::pair{Kind::kInterleaved, 2},
+                                     std::pair{Kind::kZeroBubble, 1}}) {
+    const PipelineShape shape = {.kind = kind, .num_stages = 3, .num_chunks = chunks, .num_microbatches = 9};
+    const auto lists = *write_pipeline_schedule(shape);
+    const auto slots = *assign_stage_slots(shape, lists);
+    for (size_t s = 0; s < lists.size(); ++s)
+      for (const StashKind inbox : {StashKind::kInbox, StashKind::kInboxForwardBackward, StashKind::kInboxForwardWeight,
+                                    StashKind::kInboxBackwardWeight}) {
+        // Of each microbatch the steps from which on it is received and at which it is last read.
+        std::map<std::tuple<PipelineWork, int, int64_t>, std::array<int64_t, 3>> kept;  // and its slot
+        for (size_t i = 0; i < lists[s].size(); ++i) {
+          const auto& [work, chunk, microbatch] = lists[s][i];
+          const int64_t slot = slots[s][inbox].of_step[i], before = std::max<int64_t>(static_cast<int64_t>(i) - 1, 0);
+          if (slot < 0) continue;
+          const auto part = inbox == StashKind::kInbox ? work : PipelineWork::kForward;
+          auto& of = kept.try_emplace({part, chunk, microbatch}, std::array{before, before, slot}).first->second;
+          EXPECT_EQ(of[2], slot) << "it moved";
+          of[1] = static_cast<int64_t>(i);
+        }
+        for (const auto& [key, a] : kept)
+          for (const auto& [other, b] : kept) EXPECT_TRUE(key == other || a[2] != b[2] || a[1] < b[0] || b[1] < a[0]);
+        if (s == 1 &&
+            (inbox == StashKind::kInbox || kind == Kind::kZeroBubble || inbox == StashKind::kInboxForwardBackward))
+          EXPECT_GE(kept.size(), 9u);
+      }
+  }
+}
+
+// The first piece has nobody to receive an activation from, the last one no gradient.
+TEST(StageSlots, InboxesAreOfWhatIsReceived) {
+  const PipelineShape shape = {.num_stages = 2, .num_microbatches = 3};
+  const auto slots = *assign_stage_slots(shape, *write_pipeline_schedule(shape));
+  const auto inbox = [&](size_t stage) { return slots[stage][StashKind::kInbox].of_step; };
+  EXPECT_EQ(inbox(0), (std::vector<int64_t>{-1, -1, 0, -1, 0, 1}));  // F0 F1 B0 F2 B1 B2
+  EXPECT_EQ(inbox(1), (std::vector<int64_t>{0, -1, 0, -1, 0, -1}));  // F0 B0 F1 B1 F2 B2
+  EXPECT_EQ(slots[0][StashKind::kInboxForwardBackward].count, 0);
+  EXPECT_EQ(slots[1][StashKind::kInboxForwardBackward].count, 2) << "one is kept while the next one comes";
 }
 
 // The first piece has nobody to send a gradient to, the last one no activation.

@@ -44,8 +44,9 @@ std::vector<char> find_those_that_outlive(const Program& program, const LaneOrde
   std::vector<char> outlives(program.operations.size(), 0);
   for (size_t at = 0; at < outlives.size(); ++at) {
     const Operation& operation = program.operations[at];
-    outlives[at] = group_of(operation.op) && operation.outputs.empty() && operation.inputs.size() == 1 &&
-                   program.tensor(operation.inputs.front()).role == Role::kStash;
+    if (!group_of(operation.op) || operation.inputs.size() + operation.outputs.size() != 1) continue;
+    const TensorId id = operation.inputs.empty() ? operation.outputs.front() : operation.inputs.front();
+    outlives[at] = program.tensor(id).role == Role::kStash;
   }
   for (const std::vector<int>& waits : order.waits)
     for (const int wait : waits) outlives[static_cast<size_t>(wait)] = 0;

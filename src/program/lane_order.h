@@ -18,8 +18,8 @@ struct LaneOrder {
   // By operation: the last operation of the compute lane that may start before this one is known to be done. Until
   // then its operands and scratch must keep their places.
   std::vector<int> done_by;
-  // By operation: it reads one stash, writes nothing, and no other operation here waits for it. Such a send may wait
-  // for its peer beyond the run, while the compute lane goes on with the next program.
+  // By operation: it reads one stash or writes one, and nothing else, and no other operation here waits for it. Such a
+  // send or receive may wait for its peer beyond the run, while the compute lane goes on with the next program.
   std::vector<char> outlives_run;
 };
 

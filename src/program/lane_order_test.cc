@@ -100,6 +100,23 @@ TEST(LaneOrder, ASendFromAStashOutlivesTheRun) {
   EXPECT_THAT(outlives(true), ElementsAre(0, 0, 0, 0, 0));
 }
 
+// Nor a receive into one, unless something here reads what comes.
+TEST(LaneOrder, AReceiveIntoAStashOutlivesTheRun) {
+  const auto outlives = [](bool read) {
+    Builder b("p");
+    const Receive receive{{.group = RankGroup::to(Link::kFromNext)}, {16}, DType::kF32};
+    const TensorId stashed = b.emit(receive, {});
+    b.emit(receive, {});  // to the arena
+    if (read) b.mark_output(b.emit(Scale{.factor = 2}, {stashed}), "y");
+    Program program = *b.finish();
+    program.tensor(stashed).role = Role::kStash;
+    EXPECT_TRUE(verify(program).ok()) << verify(program).message();
+    return order_lanes(program).outlives_run;
+  };
+  EXPECT_THAT(outlives(false), ElementsAre(1, 0));
+  EXPECT_THAT(outlives(true), ElementsAre(0, 0, 0));
+}
+
 // What another lane reads keeps its place until the compute lane knows that it was read.
 TEST(LaneOrder, MemoryIsKeptUntilTheLaneIsKnownToBeDone) {
   const auto arena = [](bool late) {

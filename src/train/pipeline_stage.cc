@@ -52,15 +52,19 @@ Status PipelineStage::plan_steps() {
     slots_ = std::move(slots[static_cast<size_t>(options_.stage)]);
     return ok_status();
   }
-  // Two outboxes: one is being taken while the other is filled.
-  slots_[StashKind::kOutbox].count = 2;
-  for (int64_t microbatch = 0; microbatch < shape.num_microbatches; ++microbatch)
-    for (int chunk = 0; chunk < shape.num_chunks; ++chunk) {
+  plan_evaluation();
+  return ok_status();
+}
+
+// Two outboxes: one is being taken while the other is filled. Two inboxes: one is being filled while the other is read.
+void PipelineStage::plan_evaluation() {
+  for (const StashKind kind : {StashKind::kOutbox, StashKind::kInbox}) slots_[kind].count = 2;
+  for (int64_t microbatch = 0; microbatch < options_.shape.num_microbatches; ++microbatch)
+    for (int chunk = 0; chunk < options_.shape.num_chunks; ++chunk) {
       for (const StashKind kind : kStashKinds)
-        slots_[kind].of_step.push_back(kind == StashKind::kOutbox ? static_cast<int64_t>(steps_.size() % 2) : -1);
+        slots_[kind].of_step.push_back(slots_[kind].count > 0 ? static_cast<int64_t>(steps_.size() % 2) : -1);
       steps_.push_back({PipelineWork::kForward, chunk, microbatch});
     }
-  return ok_status();
 }
 
 Status PipelineStage::compile(const Program& microbatch, const std::vector<LayerRange>& pieces) {
@@ -82,8 +86,11 @@ Status PipelineStage::compile(const Program& microbatch, const std::vector<Layer
       programs.push_back(std::move(program));
       works.emplace_back(chunk, work);
     };
+    const PipelineWork backward = split ? PipelineWork::kBackwardInput : PipelineWork::kBackward;
+    RETURN_IF_ERROR(add_receives(std::move(piece.receive_forward), piece.stashes, chunk, PipelineWork::kForward));
+    RETURN_IF_ERROR(add_receives(std::move(piece.receive_backward), piece.stashes, chunk, backward));
     add(piece.forward, PipelineWork::kForward);
-    if (!options_.forward_only) add(piece.backward, split ? PipelineWork::kBackwardInput : PipelineWork::kBackward);
+    if (!options_.forward_only) add(piece.backward, backward);
     if (split) add(piece.backward_weight, PipelineWork::kBackwardWeight);
     stashes.push_back(std::move(piece.stashes));
   }
@@ -98,12 +105,28 @@ Status PipelineStage::compile(const Program& microbatch, const std::vector<Layer
   return ok_status();
 }
 
+std::vector<PipelineStage::StashedPart> PipelineStage::stashed_parts(const Program& program,
+                                                                     const ByStashKind<Stash>& stashes) {
+  std::vector<StashedPart> parts;
+  for (const StashKind kind : kStashKinds)
+    for (const Stash::Part& part : stashes[kind].parts)
+      if (const TensorId id = program.find(part.name)) parts.push_back({id, kind, part.offset_bytes});
+  return parts;
+}
+
+Status PipelineStage::add_receives(Program program, const ByStashKind<Stash>& stashes, int chunk, PipelineWork work) {
+  if (program.operations.empty()) return ok_status();
+  Work& added = work_of({work, chunk, 0});
+  added.received_stashes = stashed_parts(program, stashes);
+  ASSIGN_OR_RETURN(added.receive,
+                   device_.compile(std::move(program), {.profile = options_.profile, .groups = &groups_}));
+  return ok_status();
+}
+
 Status PipelineStage::add_program(Program program, Program last, const ByStashKind<Stash>& stashes, int chunk,
                                   PipelineWork work) {
   Work& added = work_of({work, chunk, 0});
-  for (const StashKind kind : kStashKinds)
-    for (const Stash::Part& part : stashes[kind].parts)
-      if (const TensorId id = program.find(part.name)) added.stashes.push_back({id, kind, part.offset_bytes});
+  added.stashes = stashed_parts(program, stashes);
   const auto output = [&](const char* name) {
     const TensorId id = program.find(name);
     return id && program.tensor(id).role == Role::kOutput ? id : TensorId{};
@@ -162,8 +185,10 @@ Status PipelineStage::run(const PipelineCallbacks& callbacks, PipelineReport& re
 Status PipelineStage::run_steps(const PipelineCallbacks& callbacks, PipelineReport& report) {
   report = {};
   int64_t in_use = 0;
+  RETURN_IF_ERROR(receive_for(0));
   for (size_t i = 0; i < steps_.size(); ++i) {
     const PipelineStep& step = steps_[i];
+    if (i + 1 < steps_.size()) RETURN_IF_ERROR(receive_for(i + 1));
     if (step.work == PipelineWork::kForward) report.most_stashes = std::max(report.most_stashes, ++in_use);
     RETURN_IF_ERROR(run_step(i, callbacks, report));
     if (frees_stash(step.work)) --in_use;
@@ -171,9 +196,19 @@ Status PipelineStage::run_steps(const PipelineCallbacks& callbacks, PipelineRepo
   return ok_status();
 }
 
-void PipelineStage::bind_stash(size_t step, Executable& executable) {
-  for (const auto& [id, kind, offset] : work_of(steps_[step]).stashes)
-    executable.bind(id, stash_, first_slot_[kind] + slots_[kind].of_step[step] * slot_bytes_[kind] + offset);
+void PipelineStage::bind_stash(size_t step, const std::vector<StashedPart>& parts, Executable& executable) {
+  for (const auto& [id, kind, offset] : parts) {
+    const int64_t slot = slots_[kind].of_step[step];
+    CHECK(slot >= 0 && slot < slots_[kind].count, "a step without its stash");
+    executable.bind(id, stash_, first_slot_[kind] + slot * slot_bytes_[kind] + offset);
+  }
+}
+
+Status PipelineStage::receive_for(size_t step) {
+  const Work& work = work_of(steps_[step]);
+  if (!work.receive) return ok_status();
+  bind_stash(step, work.received_stashes, *work.receive);
+  return work.receive->run();
 }
 
 Status PipelineStage::run_step(size_t step, const PipelineCallbacks& callbacks, PipelineReport& report) {
@@ -182,7 +217,7 @@ Status PipelineStage::run_step(size_t step, const PipelineCallbacks& callbacks, 
   const bool is_last = callbacks.use_last && work.last && microbatch + 1 == options_.shape.num_microbatches;
   Executable& executable = is_last ? *work.last : *work.executable;
   const Program& program = work.executable->program();
-  bind_stash(step, executable);
+  bind_stash(step, work.stashes, executable);
   if (work.has_inputs) RETURN_IF_ERROR(callbacks.fill_inputs(microbatch, program));
   const double begun = monotonic_seconds();
   milestone("microbatch");

@@ -64,7 +64,7 @@ class PipelineStage {
   std::vector<Executable*> last_executables() const;
   // Parameters that other stages have too: terms of their gradients are there.
   const std::vector<std::string>& shared_parameters() const { return shared_parameters_; }
-  // Of all that outlives a program: stashes of the microbatches in flight, outboxes.
+  // Of all that outlives a program: stashes of the microbatches in flight, outboxes, inboxes.
   int64_t stash_bytes() const { return stash_bytes_; }
 
   // One step, with gradients that are zero. Nothing is under way when it returns. An error says that some stage failed;
@@ -81,10 +81,11 @@ class PipelineStage {
     int64_t offset_bytes;  // within a stash
   };
   struct Work {
+    std::unique_ptr<Executable> receive;  // what it reads of a neighbour; may be null
     std::unique_ptr<Executable> executable;
-    std::unique_ptr<Executable> last;  // may be null
-    std::vector<StashedPart> stashes;  // of both
-    TensorId loss, aux_loss;           // outputs it may have
+    std::unique_ptr<Executable> last;                    // may be null
+    std::vector<StashedPart> stashes, received_stashes;  // of these two, and of `receive`
+    TensorId loss, aux_loss;                             // outputs it may have
     bool has_inputs = false, has_gradients = false;
     RunTimes times;
   };
@@ -93,12 +94,17 @@ class PipelineStage {
       : options_(options), device_(device), groups_(groups) {}
 
   Status plan_steps();
+  void plan_evaluation();
   Status compile(const Program& microbatch, const std::vector<LayerRange>& pieces);
   Status add_program(Program program, Program last, const ByStashKind<Stash>& stashes, int chunk, PipelineWork work);
+  static std::vector<StashedPart> stashed_parts(const Program& program, const ByStashKind<Stash>& stashes);
+  Status add_receives(Program program, const ByStashKind<Stash>& stashes, int chunk, PipelineWork work);
   Status check_gradients_apart() const;
   Work& work_of(const PipelineStep& step);
   Status run_steps(const PipelineCallbacks& callbacks, PipelineReport& report);
-  void bind_stash(size_t step, Executable& executable);
+  void bind_stash(size_t step, const std::vector<StashedPart>& parts, Executable& executable);
+  // Asks for what step `step` reads of a neighbour.
+  Status receive_for(size_t step);
   Status run_step(size_t step, const PipelineCallbacks& callbacks, PipelineReport& report);
 
   const PipelineStageOptions options_;

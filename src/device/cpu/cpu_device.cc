@@ -89,8 +89,8 @@ class CpuDevice final : public Device {
   }
 
   Status synchronize() override {
-    resources_.sends.wait_for_all();
-    return resources_.sends.take_failure();
+    resources_.transfers.wait_for_all();
+    return resources_.transfers.take_failure();
   }
 
   Trace* trace() const override { return resources_.trace; }

@@ -68,7 +68,8 @@ void CpuExecutable::prepare_kernels() {
     call.num_outputs = operation.outputs.size();
     call.first_packed = packed_data_.size();
     call.workspace_bytes = prepare.workspace_bytes;
-    for (const TensorId id : operation.outputs) call.writes_stash |= id && program_.tensor(id).role == Role::kStash;
+    for (const auto* operands : {&operation.inputs, &operation.outputs})
+      for (const TensorId id : *operands) call.has_stash |= id && program_.tensor(id).role == Role::kStash;
     views_.resize(call.first_output + call.num_outputs);
     packed_data_.resize(call.first_packed + prepare.packings.size());
     packings_.push_back(std::move(prepare.packings));
@@ -178,7 +179,7 @@ Status CpuExecutable::load() {
 }
 
 Status CpuExecutable::run() {
-  RETURN_IF_ERROR(resources_.sends.take_failure());
+  RETURN_IF_ERROR(resources_.transfers.take_failure());
   RETURN_IF_ERROR(load());
   done_.assign(program_.operations.size(), 0);
   error_ = ok_status();
@@ -187,7 +188,7 @@ Status CpuExecutable::run() {
   for (size_t at = 0; at < program_.operations.size(); ++at) {
     // A microbatch of a large model can take longer than a process may be silent.
     milestone("operation");
-    if (calls_[at].writes_stash) wait_for_readers_of_stash(at);
+    if (calls_[at].has_stash && !wait_for_transfers(at)) break;
     if (order_.outlives_run[at]) {
       if (!stand_still_for(order_.waits[at])) break;
       post_beyond_run(at);
@@ -258,33 +259,46 @@ bool CpuExecutable::is_waited_for_at_once(size_t at) const {
          std::ranges::find(order_.waits[at + 1], static_cast<int>(at)) != order_.waits[at + 1].end();
 }
 
-// What it reads is looked up now: when its turn comes the next run may have begun, with another stash. It is not timed:
-// how long the peer lets it wait is not this program's time.
+// What it sends or receives is looked up now: when its turn comes the next run may have begun, with another stash. It
+// is not timed: how long the peer lets it wait is not this program's time.
 void CpuExecutable::post_beyond_run(size_t at) {
-  const TensorId id = program_.operations[at].inputs.front();
-  const View view = views_[calls_[at].first_input];
-  const int64_t send = resources_.sends.begin({.owner = this,
-                                               .bytes = {view.data, static_cast<size_t>(view.num_bytes())},
-                                               .link = group_of(program_.operations[at].op)->link});
+  const Operation& operation = program_.operations[at];
+  const bool receives = operation.inputs.empty();
+  const TensorId id = receives ? operation.outputs.front() : operation.inputs.front();
+  const View view = views_[receives ? calls_[at].first_output : calls_[at].first_input];
+  const RankGroup& group = *group_of(operation.op);
+  const int64_t transfer = resources_.transfers.begin({.owner = this,
+                                                       .bytes = {view.data, static_cast<size_t>(view.num_bytes())},
+                                                       .writes = receives,
+                                                       .link = group.link});
   if (!times_.empty()) ++times_[at].num_runs;
-  resources_.comm_lanes.post(*group_of(program_.operations[at].op),
-                             [this, at, view, send, memory = bound_[static_cast<size_t>(program_.root(id).index)]] {
-                               Status status = talk(at, {.inputs = std::span(&view, 1)});
-                               if (!status.ok()) groups_->abort(status.message());
-                               resources_.sends.end(send, std::move(status));
-                             });
+  const auto memory = bound_[static_cast<size_t>(program_.root(id).index)];
+  resources_.comm_lanes.post(group, [this, at, view, receives, transfer, memory] {
+    const std::span operand(&view, 1), none(&view, 0);
+    Status status = talk(at, {.inputs = receives ? none : operand, .outputs = receives ? operand : none});
+    if (!status.ok()) groups_->abort(status.message());
+    resources_.transfers.end(transfer, std::move(status));
+  });
 }
 
-void CpuExecutable::wait_for_readers_of_stash(size_t at) {
+bool CpuExecutable::wait_for_transfers(size_t at) {
+  TransfersUnderWay& transfers = resources_.transfers;
   const Operation& operation = program_.operations[at];
-  for (size_t i = 0; i < operation.outputs.size(); ++i) {
-    const TensorId id = operation.outputs[i];
-    if (!id || program_.tensor(id).role != Role::kStash) continue;
-    const View& view = views_[calls_[at].first_output + i];
+  const auto wait = [&](TensorId id, const View& view, bool writes) {
+    if (!id || program_.tensor(id).role != Role::kStash) return;
+    const std::span<const std::byte> bytes(view.data, static_cast<size_t>(view.num_bytes()));
     const double start = monotonic_seconds();
-    if (const auto link = resources_.sends.wait_for_readers({view.data, static_cast<size_t>(view.num_bytes())}))
+    if (const auto link = writes ? transfers.wait_to_write(bytes) : transfers.wait_to_read(bytes))
       waits_.waited_for(*link, monotonic_seconds() - start);
-  }
+  };
+  for (size_t i = 0; i < operation.inputs.size(); ++i)
+    wait(operation.inputs[i], views_[calls_[at].first_input + i], false);
+  for (size_t i = 0; i < operation.outputs.size(); ++i)
+    wait(operation.outputs[i], views_[calls_[at].first_output + i], true);
+  Status failure = transfers.take_failure();
+  if (failure.ok()) return true;
+  fail(std::move(failure));
+  return false;
 }
 
 Status CpuExecutable::talk(size_t at, const RankCall& call) {
@@ -357,7 +371,7 @@ void CpuExecutable::fail(Status error) {
     error_ = error;
   }
   // What other lanes wait for may never come now.
-  groups_->abort(error.message());
+  if (groups_) groups_->abort(error.message());
   progress_.notify_all();
 }
 

@@ -12,7 +12,7 @@
 #include "device/cpu/comm_lanes.h"
 #include "device/cpu/lane_waits.h"
 #include "device/cpu/packed_weights.h"
-#include "device/cpu/sends_under_way.h"
+#include "device/cpu/transfers_under_way.h"
 #include "program/lane_order.h"
 
 namespace colossus {
@@ -31,7 +31,7 @@ struct CpuResources {
   ThreadPool pool;
   PackedWeights packed_weights;
   SharedArena arena;
-  SendsUnderWay sends;
+  TransfersUnderWay transfers;
   CommLanes comm_lanes;  // last: its threads end before what they use
 };
 
@@ -39,7 +39,7 @@ class CpuExecutable final : public Executable {
  public:
   static Result<std::unique_ptr<CpuExecutable>> make(Program program, CpuResources& resources, bool reference,
                                                      const CompileOptions& options);
-  ~CpuExecutable() override { resources_.sends.wait_for_owner(this); }
+  ~CpuExecutable() override { resources_.transfers.wait_for_owner(this); }
 
   const Program& program() const override { return program_; }
   const MemoryPlan& memory_plan() const override { return plan_; }
@@ -78,8 +78,9 @@ class CpuExecutable final : public Executable {
   Status talk(size_t at, const RankCall& call);
   // What operation `at` is about to do, for the trace.
   Traced traced(size_t at) const;
-  // A send of an earlier run may still read what operation `at` writes.
-  void wait_for_readers_of_stash(size_t at);
+  // A send of an earlier run may still read what operation `at` writes, or a receive write what it reads. False when
+  // one has failed.
+  bool wait_for_transfers(size_t at);
   // Until those that operation `at` waits for are done; false when one has failed.
   bool wait_for(const std::vector<int>& operations);
   // The same on the compute lane.
@@ -92,7 +93,7 @@ class CpuExecutable final : public Executable {
     size_t first_input, num_inputs, first_output, num_outputs, first_packed;
     std::byte* workspace = nullptr;
     int64_t workspace_bytes = 0;
-    bool writes_stash = false;
+    bool has_stash = false;  // among its operands
   };
   struct StashView {
     size_t view;

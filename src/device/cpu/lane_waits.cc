@@ -12,7 +12,7 @@ LaneWaits::LaneWaits(const Program& program, const LaneOrder& order)
     const RankGroup* lane = group_of(program.operations[at].op);
     if (!lane) continue;
     links_[at] = lane->link;
-    // A send that may outlive the run tells nobody when it was done.
+    // A transfer that may outlive the run tells nobody when it was done.
     if (order.outlives_run[at]) continue;
     if (const auto found = before.find(*lane); found != before.end()) begins_after_[at].push_back(found->second);
     before[*lane] = static_cast<int>(at);

@@ -20,7 +20,7 @@ class LaneWaits {
   void set_times(int operation, double began, double ended) { times_[static_cast<size_t>(operation)] = {began, ended}; }
   // The compute lane stood still until the last of `operations`, all of other lanes, was done.
   void stood_still_for(std::span<const int> operations, double from, double until);
-  // It waited for a send of an earlier run to this link.
+  // It waited for a transfer of an earlier run.
   void waited_for(Link link, double seconds) { of(link) += seconds; }
 
   // How long it waited in this run because of groups with this link.

@@ -66,7 +66,7 @@ TEST(LaneWaits, NorIsWhatTheLaneIsLateFor) {
   EXPECT_EQ(waits.seconds(Link::kFromPrevious), 0);
 }
 
-TEST(LaneWaits, SendsOfEarlierRunsAreCountedToo) {
+TEST(LaneWaits, TransfersOfEarlierRunsAreCountedToo) {
   const Lanes lanes;
   LaneWaits waits(lanes.program, lanes.order);
   waits.waited_for(Link::kToNext, 2);

@@ -76,9 +76,9 @@ class CudaDevice final : public Device {
   }
 
   Status synchronize() override {
-    const Status sent = resources_->wait_for_sends(nullptr);
+    const Status transferred = resources_->wait_for_transfers(nullptr);
     const Status done = gpu::synchronize(resources_->stream);
-    return sent.ok() ? done : sent;
+    return transferred.ok() ? done : transferred;
   }
   Trace* trace() const override { return resources_->trace; }
   DType preferred_compute_dtype() const override { return DType::kBF16; }

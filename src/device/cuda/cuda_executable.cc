@@ -32,7 +32,7 @@ CudaExecutable::CudaExecutable(Program program, CudaResources& resources, const 
 
 CudaExecutable::~CudaExecutable() {
   // A failure is found by whoever next talks.
-  (void)resources_.wait_for_sends(this).ok();
+  (void)resources_.wait_for_transfers(this).ok();
   forget_graph();
   for (const gpu::Event event : events_) gpu::destroy(event);
   close_lanes();
@@ -46,7 +46,7 @@ Result<std::unique_ptr<CudaExecutable>> CudaExecutable::make(Program program, Cu
       CHECK(options.groups && options.groups->find(*group), "the program talks to ranks that are not here");
   std::unique_ptr<CudaExecutable> executable(new CudaExecutable(std::move(program), resources, options));
   RETURN_IF_ERROR(executable->prepare_kernels());
-  if (executable->talks()) RETURN_IF_ERROR(executable->open_lanes());
+  RETURN_IF_ERROR(executable->open_lanes());
   executable->plan_ = plan_memory(executable->program_,
                                   [&](int at) { return executable->calls_[static_cast<size_t>(at)].workspace_bytes; });
   if (CudaArena& arena = resources.arena; !arena.memory || arena.memory->num_bytes() < executable->plan_.arena_bytes) {
@@ -89,7 +89,8 @@ Status CudaExecutable::prepare_kernels() {
     call.first_gemm = gemms_.size();
     call.first_rounded = rounded_data_.size();
     call.workspace_bytes = prepare.workspace_bytes;
-    for (const TensorId id : operation.outputs) call.writes_stash |= id && program_.tensor(id).role == Role::kStash;
+    for (const auto* operands : {&operation.inputs, &operation.outputs})
+      for (const TensorId id : *operands) call.has_stash |= id && program_.tensor(id).role == Role::kStash;
     views_.resize(call.first_output + call.num_outputs);
     gemms_.insert(gemms_.end(), prepare.gemms.begin(), prepare.gemms.end());
     rounded_data_.resize(call.first_rounded + prepare.rounded.size());
@@ -172,9 +173,9 @@ Status CudaExecutable::resolve() {
 
 Status CudaExecutable::enqueue(size_t at) {
   const Call& call = calls_[at];
-  if (call.writes_stash) wait_for_readers_of_stash(at);
+  if (call.has_stash) wait_for_transfers(at);
   if (call.lane) return communicate(at);
-  if (call.wait_place >= 0) wait_for_lanes(order_.waits[at], call.wait_place);
+  if (talks() && !order_.waits[at].empty()) wait_for_lanes(order_.waits[at], call.wait_place);
   if (timed_) gpu::record(resources_.stream, events_[2 * at]);
   compute(at);
   if (timed_) gpu::record(resources_.stream, events_[2 * at + 1]);
@@ -212,6 +213,8 @@ Status CudaExecutable::load() {
 
 Status CudaExecutable::run() {
   milestone("operation");
+  waited_for_groups_ = nullptr;
+  waited_ = {};
   if (talks()) RETURN_IF_ERROR(begin_talk());
   RETURN_IF_ERROR(load());
   timed_ = !times_.empty() || tracing();
@@ -220,7 +223,8 @@ Status CudaExecutable::run() {
   for (CudaMemory* memory : mutated_) ++memory->version;
   if (status.ok()) status = resources_.gemms->status();
   if (status.ok()) status = gpu::last_error();
-  if (talks()) status = status.ok() ? finish_talk() : abort_talk(status);
+  if (RankGroups* groups = talks() ? groups_ : waited_for_groups_)
+    status = status.ok() ? finish_talk(*groups) : abort_talk(*groups, status);
   RETURN_IF_ERROR(status);
   return timed_ ? take_times() : ok_status();
 }
@@ -244,6 +248,7 @@ Status CudaExecutable::run_graph() {
 // All of it, also behind a failure: whoever waits for an event waits for one that comes.
 Status CudaExecutable::enqueue_all() {
   Status status;
+  wait_places_.clear();
   for (size_t at = 0; at < program_.operations.size(); ++at) {
     const Status given = enqueue(at);
     if (status.ok()) status = given;

@@ -47,13 +47,14 @@ class CudaExecutable final : public Executable {
   void close_lanes();
   Status begin_talk();
   Status communicate(size_t at);
-  // Sends of earlier runs may still read what operation `at` writes.
-  void wait_for_readers_of_stash(size_t at);
-  // The compute lane waits for these operations of other lanes, and notes for how long.
+  // Sends of earlier runs may still read what operation `at` writes, or receives write what it reads.
+  void wait_for_transfers(size_t at);
+  // The compute lane waits for these events, and notes for how long.
+  void wait_timed(const std::vector<gpu::Event>& events, int64_t place, Link link);
   void wait_for_lanes(const std::vector<int>& operations, int64_t place);
-  Status note_send(size_t at);
-  Status finish_talk();
-  Status abort_talk(const Status& error);
+  Status note_transfer(size_t at);
+  Status finish_talk(RankGroups& groups);
+  Status abort_talk(RankGroups& groups, const Status& error);
   // Of a run whose operations stood between events.
   Status take_times();
   Status make_events();
@@ -69,8 +70,8 @@ class CudaExecutable final : public Executable {
     int64_t workspace_bytes = 0;
     CudaLane* lane = nullptr;   // of what talks to other ranks
     gpu::Event done = nullptr;  // behind that
-    int64_t wait_place = -1;    // where the compute lane waits for other lanes before the operation
-    bool writes_stash = false;
+    int64_t wait_place = -1;    // where the compute lane waits for other lanes before the operation, or for transfers
+    bool has_stash = false;     // among its operands
   };
 
   Program program_;
@@ -99,12 +100,14 @@ class CudaExecutable final : public Executable {
 
   // Of a program that talks to other ranks.
   RankGroups* const groups_;
+  RankGroups* waited_for_groups_ = nullptr;  // in this run: of transfers of other programs
   LaneOrder order_;
-  std::vector<int> last_of_lanes_;  // operations that the end of the run waits for
-  gpu::Event issue_ = nullptr;      // where the compute lane has come to
-  gpu::Event end_ = nullptr;        // of the run
-  std::vector<Link> wait_links_;    // by wait_place; the last is the end of the run
-  PinnedMemory wait_times_;         // the GPU's clock before and behind each of these waits
+  std::vector<int> last_of_lanes_;    // operations that the end of the run waits for
+  gpu::Event issue_ = nullptr;        // where the compute lane has come to
+  gpu::Event end_ = nullptr;          // of the run
+  std::vector<Link> wait_links_;      // by wait_place; the last is the end of the run
+  std::vector<int64_t> wait_places_;  // where it waited, as it was given to the streams last
+  PinnedMemory wait_times_;           // the GPU's clock before and behind each of these waits
   std::array<double, static_cast<size_t>(Link::kParameters) + 1> waited_{};
   int64_t first_number_ = 0;  // of its operations, on the lanes
 

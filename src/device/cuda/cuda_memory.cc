@@ -30,30 +30,30 @@ Result<std::shared_ptr<Bf16Copy>> Bf16Copies::get(const std::shared_ptr<CudaMemo
   return copy;
 }
 
-void CudaResources::look_at_sends() {
-  std::erase_if(sends, [](const CudaSend& send) {
-    const auto past = gpu::is_past(send.event);
+void CudaResources::look_at_transfers() {
+  std::erase_if(transfers, [](const CudaTransfer& transfer) {
+    const auto past = gpu::is_past(transfer.event);
     // An error of the GPU stays, and is found by whoever runs next.
     if (past.ok() && !*past) return false;
-    gpu::destroy(send.event);
+    gpu::destroy(transfer.event);
     return true;
   });
 }
 
-Status CudaResources::wait_for_sends(const void* owner) {
+Status CudaResources::wait_for_transfers(const void* owner) {
   Status status;
-  std::erase_if(sends, [&](const CudaSend& send) {
-    if (owner && send.owner != owner) return false;
-    if (status.ok()) status = lanes.wait(send.event, *send.groups);
+  std::erase_if(transfers, [&](const CudaTransfer& transfer) {
+    if (owner && transfer.owner != owner) return false;
+    if (status.ok()) status = lanes.wait(transfer.event, *transfer.groups);
     // After a failure streams run out; whoever frees the memory waits for them.
-    gpu::destroy(send.event);
+    gpu::destroy(transfer.event);
     return true;
   });
   return status;
 }
 
 CudaResources::~CudaResources() {
-  (void)wait_for_sends(nullptr).ok();
+  (void)wait_for_transfers(nullptr).ok();
   arena.memory.reset();
   gemms.reset();
   if (staging) gpu::release_pinned(staging);

@@ -62,12 +62,14 @@ struct CudaArena {
   uint64_t generation = 0;  // moves on when the memory does
 };
 
-// A send that goes on when the run that issued it has ended.
-struct CudaSend {
+// A send or receive that goes on when the run that issued it has ended.
+struct CudaTransfer {
   const void* owner;               // the executable
-  ConstByteSpan bytes;             // what it still reads
+  ConstByteSpan bytes;             // what it still reads, or writes
+  bool writes;                     // a receive
   std::shared_ptr<CudaMemory> in;  // where they lie
   gpu::Event event;                // behind it
+  Link link;                       // of its group
   RankGroups* groups;
 };
 
@@ -83,10 +85,10 @@ struct CudaResources {
   Status write(std::byte* device, int64_t num_bytes, const StoredBytes& bytes);
   void read(const std::byte* device, std::span<std::byte> into);
 
-  // Forgets those sends that are done.
-  void look_at_sends();
+  // Forgets those transfers that are done.
+  void look_at_transfers();
   // Until those of this owner are done, or all (null). Fails as CudaLanes::wait() does; then none is under way.
-  Status wait_for_sends(const void* owner);
+  Status wait_for_transfers(const void* owner);
 
   gpu::Properties properties;
   Trace* trace = nullptr;

@@ -18,7 +18,8 @@ struct TransferAttributes {
   Status check(const Inference& io) const;
 };
 
-// Done when the neighbour has taken it. A send from a stash does not keep the run waiting (LaneOrder::outlives_run).
+// Done when the neighbour has taken it. A send from a stash does not keep the run waiting (LaneOrder::outlives_run),
+// nor does a receive into one that nothing in its program reads.
 struct Send : TransferAttributes {
   static constexpr std::string_view kName = "send";
   enum In { kX };

@@ -142,6 +142,112 @@ TEST_P(Transfer, ASendFromAStashOutlivesItsRunAndKeepsItsBytes) {
       GetParam());
 }
 
+// One program asks for what another reads from a stash.
+struct StashReceiver {
+  StashReceiver(Device& device, RankGroups& groups) : device(device) {
+    Builder receiver("receiver"), reader("reader");
+    const Receive op{{.group = kLink}, {kSize}, DType::kF32};
+    const TensorId came = receiver.emit(op, {});
+    Program program = *receiver.finish();
+    program.tensor(came).role = Role::kStash;
+    program.tensor(came).name = "stash";
+    receive = *device.compile(std::move(program), {.groups = &groups});
+    const TensorId stashed = reader.declare("stash", {{kSize}, DType::kF32}, Role::kStash);
+    reader.mark_output(reader.emit(Scale{.factor = 2}, {stashed}), "y");
+    read = *device.compile(*reader.finish(), {.groups = &groups});
+    stash = *device.allocate(2 * kSlotBytes);
+  }
+
+  Status ask(int64_t slot) {
+    receive->bind(receive->program().find("stash"), stash, slot * kSlotBytes);
+    return receive->run();
+  }
+  Status take(int64_t slot, std::vector<float>& y) {
+    read->bind(read->program().find("stash"), stash, slot * kSlotBytes);
+    RETURN_IF_ERROR(read->run());
+    y.resize(kSize);
+    read->read_output(read->program().find("y"), std::as_writable_bytes(std::span(y)));
+    return ok_status();
+  }
+
+  static constexpr int64_t kSlotBytes = 4096;
+  Device& device;
+  std::unique_ptr<Executable> receive, read;
+  std::shared_ptr<DeviceMemory> stash;
+};
+
+// One first, so that ranks that meet before they first talk have met.
+void send_one(StashSender& sender) { ASSERT_TRUE(sender.run(1, 1).ok()); }
+void take_one(StashReceiver& receiver) {
+  std::vector<float> y;
+  ASSERT_TRUE(receiver.ask(0).ok());
+  ASSERT_TRUE(receiver.take(0, y).ok());
+  EXPECT_EQ(y.front(), 2);
+}
+
+// Two are asked for before the peer sends anything. Whoever reads what comes waits for it, and for no other.
+TEST_P(Transfer, AReceiveIntoAStashOutlivesItsRunAndItsReadersWait) {
+  std::promise<void> asked, read;
+  run_ranks(
+      2, kLink,
+      [&](int rank, Device& device, RankGroups& groups) {
+        if (rank == 0) {
+          StashSender sender(device, groups);
+          send_one(sender);
+          asked.get_future().wait();
+          std::this_thread::sleep_for(std::chrono::milliseconds(30));  // time for the reader to come too early
+          ASSERT_TRUE(sender.run(1000, 0).ok());
+          ASSERT_TRUE(device.synchronize().ok());
+          read.get_future().wait();
+          ASSERT_TRUE(sender.run(2000, 0).ok());
+          ASSERT_TRUE(device.synchronize().ok());
+          return;
+        }
+        StashReceiver receiver(device, groups);
+        take_one(receiver);
+        ASSERT_TRUE(receiver.ask(0).ok());
+        ASSERT_TRUE(receiver.ask(1).ok());
+        asked.set_value();
+        for (const auto& [slot, first] : {std::pair(0, 1000.0F), std::pair(1, 2000.0F)}) {
+          std::vector<float> y;
+          const Status taken = receiver.take(slot, y);
+          ASSERT_TRUE(taken.ok()) << taken.message();
+          const std::vector<float> x = values(first);
+          for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], 2 * x[i]) << i;
+          if (slot > 0) continue;
+          EXPECT_GT(receiver.read->waited_seconds(kLink.link), 0.01);
+          read.set_value();
+        }
+      },
+      GetParam());
+}
+
+TEST_P(Transfer, WhatReadsAStashThatNeverCameFails) {
+  std::promise<void> asked;
+  run_ranks(
+      2, kLink,
+      [&](int rank, Device& device, RankGroups& groups) {
+        if (rank == 0) {
+          {
+            StashSender sender(device, groups);
+            send_one(sender);
+            ASSERT_TRUE(device.synchronize().ok());
+          }
+          asked.get_future().wait();
+          return groups.clear();
+        }
+        StashReceiver receiver(device, groups);
+        take_one(receiver);
+        ASSERT_TRUE(receiver.ask(0).ok());
+        asked.set_value();
+        std::vector<float> y;
+        const Status status = receiver.take(0, y);
+        ASSERT_FALSE(status.ok());
+        EXPECT_THAT(status.message(), testing::HasSubstr("rank 0"));
+      },
+      GetParam());
+}
+
 TEST(TransferFails, AfterTheRunAndIsReportedOnce) {
   std::promise<void> sent;
   run_ranks(2, kLink, [&](int rank, Device& device, RankGroups& groups) {

@@ -1,4 +1,5 @@
-// Sends that go on when the run that issued them has ended: which memory they still read, and whether one failed.
+// Sends and receives that go on when the run that issued them has ended: which memory they still read or write, and
+// whether one failed.
 #pragma once
 
 #include <condition_variable>
@@ -15,20 +16,21 @@
 namespace colossus {
 
 // begin() and the waits are for the compute lane's thread, end() for any.
-class SendsUnderWay {
+class TransfersUnderWay {
  public:
-  struct Send {
+  struct Transfer {
     const void* owner = nullptr;  // whoever must live until the end
     std::span<const std::byte> bytes;
-    Link link = Link::kNone;  // to whom
+    bool writes = false;  // a receive
+    Link link = Link::kNone;
   };
-  // The result names the send.
-  int64_t begin(const Send& send);
-  void end(int64_t send, Status status);
+  // The result names the transfer.
+  int64_t begin(const Transfer& transfer);
+  void end(int64_t transfer, Status status);
 
-  // Until these bytes may be written. To whom the first of those goes that were waited for; nothing: they all were
-  // done.
-  std::optional<Link> wait_for_readers(std::span<const std::byte> bytes);
+  // Until these bytes may be written, or read. The link of the first that was waited for; nothing: they all were done.
+  std::optional<Link> wait_to_write(std::span<const std::byte> bytes);
+  std::optional<Link> wait_to_read(std::span<const std::byte> bytes);
   void wait_for_owner(const void* owner);
   // Until none is under way.
   void wait_for_all();
@@ -38,7 +40,7 @@ class SendsUnderWay {
  private:
   struct Entry {
     int64_t number;
-    Send send;
+    Transfer transfer;
   };
 
   template <class Concerns>
