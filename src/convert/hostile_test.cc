@@ -184,6 +184,17 @@ TEST_F(Hostile, PicklesAreNeverRead) {
   EXPECT_THAT(one.status().message(), HasSubstr("is a pickle"));
 }
 
+TEST_F(Hostile, PartsOfOneRankAreNoModel) {
+  ASSERT_TRUE(local_files().rename(place("model.safetensors"), place("pytorch-00001-TP-003.safetensors")).ok());
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("pytorch-00001-TP-003.safetensors"), HasSubstr("tensor-parallel rank's part"),
+                               HasSubstr("join the parts")));
+}
+
+TEST_F(Hostile, DirectoriesWithoutTensors) {
+  ASSERT_TRUE(local_files().remove_all(place("model.safetensors")).ok());
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("theirs"), HasSubstr("holds no *.safetensors; needed the directory of")));
+}
+
 TEST_F(Hostile, TypesThatAreNotImported) {
   tensors_[0].spec.dtype = "I32";
   write_safetensors(place("model.safetensors"), tensors_);
