@@ -145,6 +145,16 @@ TEST_F(Hostile, NumbersThatNoNetworkHas) {
   EXPECT_THAT(refusal(), HasSubstr("num_layers"));
 }
 
+TEST_F(Hostile, KeysOfAnotherKind) {
+  const auto said = [&](const std::string& key, const nlohmann::json& value) {
+    set_config(key, value);
+    return refusal();
+  };
+  EXPECT_THAT(said("tie_word_embeddings", "yes"), AllOf(HasSubstr("tie_word_embeddings"), HasSubstr("true or false")));
+  EXPECT_THAT(said("hidden_act", 3), AllOf(HasSubstr("hidden_act"), HasSubstr("needed a string")));
+  EXPECT_THAT(said("rms_norm_eps", "small"), AllOf(HasSubstr("rms_norm_eps"), HasSubstr("needed a number")));
+}
+
 TEST_F(Hostile, TensorsOfAnotherNetwork) {
   set_config("intermediate_size", 21);
   EXPECT_THAT(refusal(), AllOf(HasSubstr("mlp."), HasSubstr("[21, 12]")));
