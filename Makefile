@@ -5,6 +5,7 @@
 #   make chaos   break runs on purpose and compare what is left (FAULTS=n of each kind; TEXT=file to learn from)
 #   make test-cluster   the same over machines that are network namespaces, with etcd (root; ONLY=kind TIMES=n)
 #   make fuzz    hostile files, read by every reader for FUZZ_SECONDS (ONLY="names"; docs/fuzzing.md)
+#   make coverage   which share of the readers' lines the tests run (docs/fuzzing.md)
 #   make asan    the tests under the address and undefined-behaviour sanitizers      make tsan   ... the thread sanitizer
 #   make format  make tidy  make clean
 # Packages that are missing are installed first (Debian; root or sudo); NO_INSTALL=1 leaves the machine alone.
@@ -13,7 +14,7 @@ PRESET ?= release
 BUILD := build/$(PRESET)
 INSTALL := $(if $(NO_INSTALL),@:,@scripts/install_packages.sh)
 
-.PHONY: all demo test chaos test-cluster bench asan tsan fuzz cuda format tidy clean packages
+.PHONY: all demo test chaos test-cluster bench asan tsan fuzz coverage cuda format tidy clean packages
 
 all:
 	$(INSTALL) build
@@ -56,6 +57,10 @@ fuzz:
 	@cmake --preset fuzz
 	@cmake --build build/fuzz --parallel $(JOBS) --target $(if $(ONLY),$(addsuffix _fuzz,$(ONLY)),fuzz_programs)
 	@JOBS=$(JOBS) ONLY="$(ONLY)" $(if $(FUZZ_SECONDS),FUZZ_SECONDS=$(FUZZ_SECONDS)) scripts/fuzz.sh
+
+coverage:
+	$(INSTALL) test
+	@JOBS=$(JOBS) scripts/reader_coverage.sh
 
 # The program with the CUDA device, and what checks it on a GPU (bench/gpu); compiling needs nvcc, no GPU.
 cuda:

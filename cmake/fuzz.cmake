@@ -70,7 +70,11 @@ ${rows}  };
   file(GLOB tests CONFIGURE_DEPENDS tests/fuzz/*_test.cc)
   set(parts ${CMAKE_BINARY_DIR}/fuzz_table.cc tests/fuzz/fuzz.cc ${heap})
   set_source_files_properties(${parts} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  set(upper_floors plan node_check)
+  if(COLOSSUS_COVERAGE)
+    set(upper_floors upstairs)  # cmake/coverage.cmake
+  endif()
   colossus_add_tests(colossus_fuzz_test SOURCES ${tests} ${sources} ${parts}
-    DEPS convert data checkpoint plan node_check)
+    DEPS convert data checkpoint ${upper_floors})
   target_include_directories(colossus_fuzz_test PRIVATE tests)
 endfunction()

@@ -293,6 +293,8 @@ TEST_F(HostileGguf, NumbersThatNoNetworkHas) {
       {"llama.attention.key_length", gguf_u32(8)},
       {"llama.rope.freq_base", {GgufValueType::kF32, static_cast<double>(std::nanf(""))}},
       {"llama.context_length", gguf_bool(true)},
+      {"llama.attention.causal", gguf_u32(1)},   // no bool
+      {"llama.rope.scaling.type", gguf_u32(1)},  // no text
       {"llama.expert_count", gguf_u32(1 << 25)}};
   const std::map<std::string, Shape> shapes = {{"token_embd.weight", {19, 12}}};
   for (const auto& [key, value] : cases) {
@@ -318,6 +320,70 @@ TEST_F(HostileGguf, WhatTheNetworkCannotDoIsNamed) {
   GgufToWrite file = whole();
   file.metadata.erase("llama.feed_forward_length");
   EXPECT_THAT(refusal(file), HasSubstr("llama.feed_forward_length: it is not there"));
+}
+
+TEST_F(HostileGguf, HeadsThatDoNotDivideTheWidth) {
+  GgufMetadata metadata = whole().metadata;
+  metadata["llama.attention.head_count"] = gguf_u32(5);
+  metadata.erase("llama.attention.key_length");
+  EXPECT_THAT(read_gguf_config(metadata, {{"token_embd.weight", {19, 12}}}, {}).status().message(),
+              HasSubstr("llama.attention.head_count: 5 does not divide embedding_length = 12"));
+}
+
+TEST_F(HostileGguf, ListsWhereTheNetworkHasOneNumber) {
+  GgufMetadata metadata = whole().metadata;
+  metadata["llama.feed_forward_length"] = {GgufValueType::kArray,
+                                           GgufArray{.element = GgufValueType::kU32, .count = 2}};
+  EXPECT_THAT(
+      read_gguf_config(metadata, {{"token_embd.weight", {19, 12}}}, {}).status().message(),
+      AllOf(HasSubstr("llama.feed_forward_length"), HasSubstr("layers that differ from one another are not there")));
+}
+
+TEST_F(HostileGguf, ExpertsThatAreChosenOtherwiseAreNamed) {
+  const std::map<std::string, Shape> shapes = {{"token_embd.weight", {19, 12}}};
+  const auto say = [&](const ModelConfig& model, const std::string& key, const GgufValue& value) {
+    GgufMetadata metadata = gguf_config(model);
+    metadata[key] = value;
+    return read_gguf_config(metadata, shapes, {}).status().message();
+  };
+  const std::vector<std::tuple<std::string, GgufValue, std::string>> cases = {
+      {"expert_gating_func", gguf_u32(2), "not chosen by a softmax"},
+      {"expert_weights_scale", gguf_f32(2.5), "needed 1"},
+      {"expert_shared_count", gguf_u32(1), "experts that see every token"},
+      {"expert_shared_feed_forward_length", gguf_u32(8), "experts that see every token"},
+      {"expert_group_count", gguf_u32(4), "groups of experts"},
+      {"leading_dense_block_count", gguf_u32(1), "layers without experts"}};
+  for (const auto& [key, value, reason] : cases)
+    EXPECT_THAT(say(small_model_of("mixtral"), "llama." + key, value), AllOf(HasSubstr("llama."), HasSubstr(reason)))
+        << key;
+  EXPECT_THAT(say(small_model_of("qwen3"), "qwen3.expert_count", gguf_u32(3)), HasSubstr("qwen3"));
+  EXPECT_THAT(say(small_model_of("qwen3_moe"), "qwen3moe.expert_count", gguf_u32(0)), HasSubstr("needed at least 1"));
+  EXPECT_THAT(say(small_model_of("grok-1"), "grok.expert_count", gguf_u32(0)), HasSubstr("needed at least 1"));
+  EXPECT_THAT(say(small_model_of("grok-1"), "grok.attention.output_scale", gguf_f32(0.3)),
+              HasSubstr("needed 1 / sqrt(4), the size of a head"));
+  EXPECT_THAT(say(small_model_of("gpt2"), "gpt2.attention.head_count_kv", gguf_u32(2)),
+              HasSubstr("heads must fill embedding_length"));
+}
+
+TEST_F(HostileGguf, FrequenciesOfArchitecturesThatHaveNone) {
+  const std::map<std::string, Shape> shapes = {{"token_embd.weight", {19, 12}}};
+  const std::vector<float> table = {1, 8};
+  EXPECT_THAT(read_gguf_config(gguf_config(small_model_of("qwen3")), shapes, table).status().message(),
+              HasSubstr("rope_freqs.weight is only known in files of the architecture llama"));
+  EXPECT_THAT(read_gguf_config(gguf_config(small_model_of("llama")), shapes, {1, 8, 8}).status().message(),
+              AllOf(HasSubstr("llama.rope.freq_base"), HasSubstr("has 3 numbers; needed 2")));
+}
+
+TEST_F(HostileGguf, ScalingThatGrok2DoesNotDoIsPassedOver) {
+  const std::map<std::string, Shape> shapes = {{"token_embd.weight", {19, 12}}, {"blk.0.ffn_up.weight", {14, 12}}};
+  GgufMetadata metadata = gguf_config(small_model_of("grok-2"));
+  metadata["grok.rope.scaling.type"] = gguf_text("yarn");
+  metadata["grok.rope.scaling.factor"] = gguf_f32(16);
+  metadata["grok.rope.scaling.yarn_beta_fast"] = gguf_f32(8);
+  const auto read = read_gguf_config(metadata, shapes, {});
+  ASSERT_TRUE(read.ok()) << read.status().message();
+  EXPECT_EQ(read->config.rope_factor, 1);
+  EXPECT_THAT(read->notes, testing::Contains(HasSubstr("grok.rope.scaling is passed over")));
 }
 
 TEST_F(HostileGguf, TensorsOfAnotherNetwork) {

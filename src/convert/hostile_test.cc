@@ -145,6 +145,16 @@ TEST_F(Hostile, NumbersThatNoNetworkHas) {
   EXPECT_THAT(refusal(), HasSubstr("num_layers"));
 }
 
+TEST_F(Hostile, KeysOfAnotherKind) {
+  const auto said = [&](const std::string& key, const nlohmann::json& value) {
+    set_config(key, value);
+    return refusal();
+  };
+  EXPECT_THAT(said("tie_word_embeddings", "yes"), AllOf(HasSubstr("tie_word_embeddings"), HasSubstr("true or false")));
+  EXPECT_THAT(said("hidden_act", 3), AllOf(HasSubstr("hidden_act"), HasSubstr("needed a string")));
+  EXPECT_THAT(said("rms_norm_eps", "small"), AllOf(HasSubstr("rms_norm_eps"), HasSubstr("needed a number")));
+}
+
 TEST_F(Hostile, TensorsOfAnotherNetwork) {
   set_config("intermediate_size", 21);
   EXPECT_THAT(refusal(), AllOf(HasSubstr("mlp."), HasSubstr("[21, 12]")));
@@ -182,6 +192,17 @@ TEST_F(Hostile, PicklesAreNeverRead) {
   const auto one = import_model(local_files(), place("pytorch_model.bin"), dir_ / "ours");
   ASSERT_FALSE(one.ok());
   EXPECT_THAT(one.status().message(), HasSubstr("is a pickle"));
+}
+
+TEST_F(Hostile, PartsOfOneRankAreNoModel) {
+  ASSERT_TRUE(local_files().rename(place("model.safetensors"), place("pytorch-00001-TP-003.safetensors")).ok());
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("pytorch-00001-TP-003.safetensors"), HasSubstr("tensor-parallel rank's part"),
+                               HasSubstr("join the parts")));
+}
+
+TEST_F(Hostile, DirectoriesWithoutTensors) {
+  ASSERT_TRUE(local_files().remove_all(place("model.safetensors")).ok());
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("theirs"), HasSubstr("holds no *.safetensors; needed the directory of")));
 }
 
 TEST_F(Hostile, TypesThatAreNotImported) {

@@ -150,10 +150,63 @@ const Breakage kBreakages[] = {
        j["post_processor"] = {{"type", "TemplateProcessing"}};
      },
      "$.post_processor.single is null; wanted an array"},
+    {"post_processor_type",
+     [](Json& j) {
+       j["post_processor"] = {{"type", "Bert"}};
+     },
+     "$.post_processor.type is \"Bert\"; wanted ByteLevel, TemplateProcessing"},
+    {"post_processor_pair",
+     [](Json& j) {
+       j["post_processor"] = {{"type", "RobertaProcessing"}, {"cls", {"<s>"}}, {"sep", {"</s>", 2}}};
+     },
+     "$.post_processor.cls is [\"<s>\"]; wanted [token, id]"},
+    {"metaspace_of_two",
+     [](Json& j) {
+       j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "__"}};
+     },
+     "$.pre_tokenizer.replacement is \"__\"; wanted one character"},
+    {"metaspace_prefix",
+     [](Json& j) {
+       j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}};
+     },
+     "$.pre_tokenizer.prepend_scheme is \"last\"; wanted always, first or never"},
+    {"metaspace_contradicts_itself",
+     [](Json& j) {
+       j["pre_tokenizer"] = {
+           {"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}, {"add_prefix_space", false}};
+     },
+     "$.pre_tokenizer.prepend_scheme is \"first\"; wanted \"never\", as add_prefix_space is false"},
 };
 
 INSTANTIATE_TEST_SUITE_P(All, BrokenTokenizerFile, testing::ValuesIn(kBreakages),
                          [](const auto& info) { return info.param.name; });
+
+// <|end|> has the id 0.
+TEST(TokenizerJson, BeginAndEndAreReadOfEveryKindOfPostProcessor) {
+  const std::vector<int32_t> plain = *Tokenizer::from_json(sound_file())->encode("the lazy", {});
+  const Json special = {{"<|end|>", {{"id", "<|end|>"}, {"ids", {0}}, {"tokens", {"<|end|>"}}}}};
+  const Json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+             end = {{"SpecialToken", {{"id", "<|end|>"}, {"type_id", 0}}}};
+  const auto encoded = [](const Json& post_processor) {
+    Json json = Json::parse(sound_file());
+    json["post_processor"] = post_processor;
+    const auto tokenizer = Tokenizer::from_json(json.dump());
+    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+    return tokenizer.ok() ? *tokenizer->encode("the lazy", {.add_special = true}) : std::vector<int32_t>();
+  };
+  std::vector<int32_t> both = plain, behind = plain;
+  both.insert(both.begin(), 0);
+  both.push_back(0);
+  behind.push_back(0);
+  EXPECT_EQ(encoded(nullptr), plain);
+  for (const char* type : {"RobertaProcessing", "BertProcessing"})
+    EXPECT_EQ(encoded({{"type", type}, {"cls", {"<|end|>", 0}}, {"sep", {"<|end|>", 0}}}), both) << type;
+  EXPECT_EQ(encoded({{"type", "TemplateProcessing"},
+                     {"single", Json::array({text, end})},
+                     {"pair", Json::array()},
+                     {"special_tokens", special}}),
+            behind);
+}
 
 TEST(TokenizerJson, CutFilesAreRefused) {
   const std::string file = sound_file();

@@ -5,7 +5,9 @@
 
 #include <fmt/format.h>
 
+#include "data/shard_set.h"
 #include "io/config.h"
+#include "io/testing.h"
 #include "model/model.h"
 #include "model/testing.h"
 #include "train/dial.h"
@@ -59,6 +61,25 @@ TEST(Resolve, Faults) {
   EXPECT_THAT(resolve(long_rows, 100).message(), AllOf(HasSubstr("8193"), HasSubstr("model.context = 8192")));
   RunConfig leaves = run_of(24, 16, 8, 2);
   EXPECT_THAT(resolve(leaves, 100).message(), AllOf(HasSubstr("reduction_leaves"), HasSubstr("3 microbatches")));
+}
+
+TEST(Resolve, WithDataTheVocabularyIsThatOfTheShards) {
+  const TemporaryDirectory dir;
+  RunConfig run = run_of(8, 16);
+  EXPECT_THAT(resolve_with_data(local_files(), run).status().message(),
+              AllOf(HasSubstr("[data.sources] none"), HasSubstr("colossus data build")));
+  run.data.sources = {{.path = dir / "shards"}};
+  EXPECT_THAT(resolve_with_data(local_files(), run).status().message(), HasSubstr(dir / "shards"));
+  ShardIndex index;
+  index.identity.vocab_size = 77;
+  ASSERT_TRUE(local_files().make_directories(dir / "shards").ok());
+  ASSERT_TRUE(write_shard_index(local_files(), dir / "shards", index).ok());
+  const auto read = resolve_with_data(local_files(), run);
+  ASSERT_TRUE(read.ok()) << read.status().message();
+  EXPECT_EQ(read->identity.vocab_size, 77);
+  EXPECT_EQ(run.model.vocab_size, 77);
+  run.model.vocab_size = 50;
+  EXPECT_THAT(resolve_with_data(local_files(), run).status().message(), HasSubstr("model.vocab_size"));
 }
 
 TEST(RunConfig, FaultsNameTheKey) {
@@ -149,6 +170,18 @@ TEST(RunConfig, ZeroStagesTwoAndThreeWantALeafForEachMicrobatch) {
       error(16, 8, {.shard = 3, .zero_stage = 3}),
       HasSubstr("data x shard = 3 does not divide the 8 leaves, which ranks take in turn with zero_stage 3; try "
                 "1, 2, 4 or 8"));
+}
+
+TEST(RunConfig, LeavesThatRanksSumTogetherCannotBeVerifiedAlone) {
+  RunConfig run;
+  run.model = tiny_model(Family::kLlama);
+  run.train = {.batch = 16, .tokens = 16, .microbatch = 2, .reduction_leaves = 8};
+  run.train.verify_every = 10;
+  run.mesh = {.shard = 4, .zero_stage = 3};
+  EXPECT_THAT(check_layout(run).message(),
+              AllOf(HasSubstr("[train.verify_every] 10: with mesh.zero_stage = 3"), HasSubstr("use 0")));
+  run.mesh.zero_stage = 1;
+  EXPECT_TRUE(check_layout(run).ok());
 }
 
 }  // namespace
