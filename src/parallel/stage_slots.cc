@@ -143,7 +143,8 @@ SlotUse assign_outboxes(const Pieces& pieces, size_t stage, const Steps& steps, 
   return use;
 }
 
-// Plays the lists with sends that are done when the neighbour starts the step that receives them.
+// Plays the lists with sends that are done when the neighbour starts the step that receives them. It asks for them a
+// step earlier, so none is done later than that.
 class Rendezvous {
  public:
   Rendezvous(const Pieces& pieces, const std::vector<Steps>& stages, int64_t num_outboxes)

@@ -18,7 +18,7 @@ enum class StashKind : uint8_t {
   kForwardBackward,  // from a microbatch's forward to its backward step (kBackward or kBackwardInput) on the chunk
   kForwardWeight,    // to kBackwardWeight
   kBackwardWeight,   // from kBackwardInput to kBackwardWeight
-  kOutbox,           // from the step that sends until the neighbour starts the step that receives
+  kOutbox,           // from the step that sends until the neighbour has taken it
   // Of what is received: each from the start of the step before the one that receives, so that it can come meanwhile.
   kInbox,                 // to the end of the step that receives
   kInboxForwardBackward,  // to those of the stashes above
