@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs what the pictures in docs/parallelism.md and docs/faults.md show, and draws them: 4 ranks on this machine, four
-# minutes. Every run is of configs/runs/picture.toml; its timeline stays in out/pictures.
+# Runs what the pictures in docs/parallelism.md and docs/faults.md show, and draws them: 4 ranks on this machine, two
+# to five minutes. Every run is of configs/runs/picture.toml; its timeline stays in out/pictures.
 #   scripts/trace_pictures.sh [DIRECTORY]       where the pictures go: docs
 #   TEXT=file                                   what is trained on
 set -euo pipefail
@@ -22,7 +22,7 @@ mkdir -p "$work" "$docs"
 "$colossus" tokenizer train --kind char --out "$work/tokenizer.json" "$text"
 "$colossus" data build --tokenizer "$work/tokenizer.json" --out "$work/shards" "$text"
 
-# A step of ranks along `shard`, and its last microbatch from nearby.
+# Ranks along `shard`.
 train zero_1 --trace-steps 5:8
 draw "$work/zero_1.json" --steps 6 > "$docs/trace_zero_1.svg"
 bench/trace_picture.py hidden "$work/zero_1.json" --steps 5:8
