@@ -97,8 +97,8 @@ struct CudaResources {
   Bf16Copies bf16_copies;
   CudaArena arena;
   CudaLanes lanes;
-  std::vector<CudaSend> sends;   // in order
-  std::byte* staging = nullptr;  // pinned
+  std::vector<CudaTransfer> transfers;  // in order
+  std::byte* staging = nullptr;         // pinned
   static constexpr int64_t kStagingBytes = 32 << 20;
 };
 
