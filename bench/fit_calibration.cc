@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -25,6 +26,7 @@ namespace {
 struct Parameter {
   std::string name;
   std::vector<double*> values;  // that are one number
+  std::vector<size_t> rows;     // whose time it changes
   double low, high;
   double start = 0;
   double step = 0.1;  // of the logarithm
@@ -84,20 +86,15 @@ class Fit {
     add("rank_deviation", {&calibration_.rank_deviation}, 0.0005, 0.03);
   }
 
-  double loss() const {
+  // With the rows' errors as they were, but for those of `rows`.
+  double loss_of(const std::vector<size_t>& rows) {
+    for (const size_t row : rows) errors_[row] = error_of(runs_[row]);
     double sum = 0;
-    int64_t count = 0;
-    for (const RunToPlay& run : runs_) {
-      const PlayedRun played = run.play(calibration_);
-      if (!played.refused.empty()) continue;
-      const double error = std::abs(std::log(played.time.seconds / played.run.step_seconds));
-      sum += std::min(error, 0.7);  // one row that something else is wrong with does not decide
-      ++count;
-    }
+    for (const double error : errors_) sum += error;
     double pull = 0;
     for (const Parameter& parameter : parameters_)
       pull += std::pow(std::log(*parameter.values[0] / parameter.start), 2);
-    return sum / static_cast<double>(count) + 0.0005 * pull;
+    return sum / static_cast<double>(errors_.size()) + 0.0005 * pull;
   }
 
   // Called after each round: what was found so far.
@@ -105,25 +102,30 @@ class Fit {
 
   void run(int rounds) {
     const auto started = std::chrono::steady_clock::now();
-    double best = loss();
+    find_rows();
+    double best = loss_of(all_);
     std::fprintf(stderr, "%zu parameters, %.2f s for one look at all rows\n", parameters_.size(),
                  std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
     for (int round = 0; round < rounds; ++round) {
       const double before = best;
       for (Parameter& parameter : parameters_) {
         const double old = *parameter.values[0];
+        const std::vector<double> errors = errors_;
         bool moved = false;
         for (const double direction : {1.0, -1.0}) {
           const double next = std::clamp(old * std::exp(direction * parameter.step), parameter.low, parameter.high);
           set(parameter, next);
-          const double now = next == old ? best : loss();
+          const double now = next == old ? best : loss_of(parameter.rows);
           if (now < best - 1e-7) {
             best = now;
             moved = true;
             break;
           }
         }
-        if (!moved) set(parameter, old);
+        if (!moved) {
+          set(parameter, old);
+          errors_ = errors;
+        }
         parameter.step = moved ? std::min(0.3, parameter.step * 1.5) : std::max(0.002, parameter.step * 0.5);
       }
       std::fprintf(stderr, "round %d: %.5f\n", round, best);
@@ -133,6 +135,33 @@ class Fit {
   }
 
  private:
+  double error_of(const RunToPlay& run) const {
+    const PlayedRun played = run.play(calibration_);
+    if (!played.refused.empty()) return 0;
+    // One row that something else is wrong with does not decide.
+    return std::min(std::abs(std::log(played.time.seconds / played.run.step_seconds)), 0.7);
+  }
+  // A number of a machine or of a stack changes the rows that are played with them.
+  void find_rows() {
+    errors_.assign(runs_.size(), 0);
+    for (size_t row = 0; row < runs_.size(); ++row) all_.push_back(row);
+    const auto lies_in = [](const double* value, const void* object, size_t bytes) {
+      const auto* const at = reinterpret_cast<const char*>(value);
+      const auto* const begin = static_cast<const char*>(object);
+      return !std::less<>()(at, begin) && std::less<>()(at, begin + bytes);
+    };
+    for (const size_t row : all_) {
+      const PlayedRun played = runs_[row].play(calibration_);
+      const KernelRates* rates = calibration_.rates_of(played.gpu);
+      const StackConfig& stack = calibration_.stack_of(played.run.source, played.run.note, played.run.gpu);
+      for (Parameter& parameter : parameters_)
+        if (std::ranges::any_of(parameter.values, [&](const double* value) {
+              return value == &calibration_.rank_deviation || lies_in(value, rates, sizeof(KernelRates)) ||
+                     lies_in(value, &stack, sizeof(StackConfig));
+            }))
+          parameter.rows.push_back(row);
+    }
+  }
   void add_machine(MachineRates& machine, MachineRates* like) {
     const std::string& name = machine.gpu;
     const auto fit = [&](const char* field, double KernelRates::*of, double low, double high) {
@@ -158,7 +187,7 @@ class Fit {
   void add(const std::string& name, std::vector<double*> values, double low, double high) {
     if (!name.starts_with(only_)) return;
     for (double* value : values) *value = *values[0];
-    parameters_.push_back({name, std::move(values), low, high, 0});
+    parameters_.push_back({.name = name, .values = std::move(values), .low = low, .high = high});
     parameters_.back().start = *parameters_.back().values[0];
   }
   static void set(Parameter& parameter, double value) {
@@ -169,6 +198,8 @@ class Fit {
   std::vector<RunToPlay> runs_;
   const std::string only_;
   std::vector<Parameter> parameters_;
+  std::vector<double> errors_;  // of the rows, as logarithms
+  std::vector<size_t> all_;
   std::vector<double*> grouped_;  // one number for all machines
   std::function<void()> on_round_;
 };
@@ -193,7 +224,7 @@ int main_of(int argc, char** argv) {
   std::vector<RunToPlay> all, used;
   for (size_t row = 0; row < table->num_rows(); ++row) {
     all.push_back(RunToPlay::create(*table, row, *calibration, local_files(), "configs/clusters"));
-    if (all.back().used_to_fit()) used.push_back(all.back());
+    if (all.back().used_to_fit() && !all.back().refused()) used.push_back(all.back());
   }
   Fit fit(*calibration, used, argc > 5 ? argv[5] : "");
   if (argc > 4)
