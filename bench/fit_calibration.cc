@@ -37,72 +37,9 @@ class Fit {
   // `only`: how the names of the parameters begin that are fitted.
   Fit(Calibration& calibration, std::vector<RunToPlay> runs, std::string only)
       : calibration_(calibration), runs_(std::move(runs)), only_(std::move(only)) {
-    const auto machine = [&](std::string_view gpu) -> MachineRates* {
-      const auto found = std::ranges::find(calibration_.machines, gpu, &MachineRates::gpu);
-      return found == calibration_.machines.end() ? nullptr : &*found;
-    };
-    // Parts with the same units are one part at other clocks, which their power allows. The newer Blackwell has other
-    // units for the softmax of attention.
-    MachineRates* hopper = machine("H");
-    MachineRates* bounded = machine("H100-SXM-500W");
-    MachineRates* blackwell = machine("GB200");
-    MachineRates* ultra = machine("GB300");
-    MachineRates* hgx = machine("B200");
-    MachineRates* hgx_ultra = machine("B300");
-    for (const auto& [name, alone] : {std::pair{"A100", machine("A100")}, {"CPU core", machine("CPU core")}})
-      if (alone) add_rates(name, {alone}, {alone}, {alone});
-    if (hopper && bounded) add_rates("H", {hopper, bounded}, {hopper, bounded}, {hopper, bounded});
-    if (blackwell && ultra && hgx && hgx_ultra) {
-      add_rates("Blackwell", {blackwell, ultra, hgx, hgx_ultra}, {blackwell, hgx}, {blackwell, ultra});
-      add_rates("Ultra", {}, {ultra, hgx_ultra}, {});
-      add_rates("HGX", {}, {}, {hgx, hgx_ultra});
-      add("GB300.clock", {&ultra->rates.clock}, 0.8, 1.25);
-      add("B200.clock", {&hgx->rates.clock}, 0.8, 1.25);
-      add("B300.clock", {&hgx_ultra->rates.clock}, 0.8, 1.25);
-    }
-    if (!grouped_.empty()) add("grouped", grouped_, 0.3, 1);
-    if (bounded) add("H100-SXM-500W.clock", {&bounded->rates.clock}, 0.5, 1);
-    std::map<std::string, Parameter> efficiencies, attentions;
-    std::map<std::string, Parameter> tensor;
-    for (StackRule& rule : calibration_.stacks) {
-      StackConfig& stack = rule.stack;
-      // Variants of one release have one efficiency.
-      const std::string release = stack.name.substr(0, stack.name.starts_with("torchtitan") ? 10 : std::string::npos);
-      efficiencies[release].values.push_back(&stack.efficiency);
-      if (stack.attention != 1) attentions[release].values.push_back(&stack.attention);
-      if (stack.tensor_overlap > 0)
-        tensor[stack.name.starts_with("torch") ? "torchtitan"
-               : stack.name == "nemo-25.05"    ? stack.name
-                                               : "megatron"]
-            .values.push_back(&stack.tensor_overlap);
-    }
-    std::vector<double*> passes, kernels;
-    for (StackRule& rule : calibration_.stacks) {
-      StackConfig& stack = rule.stack;
-      if (stack.routing_passes > 1) passes.push_back(&stack.routing_passes);
-      if (stack.routing_kernels > 1) kernels.push_back(&stack.routing_kernels);
-    }
-    if (!passes.empty()) add("routing_passes", passes, 1.01, 20);
-    if (!kernels.empty()) add("routing_kernels", kernels, 1.01, 400);
-    for (RecipeRule& recipe : calibration_.recipes) {
-      const auto of = [&](const char* what, std::optional<double>& value, double low, double high) {
-        if (value) add(recipe.recipe + "." + what, {&*value}, low, high);
-      };
-      of("routing_passes", recipe.routing_passes, 1.01, 60);
-      of("routing_kernels", recipe.routing_kernels, 1.01, 400);
-      of("expert_deviation", recipe.expert_deviation, 0.01, 3);
-      of("expert_overlap", recipe.expert_overlap, 0.05, 0.95);
-      of("layer_host_ms", recipe.layer_host_ms, 0.1, 100);
-      of("attention", recipe.attention, 1, 2);
-    }
-    std::vector<double*> loss, torch_loss;
-    for (StackRule& rule : calibration_.stacks)
-      if (rule.stack.loss_passes > 0) (is_torch(rule.stack) ? torch_loss : loss).push_back(&rule.stack.loss_passes);
-    if (!loss.empty()) add("loss_passes", loss, 0.1, 20);
-    if (!torch_loss.empty()) add("torch.loss_passes", torch_loss, 0.1, 20);
-    for (auto& [name, parameter] : efficiencies) add(name + ".efficiency", parameter.values, 0.6, 1.4);
-    for (auto& [name, parameter] : attentions) add(name + ".attention", parameter.values, 0.3, 1.2);
-    for (auto& [name, parameter] : tensor) add(name + ".tensor_overlap", parameter.values, 0.05, 0.95);
+    add_machines();
+    add_kernels_of_stacks();
+    add_stacks();
     add("rank_deviation", {&calibration_.rank_deviation}, 0.0005, 0.03);
   }
 
@@ -185,6 +122,79 @@ class Fit {
             }))
           parameter.rows.push_back(row);
     }
+  }
+  void add_machines() {
+    const auto machine = [&](std::string_view gpu) -> MachineRates* {
+      const auto found = std::ranges::find(calibration_.machines, gpu, &MachineRates::gpu);
+      return found == calibration_.machines.end() ? nullptr : &*found;
+    };
+    // Parts with the same units are one part at other clocks, which their power allows. The newer Blackwell has other
+    // units for the softmax of attention.
+    MachineRates* hopper = machine("H");
+    MachineRates* bounded = machine("H100-SXM-500W");
+    MachineRates* blackwell = machine("GB200");
+    MachineRates* ultra = machine("GB300");
+    MachineRates* hgx = machine("B200");
+    MachineRates* hgx_ultra = machine("B300");
+    for (const auto& [name, alone] : {std::pair{"A100", machine("A100")}, {"CPU core", machine("CPU core")}})
+      if (alone) add_rates(name, {alone}, {alone}, {alone});
+    if (hopper && bounded) add_rates("H", {hopper, bounded}, {hopper, bounded}, {hopper, bounded});
+    if (blackwell && ultra && hgx && hgx_ultra) {
+      add_rates("Blackwell", {blackwell, ultra, hgx, hgx_ultra}, {blackwell, hgx}, {blackwell, ultra});
+      add_rates("Ultra", {}, {ultra, hgx_ultra}, {});
+      add_rates("HGX", {}, {}, {hgx, hgx_ultra});
+      add("GB300.clock", {&ultra->rates.clock}, 0.8, 1.25);
+      add("B200.clock", {&hgx->rates.clock}, 0.8, 1.25);
+      add("B300.clock", {&hgx_ultra->rates.clock}, 0.8, 1.25);
+    }
+    if (!grouped_.empty()) add("grouped", grouped_, 0.3, 1);
+    if (bounded) add("H100-SXM-500W.clock", {&bounded->rates.clock}, 0.5, 1);
+  }
+  // What stands around routing and the loss.
+  void add_kernels_of_stacks() {
+    std::vector<double*> passes, kernels;
+    for (StackRule& rule : calibration_.stacks) {
+      StackConfig& stack = rule.stack;
+      if (stack.routing_passes > 1) passes.push_back(&stack.routing_passes);
+      if (stack.routing_kernels > 1) kernels.push_back(&stack.routing_kernels);
+    }
+    if (!passes.empty()) add("routing_passes", passes, 1.01, 20);
+    if (!kernels.empty()) add("routing_kernels", kernels, 1.01, 400);
+    for (RecipeRule& recipe : calibration_.recipes) {
+      const auto of = [&](const char* what, std::optional<double>& value, double low, double high) {
+        if (value) add(recipe.recipe + "." + what, {&*value}, low, high);
+      };
+      of("routing_passes", recipe.routing_passes, 1.01, 60);
+      of("routing_kernels", recipe.routing_kernels, 1.01, 400);
+      of("expert_deviation", recipe.expert_deviation, 0.01, 3);
+      of("expert_overlap", recipe.expert_overlap, 0.05, 0.95);
+      of("layer_host_ms", recipe.layer_host_ms, 0.1, 100);
+      of("attention", recipe.attention, 1, 2);
+    }
+    std::vector<double*> loss, torch_loss;
+    for (StackRule& rule : calibration_.stacks)
+      if (rule.stack.loss_passes > 0) (is_torch(rule.stack) ? torch_loss : loss).push_back(&rule.stack.loss_passes);
+    if (!loss.empty()) add("loss_passes", loss, 0.1, 20);
+    if (!torch_loss.empty()) add("torch.loss_passes", torch_loss, 0.1, 20);
+  }
+  void add_stacks() {
+    std::map<std::string, Parameter> efficiencies, attentions;
+    std::map<std::string, Parameter> tensor;
+    for (StackRule& rule : calibration_.stacks) {
+      StackConfig& stack = rule.stack;
+      // Variants of one release have one efficiency.
+      const std::string release = stack.name.substr(0, stack.name.starts_with("torchtitan") ? 10 : std::string::npos);
+      efficiencies[release].values.push_back(&stack.efficiency);
+      if (stack.attention != 1) attentions[release].values.push_back(&stack.attention);
+      if (stack.tensor_overlap > 0)
+        tensor[stack.name.starts_with("torch") ? "torchtitan"
+               : stack.name == "nemo-25.05"    ? stack.name
+                                               : "megatron"]
+            .values.push_back(&stack.tensor_overlap);
+    }
+    for (auto& [name, parameter] : efficiencies) add(name + ".efficiency", parameter.values, 0.6, 1.4);
+    for (auto& [name, parameter] : attentions) add(name + ".attention", parameter.values, 0.3, 1.2);
+    for (auto& [name, parameter] : tensor) add(name + ".tensor_overlap", parameter.values, 0.05, 0.95);
   }
   static bool is_torch(const StackConfig& stack) {
     return stack.name.starts_with("llm-foundry") || stack.name.starts_with("torchtitan");
