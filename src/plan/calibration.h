@@ -3,11 +3,13 @@
 // bench/fit_calibration.cc fits them; docs/accuracy.md says how well they do, and on what they were not fitted.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "device/sim/kernel_times.h"
 #include "plan/layout.h"
+#include "plan/published_run.h"
 
 namespace colossus {
 
@@ -25,6 +27,15 @@ struct StackRule {
   void visit_fields(FieldVisitor& v);
 };
 
+// What a run's recipe turns on, whatever the release: of the stack's numbers those that are given here. Of all rules
+// whose text the recipe contains, in order.
+struct RecipeRule {
+  std::string recipe;
+  std::optional<double> expert_overlap, expert_deviation, routing_passes, routing_kernels, layer_host_ms, attention;
+  std::optional<bool> fused_expert_rounding;
+  void visit_fields(FieldVisitor& v);
+};
+
 struct MachineRule {
   std::string gpu;      // as the row says it, or begins
   std::string cluster;  // a file of configs/clusters
@@ -38,11 +49,14 @@ struct Calibration {
   std::vector<MachineRates> machines;
   std::vector<MachineRule> clusters;
   std::vector<StackRule> stacks;
+  std::vector<RecipeRule> recipes;
   void visit_fields(FieldVisitor& v);
 
   const KernelRates* rates_of(const std::string& gpu) const;  // null: none begins so
   const MachineRule* cluster_of(const std::string& gpu) const;
-  const StackConfig& stack_of(const std::string& source, const std::string& note, const std::string& gpu) const;
+  // The rule for a run's software; null: it is our own. Then with what its recipe turns on.
+  const StackRule* rule_of(const std::string& source, const std::string& note, const std::string& gpu) const;
+  StackConfig stack_of(const PublishedRun& run) const;
   // How much later the slowest of so many ranks is, as a share of the time.
   double straggling(int64_t ranks) const;
 };

@@ -26,6 +26,8 @@ void StackConfig::visit_fields(FieldVisitor& v) {
   v.field("routing_passes", routing_passes, "traffic of putting rows in order of their experts, over our kernels'",
           {.min = 1, .max = 100});
   v.field("routing_kernels", routing_kernels, "that each such operation is", {.min = 1, .max = 1000});
+  v.field("fused_expert_rounding", fused_expert_rounding, "what experts' products read comes rounded");
+  v.field("layer_host_ms", layer_host_ms, "to launch what a layer does for a microbatch", {.min = 0, .max = 1000});
   v.field("loss_passes", loss_passes, "over the logits in fp32, by kernels of their own", {.min = 0, .max = 100});
   v.field("gradient_bytes", gradient_bytes, "of an element on the wire", {.min = 1, .max = 8});
   v.field("parameter_bytes", parameter_bytes, "of an element on the wire", {.min = 0.5, .max = 8});

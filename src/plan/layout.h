@@ -39,6 +39,8 @@ struct StackConfig {
   // and how many kernels each of these four operations of a layer and microbatch is.
   double routing_passes = 1;
   double routing_kernels = 1;
+  bool fused_expert_rounding = false;  // what experts' products read is rounded by the kernels that make it
+  double layer_host_ms = 0;            // that the host takes to launch what a layer does for a microbatch, both passes
   // How often the logits are read or written in fp32 between the head's products, by kernels of their own.
   double loss_passes = 0;
   double gradient_bytes = 4;  // an element, on the wire

@@ -50,24 +50,25 @@ class Row {
 // What the columns do not say of models that are known by name.
 struct KnownModel {
   std::string_view name;
-  int64_t head_dim;
-  double unfused_share;
-  std::string_view cannot;  // be played, and why
+  int64_t head_dim;                                   // 0: as the columns have it
+  std::string_view cannot;                            // be played, and why
+  ActivationKind activation = ActivationKind::kNone;  // none: as the family has it
 };
 constexpr std::array kKnownModels = {
-    KnownModel{"qwen3", 128, 0, ""},
-    KnownModel{"gpt_oss", 64, 0.5, ""},
-    KnownModel{"deepseek", 0, 0, "multi-head latent attention is not among the operations"},
-    KnownModel{"dsv3", 0, 0, "multi-head latent attention is not among the operations"},
-    KnownModel{"kimi", 0, 0, "multi-head latent attention is not among the operations"},
-    KnownModel{"nemotron_3", 0, 0, "state-space layers are not among the operations"},
-    KnownModel{"nemotronh", 0, 0, "state-space layers are not among the operations"},
-    KnownModel{"llama4", 0, 0, "layers of two kinds and shared experts are not described by the columns"},
-    KnownModel{"lora", 0, 0, "adapters are trained, not the model"},
-    KnownModel{"sft", 0, 0, "how full the packed sequences of fine-tuning are is not in the columns"},
+    KnownModel{"qwen3", 128, ""},
+    KnownModel{"gpt_oss", 64, ""},
+    KnownModel{"nemotron", 0, "", ActivationKind::kRelu2},
+    KnownModel{"deepseek", 0, "multi-head latent attention is not among the operations"},
+    KnownModel{"dsv3", 0, "multi-head latent attention is not among the operations"},
+    KnownModel{"kimi", 0, "multi-head latent attention is not among the operations"},
+    KnownModel{"nemotron_3", 0, "state-space layers are not among the operations"},
+    KnownModel{"nemotronh", 0, "state-space layers are not among the operations"},
+    KnownModel{"llama4", 0, "layers of two kinds and shared experts are not described by the columns"},
+    KnownModel{"lora", 0, "adapters are trained, not the model"},
+    KnownModel{"sft", 0, "how full the packed sequences of fine-tuning are is not in the columns"},
 };
 
-Result<ModelConfig> read_model(const Row& row, double& unfused_share) {
+Result<ModelConfig> read_model(const Row& row) {
   for (const char* column : {"layers", "hidden", "ffn", "heads", "vocab"})
     if (!row.has(column)) return invalid(fmt::format("{} is not given", column));
   ModelConfig model;
@@ -81,12 +82,13 @@ Result<ModelConfig> read_model(const Row& row, double& unfused_share) {
   ASSIGN_OR_RETURN(model.num_experts_per_token, row.whole_or("topk", 1));
   ASSIGN_OR_RETURN(model.context, row.whole("seq", 1, 1 << 24));
   model.head_dim = model.width / model.num_heads;
+  ActivationKind activation = ActivationKind::kNone;
   const std::string all = row.text("name") + " " + row.text("verified");
   for (const KnownModel& known : kKnownModels) {
     if (!contains(all, known.name)) continue;
     if (!known.cannot.empty()) return invalid(std::string(known.cannot));
-    model.head_dim = known.head_dim;
-    unfused_share = known.unfused_share;
+    if (known.head_dim > 0) model.head_dim = known.head_dim;
+    activation = known.activation;
   }
   if (model.head_dim % 2 != 0)
     return invalid(fmt::format("hidden / heads = {} is no head width, and the name tells no other", model.head_dim));
@@ -106,6 +108,7 @@ Result<ModelConfig> read_model(const Row& row, double& unfused_share) {
   model.family = ffn == 4 * model.width ? Family::kGpt2 : Family::kLlama;
   model.biases = model.family == Family::kGpt2 && model.num_kv_heads == model.num_heads;
   model.activation = model.family == Family::kGpt2 ? ActivationKind::kGeluTanh : ActivationKind::kSilu;
+  if (activation != ActivationKind::kNone) model.activation = activation;
   return model;
 }
 
@@ -131,7 +134,7 @@ Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) 
   ASSIGN_OR_RETURN(run.num_gpus, row.whole("count", 1, 1 << 24));
   ASSIGN_OR_RETURN(mesh.tensor, row.whole_or("tp", 1));
   ASSIGN_OR_RETURN(mesh.pipeline, row.whole_or("pp", 1));
-  ASSIGN_OR_RETURN(mesh.chunks, row.whole_or("vpp", 1));
+  ASSIGN_OR_RETURN(mesh.chunks, row.whole_or("vpp", 0));
   ASSIGN_OR_RETURN(mesh.context, row.whole_or("cp", 1));
   ASSIGN_OR_RETURN(mesh.expert, row.whole_or("ep", 1));
   int64_t of_model = mesh.tensor * mesh.pipeline;
@@ -143,6 +146,11 @@ Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) 
   if (mesh.shard * of_model != run.num_gpus)
     return invalid(fmt::format("tp x pp x cp x dp = {}, but count = {}", mesh.shard * of_model, run.num_gpus));
   if (mesh.pipeline == 1) mesh.chunks = 1;
+  if (mesh.chunks == 0) {
+    // Whoever does not say it took the schedule with the smallest bubble: one layer a chunk, as in the tables that do.
+    mesh.chunks = model.num_layers % mesh.pipeline == 0 ? model.num_layers / mesh.pipeline : 1;
+    run.filled += fmt::format("chunks {}; ", mesh.chunks);
+  }
   if (mesh.chunks > 1) mesh.schedule = PipelineScheduleKind::kInterleaved;
   if (model.num_experts == 0) mesh.expert = 1;
   ASSIGN_OR_RETURN(layout.tokens, row.whole("seq"));
@@ -155,6 +163,7 @@ Status read_layout(const Row& row, const ModelConfig& model, PublishedRun& run) 
   const std::string& recompute = row.text("recompute");
   run.recompute_stated = !recompute.empty() && !contains(recompute, "unstated");
   ASSIGN_OR_RETURN(layout.recompute, read_recompute(recompute));
+  run.experts_again = contains("," + recompute + ",", ",moe,");
   ASSIGN_OR_RETURN(layout.products, read_products(row.text("dtype")));
   mesh.zero_stage = contains(run.note, "FSDP") || contains(run.note, "ZeRO-3") ? 3 : 1;
   if (row.has("zero")) {
@@ -201,7 +210,8 @@ Result<PublishedRun> read_published_run(const CsvTable& table, size_t index) {
   run.source = row.text("source");
   run.gpu = row.text("gpu");
   run.note = row.text("verified");
-  ASSIGN_OR_RETURN(run.model, read_model(row, run.unfused_share));
+  run.recipe = row.text("recipe");
+  ASSIGN_OR_RETURN(run.model, read_model(row));
   RETURN_IF_ERROR(read_layout(row, run.model, run));
   RETURN_IF_ERROR(read_time(row, run));
   return run;

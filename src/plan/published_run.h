@@ -13,12 +13,12 @@ namespace colossus {
 
 struct PublishedRun {
   std::string name, source, gpu, note;
+  std::string recipe;  // what the release's recipe for it turns on, as Calibration::recipes names it
   int64_t num_gpus = 0;
   ModelConfig model;
   Layout layout;
-  double step_seconds = 0;  // published, or from the rate that was
-  // Of its attention layers those for which there was no fused kernel: with a learned sink among the scores.
-  double unfused_share = 0;
+  double step_seconds = 0;     // published, or from the rate that was
+  bool experts_again = false;  // "moe" is among what it computes again
   bool recompute_stated = false, microbatch_stated = false;
   // What of it is a guess of ours, for the table: "microbatch 1", "parameters sharded".
   std::string filled;

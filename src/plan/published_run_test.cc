@@ -65,7 +65,9 @@ TEST(PublishedRun, WhatIsLeftOutIsFilledByRule) {
   const auto run = read({{"micro_batch", ""}, {"vpp", ""}, {"kv_heads", ""}, {"recompute", "full"}});
   ASSERT_TRUE(run.ok());
   EXPECT_FALSE(run->microbatch_stated);
-  EXPECT_EQ(run->layout.mesh.chunks, 1);
+  EXPECT_EQ(run->layout.mesh.chunks, 64 / 8) << "one layer each";
+  EXPECT_EQ(run->filled, "chunks 8; ");
+  EXPECT_EQ(read({{"vpp", ""}, {"layers", "63"}})->layout.mesh.chunks, 1) << "which 8 stages cannot share evenly";
   EXPECT_EQ(run->model.num_kv_heads, 48);
   EXPECT_EQ(run->layout.recompute, Recompute::kFull);
   // The time from whatever rate there is.
@@ -82,6 +84,20 @@ TEST(PublishedRun, BlocksFourTimesAsWideHaveNoGate) {
   EXPECT_EQ(read(gpt)->model.family, Family::kGpt2);
   EXPECT_EQ(read(llama)->model.family, Family::kLlama);
   EXPECT_EQ(read(llama)->model.num_experts, 0);
+}
+
+TEST(PublishedRun, WhatIsComputedAgainMayBeTheExperts) {
+  EXPECT_FALSE(read({{"recompute", "\"moe_act,layernorm\""}})->experts_again);
+  const auto run = read({{"recompute", "\"layernorm,moe\""}});
+  EXPECT_TRUE(run->experts_again);
+  EXPECT_EQ(run->layout.recompute, Recompute::kSelective);
+}
+
+TEST(PublishedRun, NemotronSquaresItsActivation) {
+  const auto run = read({{"name", "nemotron15b"}, {"experts", "1"}, {"ep", "1"}, {"topk", "1"}, {"ffn", "24576"}});
+  ASSERT_TRUE(run.ok()) << run.status().message();
+  EXPECT_EQ(run->model.activation, ActivationKind::kRelu2);
+  EXPECT_EQ(run->model.head_dim, 6144 / 48);
 }
 
 TEST(PublishedRun, RowsThatCannotBePlayedSayWhy) {

@@ -1,5 +1,6 @@
 #include "plan/rank_pieces.h"
 
+#include "device/sim/merged_products.h"
 #include "parallel/pipeline_cut.h"
 #include "plan/stage_run.h"
 #include "train/shared_state.h"
@@ -41,6 +42,11 @@ Status write_pipeline_pieces(const StageRun& stage, const Layout& layout, bool i
     programs.forward = piece_program(piece.forward, workspace);
     programs.backward = piece_program(piece.backward, workspace);
     programs.backward_weight = piece_program(piece.backward_weight, workspace);
+    if (!is_own) {
+      merge_products(piece.forward, programs.forward.works);
+      merge_products(piece.backward, programs.backward.works);
+      merge_products(piece.backward_weight, programs.backward_weight.works);
+    }
     if (is_own)
       set_last_arenas(stage, true, groups, programs_of(piece),
                       {&programs.forward, &programs.backward, &programs.backward_weight}, workspace);
@@ -66,7 +72,10 @@ Result<Passes> write_passes(const ModelConfig& model, const Layout& layout, cons
   const std::vector<UpdateGroup> groups = share_programs(stage, {&microbatch});
   PieceProgram& whole = passes[static_cast<size_t>(PieceKind::kWhole)].forward;
   whole = piece_program(microbatch, workspace);
-  if (stack.is_own()) set_last_arenas(stage, false, groups, {&microbatch}, {&whole}, workspace);
+  if (stack.is_own())
+    set_last_arenas(stage, false, groups, {&microbatch}, {&whole}, workspace);
+  else
+    merge_products(microbatch, whole.works);
   return passes;
 }
 

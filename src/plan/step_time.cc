@@ -92,15 +92,31 @@ class Pricer {
     return prices_.communication(work.group, work.exchange, work.bytes_sent * width);
   }
 
+  // Of what a forward pass does for the experts: putting rows in order, sending them and the products.
+  PassTime of_experts(const PlayableProgram& program) const {
+    PassTime time;
+    for (const KernelWork& work : program.works) {
+      const bool sent =
+          work.kind == WorkKind::kCommunication && !is_of_state(work.group) && axis_of(work.group).first == kExpertAxis;
+      if (!sent && !work.experts && !work.routing) continue;
+      const double taken = seconds(work);
+      time.seconds += taken;
+      (sent ? time.expert : time.compute) += taken;
+      if (!sent) time.work += taken;
+    }
+    return time;
+  }
+
   double kernel(const KernelWork& work) const {
     const bool is_attention = work.kind == WorkKind::kAttention || work.kind == WorkKind::kAttentionGrad;
-    double seconds = prices_.kernels->seconds(work);
-    if (is_attention) {
-      const double unfused = prices_.stack.fused_attention ? prices_.unfused_share : 1;
-      seconds *= (1 - unfused) / prices_.stack.attention;
-      if (unfused > 0)
-        seconds += unfused * prices_.kernels->unfused_attention_seconds(work, prices_.stack.attention_dropout);
-    }
+    KernelWork asked = work;
+    if (!prices_.stack.is_own()) asked.bytes *= work.eager;
+    if (work.experts && prices_.stack.fused_expert_rounding) asked.rounded = 0;
+    double seconds = prices_.kernels->seconds(asked);
+    if (is_attention)
+      seconds = prices_.stack.fused_attention
+                    ? seconds / prices_.stack.attention
+                    : prices_.kernels->unfused_attention_seconds(work, prices_.stack.attention_dropout);
     if (work.experts)
       seconds *= 1 + prices_.stack.expert_deviation / std::sqrt(static_cast<double>(work.count)) *
                          largest_of_normals(layout_.mesh.expert);
@@ -120,12 +136,13 @@ class Pricer {
   }
 
  private:
+  static constexpr int kExpertAxis = 2;
   // Beside the passes.
   static bool is_of_state(RankGroup group) { return group.link == Link::kGradients || group.link == Link::kParameters; }
   std::pair<int, double> axis_of(RankGroup group) const {
     if (is_of_state(group)) return {3, 0};
     if (group.contains(MeshAxis::kExpert) || group.contains(MeshAxis::kExpertTensor))
-      return {2, prices_.stack.expert_overlap};
+      return {kExpertAxis, prices_.stack.expert_overlap};
     if (group.contains(MeshAxis::kContext)) return {1, prices_.stack.context_overlap};
     return {0, prices_.stack.tensor_overlap};
   }
@@ -239,16 +256,35 @@ Result<double> play_schedule(const Layout& layout, const std::vector<PieceTimes>
   return shorter + (longer - shorter) * static_cast<double>(whole - played - rest) / static_cast<double>(stages);
 }
 
-// A layout's pieces, in order.
+// No pass is done sooner than the host has launched its kernels: a third of them are the forward pass's.
+void wait_for_host(bool has_pipeline, double host_seconds, PieceTime& time) {
+  const auto at_least = [](double seconds, PassTime& pass) { pass.seconds = std::max(pass.seconds, seconds); };
+  at_least(has_pipeline ? host_seconds / 3 : host_seconds, time.forward);
+  if (has_pipeline) at_least(host_seconds * 2 / 3, time.backward);
+}
+
+// A chunk's gradients are there when the last microbatches have passed it, and its parameters wanted when the first
+// come to it. With chunks in turns all but one wait meanwhile for a round of microbatches, one for each stage, that the
+// other chunks work on.
+double microbatches_beside_exchange(const StackConfig& stack, const Layout& layout) {
+  if (stack.is_own()) return 1;  // ours exchange beside the last microbatch alone
+  const auto stages = static_cast<double>(std::min(layout.mesh.pipeline, layout.num_microbatches())),
+             chunks = static_cast<double>(layout.mesh.chunks);
+  return (stages * (chunks - 1) + 1) / chunks;
+}
+
+// A layout's pieces, in order. `host_seconds`: that the host takes for a layer.
 std::vector<PieceTime> time_pieces(const RankPieces& pieces, const PassTimes& passes,
-                                   const std::vector<LayerRange>& ranges) {
+                                   const std::vector<LayerRange>& ranges, double host_seconds) {
   std::vector<PieceTime> times;
   for (size_t i = 0; i < ranges.size(); ++i) {
+    const int64_t layers = ranges[i].end - ranges[i].begin;
     const PieceKind kind = !pieces.has_pipeline     ? PieceKind::kWhole
                            : i == 0                 ? PieceKind::kFirst
                            : i + 1 == ranges.size() ? PieceKind::kLast
                                                     : PieceKind::kMiddle;
-    times.push_back(piece_time(passes, kind, ranges[i].end - ranges[i].begin - pieces.fewest_layers));
+    times.push_back(piece_time(passes, kind, layers - pieces.fewest_layers));
+    wait_for_host(pieces.has_pipeline, static_cast<double>(layers) * host_seconds, times.back());
   }
   return times;
 }
@@ -344,6 +380,8 @@ PassTimes time_passes(const Layout& layout, const RankPieces& pieces, const Step
       const PiecePrograms& programs = pieces.pieces[kind][layers];
       passes.of[kind][0][layers] = pricer.time_of(programs.forward.works);
       passes.of[kind][1][layers] = pricer.time_of(programs.backward.works);
+      if (prices.experts_again && pieces.has_pipeline)
+        add(passes.of[kind][1][layers], pricer.of_experts(programs.forward.works));
       passes.of[kind][2][layers] = pricer.time_of(programs.backward_weight.works);
     }
   return passes;
@@ -359,7 +397,7 @@ Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, co
   const Pricer pricer(prices, layout);
   const auto microbatches = static_cast<double>(layout.num_microbatches());
   const std::vector<LayerRange> ranges = cut_layers(model.num_layers, layout.mesh.pipeline * layout.mesh.chunks);
-  const std::vector<PieceTime> piece_times = time_pieces(pieces, passes, ranges);
+  const std::vector<PieceTime> piece_times = time_pieces(pieces, passes, ranges, prices.stack.layer_host_ms * 1e-3);
   StepTime time;
   ASSIGN_OR_RETURN(time.seconds, microbatches_seconds(layout, pieces, piece_times, prices));
   const PassTime busiest = busiest_stage(layout, piece_times);
@@ -377,8 +415,9 @@ Result<StepTime> time_of_step(const ModelConfig& model, const Layout& layout, co
     behind = microbatches * sharded_seconds(prices, layout, pieces, layers, busiest.seconds / layers);
   } else {
     const ExchangeOverlap overlap = exchange_overlap(prices.stack, layout.mesh);
-    behind = exposed(update.gradients, busiest.seconds * 2 / 3, overlap.gradients) +
-             exposed(update.parameters, busiest.seconds / 3, overlap.parameters);
+    const double beside = busiest.seconds * microbatches_beside_exchange(prices.stack, layout);
+    behind = exposed(update.gradients, beside * 2 / 3, overlap.gradients) +
+             exposed(update.parameters, beside / 3, overlap.parameters);
   }
   time.exposed_data += behind;
   time.update = update.compute;

@@ -17,8 +17,10 @@ struct StepPrices {
   const KernelTimes* kernels = nullptr;
   CommunicationPrice communication;
   StackConfig stack;
-  double unfused_share = 0;  // of attention's layers, those that the stack's fused kernels do not have
-  double straggling = 0;     // the slowest of all ranks takes so much longer than the typical one, as a share
+  // The backward pass does all again that the forward pass did for the experts, beside what the layout's recomputation
+  // says: some stacks may. With a pipeline, whose forward passes are programs of their own.
+  bool experts_again = false;
+  double straggling = 0;  // the slowest of all ranks takes so much longer than the typical one, as a share
   // Cores that all ranks share (PoolSpec::shared_cores); 0: each rank has a GPU of its own.
   int64_t cores = 0;
   double clock = 1;  // of kernels (PoolSpec::clock_of)

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "io/config.h"
+#include "plan/calibration.h"
 #include "plan/memory.h"
 #include "plan/published_run.h"
 #include "plan/ready_files.h"
@@ -212,6 +213,51 @@ TEST(StepTime, ThePipelineHasItsBubble) {
 
 // With loads that differ the fullest rank's products are waited for; what other software does around routing and the
 // loss only costs; and rows that an expert's ranks hand on cross the network once.
+TEST(StepTime, RecipesTurnOnWhatTheySay) {
+  Calibration calibration;
+  calibration.stacks = {{.source = "a release", .note = "", .gpu = "", .stack = {.name = "theirs", .data_overlap = 1}}};
+  calibration.recipes = {{.recipe = "overlap", .expert_overlap = 0.5}, {.recipe = "graphs", .routing_kernels = 3}};
+  PublishedRun run;
+  run.source = "notes of a release";
+  EXPECT_EQ(calibration.stack_of(run).expert_overlap, 0);
+  run.recipe = "graphs; overlap";
+  EXPECT_EQ(calibration.stack_of(run).expert_overlap, 0.5);
+  EXPECT_EQ(calibration.stack_of(run).routing_kernels, 3);
+  EXPECT_EQ(calibration.stack_of(run).routing_passes, 1) << "as the stack has it";
+  run.source = "our own";
+  EXPECT_TRUE(calibration.stack_of(run).is_own());
+}
+
+TEST(StepTime, OthersWaitForTheirHostComputeExpertsAgainAndExchangeBesideManyMicrobatches) {
+  const KernelTimes kernels(kGpu, {}, ProductType::kBF16);
+  const Layout layout =
+      layout_of({.shard = 4, .expert = 4, .pipeline = 4, .chunks = 4, .schedule = PipelineScheduleKind::kInterleaved});
+  StepPrices prices = prices_of(kernels);
+  prices.stack.data_overlap = 1;
+  const auto pieces = write_rank_pieces(grok_of(16), layout, prices.stack);
+  ASSERT_TRUE(pieces.ok()) << pieces.status().message();
+  const auto seconds = [&] { return time_of_step(grok_of(16), layout, *pieces, prices)->seconds; };
+  const double plain = seconds();
+  prices.experts_again = true;
+  EXPECT_GT(seconds(), 1.1 * plain);
+  prices.experts_again = false;
+  prices.stack.layer_host_ms = 100;  // far more than a layer takes: a stage's four, for 16 microbatches
+  EXPECT_GT(seconds(), 16 * 4 * 0.1);
+  EXPECT_LT(seconds(), 1.5 * 16 * 4 * 0.1);
+  prices.stack.layer_host_ms = 1e-6;
+  EXPECT_DOUBLE_EQ(seconds(), plain);
+  // More of a long exchange hides beside the rounds of four microbatches that chunks take in turns than beside one.
+  prices.communication = [](RankGroup, Exchange exchange, double bytes) {
+    return exchange == Exchange::kReduceScatter ? bytes / 1e8 : 0.0;
+  };
+  Layout one_chunk = layout;
+  one_chunk.mesh.chunks = 1;
+  one_chunk.mesh.schedule = PipelineScheduleKind::kOneForwardOneBackward;
+  const auto whole = write_rank_pieces(grok_of(16), one_chunk, prices.stack);
+  const double in_turns = time_of_step(grok_of(16), layout, *pieces, prices)->exposed_data;
+  EXPECT_LT(in_turns, time_of_step(grok_of(16), one_chunk, *whole, prices)->exposed_data);
+}
+
 TEST(StepTime, SoftwareCostsWhatItSaysItDoes) {
   const KernelTimes kernels(kGpu, {}, ProductType::kBF16);
   const Layout layout = layout_of({.shard = 8, .expert = 8});

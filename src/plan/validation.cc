@@ -69,7 +69,7 @@ Status prepare(PublishedRun& run, const Calibration& calibration, FileSystem& fi
   ASSIGN_OR_RETURN(ClusterConfig loaded, load_config<ClusterConfig>(files, clusters + "/" + machine->cluster));
   if (!calibration.rates_of(loaded.pools.front().gpu.name))
     return invalid("no rates are known of " + loaded.pools.front().gpu.name);
-  const StackConfig& stack = calibration.stack_of(run.source, run.note, run.gpu);
+  const StackConfig stack = calibration.stack_of(run);
   ASSIGN_OR_RETURN(RankPieces written, write_as_filled(run, stack, loaded.pools.front().gpu));
   cluster = std::make_shared<const ClusterConfig>(std::move(loaded));
   pieces = std::make_shared<const RankPieces>(std::move(written));
@@ -112,7 +112,7 @@ PlayedRun RunToPlay::play(const Calibration& calibration) const {
   const PublishedRun& run = played.run;
   const GpuSpec& gpu = cluster_->pools.front().gpu;
   const KernelTimes kernels(gpu, *calibration.rates_of(gpu.name), run.layout.products);
-  const StackConfig& stack = calibration.stack_of(run.source, run.note, run.gpu);
+  const StackConfig stack = calibration.stack_of(run);
   const PoolSpec& pool = cluster_->pools.front();
   NetworkSpec spec = cluster_->network;
   spec.domain_gpus = usable_domain(spec.domain_gpus, run.num_gpus);
@@ -125,6 +125,7 @@ PlayedRun RunToPlay::play(const Calibration& calibration) const {
                                   .communication = [&](RankGroup group, Exchange exchange,
                                                        double bytes) { return groups.seconds(group, exchange, bytes); },
                                   .stack = stack,
+                                  .experts_again = run.experts_again,
                                   .straggling = calibration.straggling(run.num_gpus),
                                   .cores = pool.shared_cores(run.num_gpus),
                                   .clock = pool.clock_of(run.num_gpus)});

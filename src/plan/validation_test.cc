@@ -36,8 +36,8 @@ TEST(Validation, PublishedRunsAreMetAsWellAsIsSaid) {
   const ValidationSummary fitted = summarize(all_runs().fitted), checked = summarize(all_runs().checked);
   EXPECT_GT(fitted.rows, 200u);
   EXPECT_GT(checked.rows, 200u);
-  EXPECT_LT(fitted.mean_error, 0.08);
-  EXPECT_LT(checked.mean_error, 0.10);
+  EXPECT_LT(fitted.mean_error, 0.05);
+  EXPECT_LT(checked.mean_error, 0.07);
 }
 
 // The error bars of `colossus plan` come from this table. After a change of the simulator or of its calibration:

@@ -16,6 +16,11 @@ struct Tile {
 constexpr std::array kTiles = {Tile{256, 128, 1.0}, Tile{128, 256, 1.0}, Tile{128, 128, 0.94}, Tile{128, 64, 0.8},
                                Tile{64, 128, 0.8},  Tile{64, 64, 0.62},  Tile{64, 32, 0.4}};
 
+// Of a bf16 element: read, and written in rows for the product and in columns for the weights' gradient. For fp4 the
+// largest of all is looked for first.
+constexpr double kFp8RoundingBytes = 2 + 1 + 1;
+constexpr double kFp4RoundingBytes = 2 + 2 + 0.5 + 0.5;
+
 int64_t tiles_for(int64_t size, int64_t tile) { return (size + tile - 1) / tile; }
 
 }  // namespace
@@ -73,19 +78,16 @@ double KernelTimes::product_seconds(const KernelWork& work) const {
   }
   // The more experts, the more of the product is grouping.
   if (!work.head) share *= rates_.grouped + (1 - rates_.grouped) / static_cast<double>(work.count);
-  const double depth = static_cast<double>(work.k) / (static_cast<double>(work.k) + rates_.half_k);
+  // What a tile takes beside its products takes as long whatever their type: as deep in work as that is faster.
+  const double half_k = rates_.half_k * (gpu_.bf16_tflops > 0 ? std::max(1.0, rate / gpu_.bf16_tflops) : 1);
+  const double depth = static_cast<double>(work.k) / (static_cast<double>(work.k) + half_k);
   const double compute = work.flops / (rate * 1e12 * share * depth * fill(work.m, work.n, work.count));
-  double bytes = work.bytes;
-  // Operands come in bf16 and are rounded first: read, written, and read again by the product.
-  if (type == ProductType::kFp8 || type == ProductType::kFp4)
-    bytes += 3 * static_cast<double>(work.count) * static_cast<double>(work.m + work.n) * static_cast<double>(work.k);
-  const double memory = bytes / (gpu_.memory_gb_per_second * 1e9 * rates_.memory);
-  // Rounding runs before the product, reading what it needs beside it.
-  if (type == ProductType::kFp8 || type == ProductType::kFp4) {
-    const double rounding = (bytes - work.bytes) / (gpu_.memory_gb_per_second * 1e9 * rates_.memory);
-    return std::max(compute, memory - rounding) + rounding;
-  }
-  return std::max(compute, memory);
+  const double bandwidth = gpu_.memory_gb_per_second * 1e9 * rates_.memory;
+  // Rounding runs before the product.
+  double rounding = 0;
+  if (type == ProductType::kFp8) rounding = kFp8RoundingBytes * work.rounded / bandwidth;
+  if (type == ProductType::kFp4) rounding = kFp4RoundingBytes * work.rounded / bandwidth;
+  return std::max(compute, work.bytes / bandwidth) + rounding;
 }
 
 double KernelTimes::unfused_attention_seconds(const KernelWork& work, bool dropout) const {
@@ -104,6 +106,7 @@ double KernelTimes::unfused_attention_seconds(const KernelWork& work, bool dropo
 }
 
 double KernelTimes::seconds(const KernelWork& work) const {
+  if (work.absorbed) return 0;
   if (work.packed > 0) return work.packed * rates_.packed_bytes / (gpu_.memory_gb_per_second * 1e9 * rates_.memory);
   const double launch = rates_.launch_us * 1e-6;
   const double memory = work.bytes / (gpu_.memory_gb_per_second * 1e9 * rates_.memory);

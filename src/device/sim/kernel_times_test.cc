@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "device/sim/play.h"
 #include "program/builder.h"
 
@@ -24,6 +26,7 @@ KernelWork product(int64_t m, int64_t n, int64_t k) {
   work.k = k;
   work.flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   work.bytes = 2.0 * static_cast<double>(m * k + k * n + m * n);
+  work.rounded = static_cast<double>(m) * static_cast<double>(k);
   work.narrow = true;
   return work;
 }
@@ -45,6 +48,24 @@ TEST(KernelTimes, ARaggedEdgeAndALastWaveCost) {
       EXPECT_GT(times.fill(m, n, 1), 0);
       EXPECT_LE(times.fill(m, n, 1), 1);
     }
+}
+
+TEST(KernelTimes, RoundingAndShallowProductsCostMoreOfAFasterType) {
+  const KernelRates rates = {.matmul_bf16 = 0.8, .matmul_fp8 = 0.8, .half_k = 0, .memory = 0.5, .launch_us = 0};
+  KernelWork work = product(128 * 256, 128 * 128, 8192);
+  const double rounded = std::exchange(work.rounded, 0);
+  const double apart = KernelTimes(kGpu, rates, ProductType::kFp8).seconds(work);
+  EXPECT_NEAR(apart, work.flops / (0.8 * 2e15), 1e-9);
+  work.rounded = rounded;
+  // Read in two bytes, written twice in one.
+  EXPECT_NEAR(KernelTimes(kGpu, rates, ProductType::kFp8).seconds(work) - apart, 4 * work.rounded / 1.5e12, 1e-9);
+  EXPECT_EQ(KernelTimes(kGpu, rates, ProductType::kBF16).seconds(work), 2 * apart);
+  // What a tile takes beside its products takes as long.
+  KernelRates deep = rates;
+  deep.half_k = 8192;
+  work.rounded = 0;
+  EXPECT_NEAR(KernelTimes(kGpu, deep, ProductType::kBF16).seconds(work), 2 * (2 * apart), 1e-9);
+  EXPECT_NEAR(KernelTimes(kGpu, deep, ProductType::kFp8).seconds(work), 3 * apart, 1e-9);
 }
 
 TEST(KernelTimes, SkinnyProductsAreBoundByMemory) {

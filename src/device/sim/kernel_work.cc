@@ -35,6 +35,7 @@ struct Describe {
     else
       set_product(work, rows, op.transpose_b ? b[0] : b[1], columns);
     work.narrow = true;
+    if (!op.transpose_a) set_rounded();
   }
   void operator()(const GroupedMatmul& op) const {
     const Shape& a = shapes.shape(GroupedMatmul::kA);
@@ -43,6 +44,7 @@ struct Describe {
     // Of the bytes those of the rows that are there; OpShapes counts the room.
     work.bytes = product_bytes();
     work.narrow = work.experts = true;
+    set_rounded();
   }
   void operator()(const GroupedMatmulGradWeight& op) const {
     using G = GroupedMatmulGradWeight;
@@ -61,6 +63,14 @@ struct Describe {
   void operator()(const Attention& op) const { attention(op, WorkKind::kAttention, shapes.shape(Attention::kK)[1]); }
   void operator()(const AttentionGrad& op) const {
     attention(op, WorkKind::kAttentionGrad, shapes.shape(AttentionGrad::kK)[1]);
+  }
+  // Squared ReLU as two operations, clamp and power: each reads and writes; backward the power's derivative is a
+  // product of three factors, seven readings and writings, and the clamp's reads two and writes one.
+  void operator()(const Activation& op) const {
+    if (op.kind == ActivationKind::kRelu2) work.eager = 4.0 / 2;
+  }
+  void operator()(const ActivationGrad& op) const {
+    if (op.kind == ActivationKind::kRelu2) work.eager = 10.0 / 3;
   }
   void operator()(const TokenDispatch&) const { work.routing = true; }
   void operator()(const TokenDispatchGrad&) const { work.routing = true; }
@@ -83,6 +93,11 @@ struct Describe {
   }
 
  private:
+  // Activations and their gradients are rounded where they are first read, both ways at once: the weights' gradient
+  // finds them so. Weights are rounded once a step, which is nothing beside its microbatches.
+  void set_rounded() const {
+    work.rounded = static_cast<double>(work.count) * static_cast<double>(work.m) * static_cast<double>(work.k);
+  }
   double product_bytes() const {
     const auto product = [](int64_t a, int64_t b) { return static_cast<double>(a) * static_cast<double>(b); };
     return 2 * static_cast<double>(work.count) *

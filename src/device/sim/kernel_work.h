@@ -29,7 +29,10 @@ struct KernelWork {
   bool narrow = false;               // a product of a layer's weights, which may be computed in fp8 or fp4
   bool head = false;                 // of the output head
   bool experts = false;              // products of `count` experts with the rows routed to each
+  double rounded = 0;                // elements of its first operand, brought into the narrower type before it
   double packed = 0;                 // parameters brought into the form that the device's products read
+  bool absorbed = false;             // its work is another's (merged_products.h)
+  double eager = 1;                  // how often its bytes are moved by who has no kernel of its own for it
   bool routing = false;              // puts rows in order of their experts, or back
 
   RankGroup group;
