@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "convert/export_gguf.h"
@@ -179,10 +180,14 @@ TEST(ImportedModels, ARunBeginsWithImportedParameters) {
     RunConfig second = first;
     second.out = data / "second";
     second.train.init_from = data / "imported";
-    second.train.steps = 1;
+    second.train.steps = 2;
     second.optimizer.learning_rate = 1e-30;  // below what an fp32 notices
-    auto continued = *Trainer::create(second, local_files(), *device, data.tokenizer_json(), observer);
-    const auto done = continued->run(false);
+    struct StopAfterOne final : TrainObserver {
+      void on_step(const StepReport&) override { stop = true; }
+      std::atomic<bool> stop = false;
+    } one_step;
+    auto continued = *Trainer::create(second, local_files(), *device, data.tokenizer_json(), one_step);
+    const auto done = continued->run(one_step.stop);
     ASSERT_TRUE(done.ok()) << done.status().message();
     for (const auto& [name, entry] : trainer->tensors().entries()) {
       if (entry.role != Role::kParameter) continue;
@@ -190,10 +195,10 @@ TEST(ImportedModels, ARunBeginsWithImportedParameters) {
           << name;
     }
     // Who goes on with the run has its texts from the run's own directory.
-    RunConfig more = second;
-    more.train.steps = 2;
-    auto resumed = *Trainer::create(more, local_files(), *device, data.tokenizer_json(), observer);
+    ASSERT_EQ(continued->step(), 1);
+    auto resumed = *Trainer::create(second, local_files(), *device, data.tokenizer_json(), observer);
     ASSERT_TRUE(resumed->run(false).ok());
+    ASSERT_EQ(resumed->step(), 2);
     std::vector<Status> passed_over;
     const auto begin = find_checkpoint(local_files(), second.train.init_from, passed_over);
     ASSERT_TRUE(begin.ok()) << begin.status().message();

@@ -19,6 +19,7 @@
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/open_device.h"
+#include "cli/orphan_watch.h"
 #include "cli/progress.h"
 #include "cli/run_layout.h"
 #include "cli/terminal.h"
@@ -278,24 +279,6 @@ Status train_alone(const TrainArguments& arguments, FileSystem& files, RunConfig
   if (arguments.show_memory) print_memory(trainer->memory_table());
   return print_result(arguments, trainer->config(), *result, bits);
 }
-
-// A worker whose supervisor is gone was told to save and end. When that hangs nobody else ends it.
-class OrphanWatch {
- public:
-  explicit OrphanWatch(double patience_seconds) : patience_seconds_(patience_seconds), parent_(::getppid()) {}
-
-  void look(int64_t progress) {
-    const double now = monotonic_seconds();
-    if (std::exchange(progress_, progress) != progress || ::getppid() == parent_) progress_at_ = now;
-    if (now - progress_at_ > patience_seconds_) ::_exit(exit_code(unavailable("")));
-  }
-
- private:
-  const double patience_seconds_;
-  const pid_t parent_;
-  int64_t progress_ = -1;
-  double progress_at_ = 0;
-};
 
 int place_on_machine() {
   const char* const place = std::getenv(kPlaceVariable);

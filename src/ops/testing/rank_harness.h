@@ -6,11 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "device/testing.h"
 #include "program/builder.h"
 #include "tensor/view.h"
 
 namespace colossus {
+
+enum class RankDevice;  // device/testing.h
 
 struct RankCase {
   int64_t ranks = 2;
@@ -24,8 +25,9 @@ struct RankCase {
 
 // A rank's outputs and inputs by name.
 using RankValues = std::vector<std::map<std::string, std::vector<double>>>;
-// On the GPU: none where the machine has fewer GPUs than ranks.
-RankValues run_ranks(const RankCase& rank_case, DType activations, RankDevice device = RankDevice::kReference);
+// On reference kernels, or on a device; none where the machine has fewer GPUs than ranks.
+RankValues run_ranks(const RankCase& rank_case, DType activations);
+RankValues run_ranks(const RankCase& rank_case, DType activations, RankDevice device);
 
 // In fp64: what adjoints make of random gradients of the float outputs, beside central differences over the inputs of
 // all ranks.

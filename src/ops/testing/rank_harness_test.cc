@@ -9,6 +9,7 @@
 #include "comm/testing.h"
 #include "device/cpu/cpu_device.h"
 #include "device/tensor_set.h"
+#include "device/testing.h"
 #include "program/passes.h"
 
 namespace colossus {
@@ -156,6 +157,10 @@ double seeded_sum(const RankCase& rank_case, const RankValues& outputs, const Ra
 }
 
 }  // namespace
+
+RankValues run_ranks(const RankCase& rank_case, DType activations) {
+  return run_ranks(rank_case, activations, RankDevice::kReference);
+}
 
 RankValues run_ranks(const RankCase& rank_case, DType activations, RankDevice device) {
   if (!make_rank_device(device, static_cast<int>(rank_case.ranks) - 1).ok()) return {};
