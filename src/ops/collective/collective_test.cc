@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "device/testing.h"
 #include "ops/testing/op_harness.h"
 #include "ops/testing/rank_harness.h"
 

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "device/testing.h"
 #include "ops/testing/op_harness.h"
 #include "ops/testing/rank_harness.h"
 
