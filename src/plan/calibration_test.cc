@@ -51,10 +51,17 @@ TEST(Calibration, TheFirstRowThatBeginsSoCounts) {
 
 TEST(Calibration, AStackIsFoundBySourceNoteAndGpu) {
   const Calibration read = parse_config<Calibration>(kText, "in.toml").value();
-  EXPECT_EQ(read.stack_of("Narayanan et al. 2021", "with selective recomputation", "A100").name, "first");
-  EXPECT_EQ(read.stack_of("Narayanan et al. 2021", "with selective recomputation", "H100").name, "second");
-  EXPECT_EQ(read.stack_of("Narayanan et al. 2021", "", "A100").name, "second");
-  EXPECT_EQ(read.stack_of("Korthikanti et al. 2022", "selective", "A100").name, StackConfig().name)
+  const auto stack_of = [&](const char* source, const char* note, const char* gpu) {
+    PublishedRun run;
+    run.source = source;
+    run.note = note;
+    run.gpu = gpu;
+    return read.stack_of(run).name;
+  };
+  EXPECT_EQ(stack_of("Narayanan et al. 2021", "with selective recomputation", "A100"), "first");
+  EXPECT_EQ(stack_of("Narayanan et al. 2021", "with selective recomputation", "H100"), "second");
+  EXPECT_EQ(stack_of("Narayanan et al. 2021", "", "A100"), "second");
+  EXPECT_EQ(stack_of("Korthikanti et al. 2022", "selective", "A100"), StackConfig().name)
       << "no rule: our own programs";
 }
 
