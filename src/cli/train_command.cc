@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -352,14 +353,17 @@ Status work(const TrainArguments& arguments, FileSystem& files, const RunConfig&
 
 // Where the ranks of a machine meet: in memory where the system has a place for that, because they write often. The
 // name is the run's and the machine's, so that what a killed supervisor left behind is found and removed by the next.
-Result<std::string> make_store_directory(FileSystem& files, const std::string& out, const ClusterPlace& place) {
+std::array<std::string, 2> store_directories(const std::string& out, const ClusterPlace& place) {
   std::error_code ignored;
   const std::string machine = place.alone() ? "" : "@" + place.machine;
   const std::string run = std::filesystem::absolute(out, ignored).string() + machine;
-  const std::string choices[] = {fmt::format("/dev/shm/colossus-{}-{:016x}", ::getuid(), std::hash<std::string>()(run)),
-                                 out + "/ranks" + machine};
+  return {fmt::format("/dev/shm/colossus-{}-{:016x}", ::getuid(), std::hash<std::string>()(run)),
+          out + "/ranks" + machine};
+}
+
+Result<std::string> make_store_directory(FileSystem& files, const std::string& out, const ClusterPlace& place) {
   Status made;
-  for (const std::string& directory : choices) {
+  for (const std::string& directory : store_directories(out, place)) {
     made = files.remove_all(directory);
     if (made.ok()) made = files.make_directories(directory);
     if (made.ok()) return directory;
@@ -506,6 +510,9 @@ Status join_machines(const TrainArguments& arguments, FileSystem& files, const R
   // Started again when the others had ended, it would wait for them.
   if (is_complete(files, run)) {
     std::fprintf(stderr, "%s has all %lld steps\n", run.out.c_str(), static_cast<long long>(run.train.steps));
+    // Of a life that was lost with its machine.
+    for (const std::string& directory : store_directories(run.out, place))
+      static_cast<void>(files.remove_all(directory));
     write_outcome(files, arguments.outcome, run.out, place, ok_status());
     return ok_status();
   }
